@@ -1,0 +1,93 @@
+//! How tasks reach nodes and results come back: one trait, two implementations, chosen once at the start.
+//!
+//! # Contract
+//!
+//! - **At least once.** What `publish_*` accepted is delivered until it is acknowledged. A [`Delivery`] that is dropped
+//!   or requeued comes back, marked `redelivered`; so does everything its receiver held when it died. Receivers
+//!   must bear duplicates: the ledger alone decides what is in.
+//! - **No promised order**, though an undisturbed queue is first in, first out.
+//! - **`publish_*` returns when the messages are safe**: from then on the death of the publisher loses nothing
+//!   (embedded there is nobody to survive: coordinator and node die together, and the ledger knows what is missing).
+//! - **Results before tasks**: a node acknowledges a task only after `publish_results` of all its mini-batches returned.
+//! - **Bounded**: `publish_results` waits while too many bytes wait to be committed; that stops the processes, not memory.
+//! - **Attempts**: `count_attempt` counts the hand-overs of a task message, before a process may see it. It is a backstop
+//!   that survives a node's death; what a mini-batch is charged with is decided by the coordinator and lies in the ledger.
+//! - After `close`, receivers get what is left and then [`Closed`], publishers get [`Closed`] at once.
+
+pub mod embedded;
+
+use std::time::Duration;
+
+use crate::message::{FromNode, Task};
+
+/// The other side is gone for good, or the job is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the backend is closed")]
+pub struct Closed;
+
+/// See the module documentation.
+pub trait Backend: Send + Sync {
+    /// Publishes tasks for the nodes.
+    fn publish_tasks(&self, tasks: Vec<Task>) -> Result<(), Closed>;
+
+    /// Takes up to `max` tasks, waiting at most `wait` for the first. An empty vector: none came.
+    fn receive_tasks(&self, max: usize, wait: Duration) -> Result<Vec<Delivery<Task>>, Closed>;
+
+    /// Publishes messages of a node for the coordinator; waits while the bound on waiting bytes is exceeded.
+    fn publish_results(&self, messages: Vec<FromNode>) -> Result<(), Closed>;
+
+    /// Takes what waits for the coordinator, up to about `max_bytes` of rows but at least one message, waiting at most
+    /// `wait` for the first. An empty vector: none came.
+    fn receive_results(&self, max_bytes: usize, wait: Duration) -> Result<Vec<Delivery<FromNode>>, Closed>;
+
+    /// Counts a hand-over of `task` and returns how many there have been, this one included.
+    fn count_attempt(&self, task: &Task) -> Result<u32, Closed>;
+
+    /// Ends the flow. May be called from any side, any number of times.
+    fn close(&self);
+}
+
+/// Settles a delivery with the implementation that made it.
+pub(crate) trait Settle: Send {
+    fn ack(self: Box<Self>);
+    fn requeue(self: Box<Self>);
+    fn reject(self: Box<Self>);
+}
+
+/// A message as received. It is settled exactly once: by `ack`, `requeue` or `reject`, or by being dropped, which requeues.
+pub struct Delivery<T> {
+    /// The message.
+    pub message: T,
+    /// It was delivered before, perhaps to somebody who died.
+    pub redelivered: bool,
+    settle: Option<Box<dyn Settle>>,
+}
+
+impl<T> Delivery<T> {
+    pub(crate) fn new(message: T, redelivered: bool, settle: Box<dyn Settle>) -> Delivery<T> {
+        Delivery { message, redelivered, settle: Some(settle) }
+    }
+
+    /// The message is done with.
+    pub fn ack(mut self) {
+        self.settle.take().expect("only the consuming methods and drop take it").ack();
+    }
+
+    /// The message should be delivered again, to anybody.
+    pub fn requeue(mut self) {
+        self.settle.take().expect("only the consuming methods and drop take it").requeue();
+    }
+
+    /// The message can't be handled by anybody and must not come back.
+    pub fn reject(mut self) {
+        self.settle.take().expect("only the consuming methods and drop take it").reject();
+    }
+}
+
+impl<T> Drop for Delivery<T> {
+    fn drop(&mut self) {
+        if let Some(settle) = self.settle.take() {
+            settle.requeue();
+        }
+    }
+}

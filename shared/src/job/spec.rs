@@ -1,0 +1,195 @@
+//! The validated job: what was meant, not what was typed. Paths are absolute, defaults are filled in.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A job after validation (spec section 3). It is stored in the job directory and never changes but by continuing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// `^[a-z]([-a-z0-9]*[a-z0-9])?$`, 3 to 32 characters.
+    pub name: String,
+    /// Relative to the snapshot's root: a path (`score.py`), or a dotted module (`package.main`).
+    pub entry_script: String,
+    /// The snapshot's root.
+    pub source_directory: PathBuf,
+    /// Whether `source_directory` was given: if not, the snapshot is the script and the `.py` files beside it.
+    pub whole_source_directory: bool,
+    /// In the order of the job file.
+    pub inputs: Vec<Input>,
+    /// What the inputs are.
+    pub input_type: InputType,
+    /// Name to absolute path.
+    pub side_inputs: BTreeMap<String, PathBuf>,
+    /// Name to absolute path.
+    pub models: BTreeMap<String, PathBuf>,
+    /// As typed: `${…}` is replaced when a node hands them to the script.
+    pub arguments: Vec<String>,
+    /// Options of the driver found in `arguments`, by their long name without dashes; see [`JobSpec::driver_options`].
+    pub driver_options: BTreeMap<String, String>,
+    /// Where the output file goes; None: `<job dir>/output`.
+    pub output: Option<PathBuf>,
+    /// What happens to the results.
+    pub output_action: OutputAction,
+    /// The output file's name.
+    pub append_row_file_name: String,
+    /// Whether a DataFrame's header is written once, first.
+    pub append_row_dataframe_header: bool,
+    /// Items in a mini-batch, at least 1.
+    pub mini_batch_size: u64,
+    /// Failed items tolerated; -1 tolerates all.
+    pub error_threshold: i64,
+    /// Failed mini-batches tolerated; None tolerates all.
+    pub allowed_failed_count: Option<u64>,
+    /// Percentage of failed mini-batches tolerated; None tolerates all.
+    pub allowed_failed_percent: Option<f64>,
+    /// Seconds for one `run()`.
+    pub run_invocation_timeout: u64,
+    /// Attempts of a mini-batch, at least 1.
+    pub run_max_try: u32,
+    /// Seconds for everything around `run()`.
+    pub task_overhead_timeout: u64,
+    /// Seconds without progress after which the job fails.
+    pub progress_update_timeout: u64,
+    /// Seconds from the start to the first mini-batch scheduled.
+    pub first_task_creation_timeout: u64,
+    /// Nodes that may join; None: every worker that comes. Embedded there is one.
+    pub node_count: Option<u32>,
+    /// Processes on each node; None: one on a node with GPUs, else one for each core.
+    pub process_count_per_node: Option<u32>,
+    /// Devices that a node may use, as `CUDA_VISIBLE_DEVICES` spells them; None: all visible.
+    pub gpus: Option<Vec<String>>,
+    /// What processes without a device of their own get.
+    pub surplus_processes: SurplusProcesses,
+    /// The pool.
+    pub compute_target: String,
+    /// Which Python runs the script.
+    pub environment: Environment,
+    /// Set for the processes.
+    pub environment_variables: BTreeMap<String, String>,
+    /// The level of `EntryScript().logger` and of our own logs.
+    pub logging_level: LoggingLevel,
+    /// Seconds between two looks at the resources in use; 0: off.
+    pub resource_monitor_interval: u64,
+    /// The profiler each process runs under.
+    pub profiling_module: Option<ProfilingModule>,
+    /// Whether an identical finished job may stand in for this one. Accepted, without effect so far.
+    pub allow_reuse: bool,
+    /// 0 to 9, on a fleet.
+    pub priority: u8,
+    /// `key=value` as given with `--set`, in order.
+    pub overrides: Vec<String>,
+}
+
+/// One input of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// Its name: as given in a map, or `input0`, `input1`, … in a list.
+    pub name: String,
+    /// An absolute path or glob; not yet looked at.
+    pub path: String,
+}
+
+/// What an input's items are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputType {
+    /// Each file is an item.
+    Files,
+    /// Each line of a list file is an item.
+    Lines,
+}
+
+impl InputType {
+    /// The byte that ends an item wherever items are listed: one that no such item can contain.
+    pub fn separator(self) -> u8 {
+        match self {
+            InputType::Files => 0,
+            InputType::Lines => b'\n',
+        }
+    }
+}
+
+/// What happens to what `run()` returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputAction {
+    /// It is appended to the output file.
+    AppendRow,
+    /// It is only counted.
+    SummaryOnly,
+}
+
+/// What processes beyond the number of devices get in `CUDA_VISIBLE_DEVICES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SurplusProcesses {
+    /// No variable: the original's rule.
+    Unset,
+    /// An empty variable: they see no device.
+    Hide,
+    /// A device dealt round robin.
+    Share,
+}
+
+/// Which Python runs the script.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Environment {
+    /// This interpreter: an absolute path, or a name to be found on PATH.
+    Python(PathBuf),
+    /// A virtual environment with these requirements.
+    Requirements {
+        /// The lines of a requirements file.
+        lines: Vec<String>,
+        /// The interpreter it is made from: as in [`Environment::Python`].
+        python: PathBuf,
+        /// Where relative paths in `lines` start: the folder of the requirements file, or of the job file.
+        base: PathBuf,
+    },
+}
+
+/// The verbosity of logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum LoggingLevel {
+    /// Warnings and errors.
+    Warning,
+    /// What happens.
+    Info,
+    /// Everything.
+    Debug,
+}
+
+impl LoggingLevel {
+    /// As the original spells it: `INFO`.
+    pub fn name(self) -> &'static str {
+        match self {
+            LoggingLevel::Warning => "WARNING",
+            LoggingLevel::Info => "INFO",
+            LoggingLevel::Debug => "DEBUG",
+        }
+    }
+}
+
+/// The profilers of Python's standard library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProfilingModule {
+    /// The one in C.
+    #[serde(rename = "cProfile")]
+    CProfile,
+    /// The one in Python.
+    #[serde(rename = "profile")]
+    Profile,
+}
+
+impl ProfilingModule {
+    /// The module's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProfilingModule::CProfile => "cProfile",
+            ProfilingModule::Profile => "profile",
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What coordinator and node say to each other: plain types, no logic.
+//!
+//! Embedded they move as values; on a fleet they are MessagePack with [`VERSION`] in front.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{NodeId, ProcessNumber};
+
+/// The version of these messages. A change that an older program can't read counts it up.
+pub const VERSION: u32 = 1;
+
+/// Work for a node: a run of consecutive mini-batches. It names a job's intervals, never code or paths.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// The mini-batches, by id.
+    pub mini_batches: Range<u64>,
+    /// Which attempt this is, counted from 1, for every mini-batch of the task.
+    pub attempt: u32,
+    /// The mini-batch is suspected of killing its host: nothing else may run on the node meanwhile.
+    pub alone: bool,
+}
+
+/// Anything a node tells the coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FromNode {
+    /// Who speaks.
+    pub node: NodeId,
+    /// What is said.
+    pub body: NodeMessage,
+}
+
+/// See [`FromNode`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum NodeMessage {
+    /// Outcomes of mini-batches, with their rows.
+    Results(Results),
+    /// Something happened on the node.
+    Event(NodeEvent),
+}
+
+/// Outcomes of mini-batches that one process ran, in the order in which it ran them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// The process that ran them.
+    pub process: ProcessNumber,
+    /// One for each mini-batch.
+    pub outcomes: Vec<Outcome>,
+    /// The rows of all outcomes, one after the other; each row ends in a newline.
+    pub rows: Vec<u8>,
+    /// The header line of a DataFrame, with its newline, where the job wants one and this is the process's first.
+    pub header: Option<Vec<u8>>,
+}
+
+/// What became of one attempt of one mini-batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The mini-batch's id.
+    pub mini_batch: u64,
+    /// The item ordinals it covers: what settles.
+    pub items: Range<u64>,
+    /// The attempt, counted from 1.
+    pub attempt: u32,
+    /// When `run()` was called, microseconds since the epoch.
+    pub started_us: u64,
+    /// Everything around and including `run()`, microseconds.
+    pub elapsed_us: u64,
+    /// `run()` alone, microseconds.
+    pub run_us: u64,
+    /// CPU time of the process for it, microseconds.
+    pub cpu_us: u64,
+    /// How it ended.
+    pub end: OutcomeEnd,
+}
+
+/// See [`Outcome::end`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum OutcomeEnd {
+    /// `run()` returned something acceptable.
+    Returned {
+        /// The number of elements it returned.
+        returned: u64,
+        /// The length of its rows in [`Results::rows`], bytes.
+        rows_len: u64,
+        /// The rows lie in this file of the job's spool instead, and `rows_len` is the file's length.
+        spooled: Option<PathBuf>,
+        /// Items that were not given to `run()` because they can't be read; they count as failed.
+        unreadable: Vec<ItemError>,
+    },
+    /// The attempt failed.
+    Failed(Box<AttemptError>),
+}
+
+/// An item that failed by itself (kind `input`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemError {
+    /// The item's ordinal.
+    pub item: u64,
+    /// Why, for the user.
+    pub message: String,
+}
+
+/// Why an attempt failed, or an `init`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptError {
+    /// The class of the failure.
+    pub kind: ErrorKind,
+    /// One line for the user: `ValueError: bad pixel`, `killed by SIGSEGV (signal 11) in run()`.
+    pub message: String,
+    /// The Python traceback; empty where there is none.
+    pub traceback: String,
+    /// The last lines of the process's stderr; empty where they say nothing more.
+    pub stderr: String,
+}
+
+/// The classes of failures: closed (spec section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The script raised.
+    Exception,
+    /// `run()` returned something that is not a list of results.
+    BadReturn,
+    /// `run()` returned fewer results than items.
+    ShortReturn,
+    /// `run()` did not return in time.
+    Timeout,
+    /// Loading, handing over or serialising did not end in time.
+    OverheadTimeout,
+    /// The process exited by itself.
+    Exit,
+    /// The process was killed by a signal.
+    Signal,
+    /// Out of memory, on the host or on the device.
+    Oom,
+    /// The script can't be imported, has no `run`, or `init()` failed.
+    Init,
+    /// An item can't be read.
+    Input,
+    /// The node died.
+    NodeLost,
+}
+
+impl ErrorKind {
+    /// Every kind.
+    pub const ALL: [ErrorKind; 11] = [
+        ErrorKind::Exception,
+        ErrorKind::BadReturn,
+        ErrorKind::ShortReturn,
+        ErrorKind::Timeout,
+        ErrorKind::OverheadTimeout,
+        ErrorKind::Exit,
+        ErrorKind::Signal,
+        ErrorKind::Oom,
+        ErrorKind::Init,
+        ErrorKind::Input,
+        ErrorKind::NodeLost,
+    ];
+
+    /// The name users see: `bad_return`.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorKind::Exception => "exception",
+            ErrorKind::BadReturn => "bad_return",
+            ErrorKind::ShortReturn => "short_return",
+            ErrorKind::Timeout => "timeout",
+            ErrorKind::OverheadTimeout => "overhead_timeout",
+            ErrorKind::Exit => "exit",
+            ErrorKind::Signal => "signal",
+            ErrorKind::Oom => "oom",
+            ErrorKind::Init => "init",
+            ErrorKind::Input => "input",
+            ErrorKind::NodeLost => "node_lost",
+        }
+    }
+
+    /// The kind called `name`.
+    pub fn from_name(name: &str) -> Option<ErrorKind> {
+        ErrorKind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Something that happened on a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum NodeEvent {
+    /// The node is ready to start processes.
+    Joined {
+        /// Its host name.
+        host: String,
+        /// How many processes it will run.
+        processes: u32,
+        /// The devices it hands out, as they appear in `CUDA_VISIBLE_DEVICES`.
+        devices: Vec<String>,
+    },
+    /// A process was started.
+    ProcessStarted {
+        /// Its number.
+        process: ProcessNumber,
+        /// Its process id.
+        pid: u32,
+        /// Its value of `CUDA_VISIBLE_DEVICES`, if it has one.
+        device: Option<String>,
+    },
+    /// A process loaded the script and `init()` returned.
+    InitDone {
+        /// Which process.
+        process: ProcessNumber,
+        /// How long import and `init()` took, microseconds.
+        elapsed_us: u64,
+    },
+    /// A process failed before its first mini-batch.
+    InitFailed {
+        /// Which process.
+        process: ProcessNumber,
+        /// Why.
+        error: Box<AttemptError>,
+        /// Failures of the node without a success between them.
+        consecutive: u32,
+    },
+    /// A process ended.
+    ProcessEnded {
+        /// Which process.
+        process: ProcessNumber,
+        /// How, for the user: `exited with code 0`, `killed by SIGKILL (signal 9)`.
+        how: String,
+    },
+    /// The node starts no more processes: `init` failed too often there.
+    GaveUp {
+        /// The last failure.
+        error: Box<AttemptError>,
+    },
+    /// The node can't do its work for a reason that is not the script's.
+    Broken {
+        /// Why, for the user.
+        message: String,
+    },
+    /// The node ended: nothing of it runs any more.
+    Left,
+}
