@@ -1,1 +1,3 @@
-//! x
+//! One job, from its data to its output file.
+
+pub mod ledger;

@@ -12,3 +12,4 @@ pub mod layout;
 pub mod message;
 pub mod report;
 pub mod split;
+pub mod state;

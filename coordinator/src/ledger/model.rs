@@ -1,0 +1,154 @@
+//! What the ledger tells its readers: plain values.
+
+use std::ops::Range;
+
+use fanfold_shared::ids::{NodeId, ProcessNumber};
+use fanfold_shared::message::ErrorKind;
+
+/// The job in figures: one row of the ledger, changed in the same transaction as what it counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Bytes of the output file that are proven.
+    pub committed_len: u64,
+    /// Items of the job.
+    pub items: u64,
+    /// Items whose result is in.
+    pub items_succeeded: u64,
+    /// Items settled without a result: short returns, unreadable ones, and all of a mini-batch out of tries.
+    pub items_failed: u64,
+    /// Mini-batches of the job.
+    pub mini_batches: u64,
+    /// Mini-batches whose `run()` returned and whose rows are in, short ones included.
+    pub mini_batches_succeeded: u64,
+    /// Mini-batches out of tries.
+    pub mini_batches_failed: u64,
+    /// Of the succeeded ones, those that returned fewer results than items.
+    pub mini_batches_short: u64,
+    /// Elements returned by `run()` beyond one per item.
+    pub surplus_results: u64,
+    /// Attempts that ended, well or badly, and were taken.
+    pub attempts: u64,
+    /// Of those, the failed ones.
+    pub attempts_failed: u64,
+    /// Results dropped because what they cover was settled already.
+    pub duplicates: u64,
+    /// Seconds, times a million, spent in `run()`.
+    pub run_us: u64,
+    /// Elements returned by `run()`.
+    pub returned: u64,
+}
+
+impl Totals {
+    /// Mini-batches that are settled, whatever their fate.
+    pub fn mini_batches_settled(&self) -> u64 {
+        self.mini_batches_succeeded + self.mini_batches_failed
+    }
+
+    /// Mini-batches not yet settled.
+    pub fn mini_batches_remaining(&self) -> u64 {
+        self.mini_batches - self.mini_batches_settled()
+    }
+
+    /// Items that are settled, whatever their fate.
+    pub fn items_settled(&self) -> u64 {
+        self.items_succeeded + self.items_failed
+    }
+}
+
+/// One failed attempt, short return or unreadable item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailureRow {
+    /// In the order of commits.
+    pub id: i64,
+    /// The mini-batch.
+    pub mini_batch: u64,
+    /// The items concerned: one for an unreadable item, else all of the mini-batch.
+    pub items: Range<u64>,
+    /// How many of them failed (a short return fails only some, and nobody knows which).
+    pub failed_items: u64,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// Whether it settled something: not merely an attempt that was tried again.
+    pub settled: bool,
+    /// The class.
+    pub kind: ErrorKind,
+    /// One line for the user.
+    pub message: String,
+    /// The distinct error this is an instance of; see [`ErrorGroup`].
+    pub group: i64,
+    /// The last lines of the process's stderr.
+    pub stderr: String,
+    /// Where.
+    pub node: NodeId,
+    /// In which process.
+    pub process: Option<ProcessNumber>,
+    /// When, microseconds since the epoch.
+    pub time_us: u64,
+}
+
+/// A distinct error: same kind and same traceback (or same message, where there is no traceback).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorGroup {
+    /// Stable within the job.
+    pub id: i64,
+    /// The class.
+    pub kind: ErrorKind,
+    /// The message of its first instance.
+    pub message: String,
+    /// The traceback; empty where there is none.
+    pub traceback: String,
+    /// Instances, attempts that were tried again included.
+    pub count: u64,
+}
+
+/// A process that was started for the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessRow {
+    /// On which node.
+    pub node: NodeId,
+    /// Its number.
+    pub process: ProcessNumber,
+    /// Its process id.
+    pub pid: u32,
+    /// Its `CUDA_VISIBLE_DEVICES`, if it has one.
+    pub device: Option<String>,
+    /// Microseconds since the epoch.
+    pub started_us: u64,
+    /// How long import and `init()` took, if they succeeded, microseconds.
+    pub init_us: Option<u64>,
+    /// Microseconds since the epoch, if it ended.
+    pub ended_us: Option<u64>,
+    /// How it ended, for the user.
+    pub how: Option<String>,
+}
+
+/// One settled mini-batch, from its packed record (or, out of tries, from its last failure).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MiniBatchRow {
+    /// Its id.
+    pub mini_batch: u64,
+    /// Its items.
+    pub items: Range<u64>,
+    /// The attempt that settled it.
+    pub attempt: u32,
+    /// On which node.
+    pub node: NodeId,
+    /// In which process; None if it never ran in one.
+    pub process: Option<ProcessNumber>,
+    /// When it was taken up, microseconds since the epoch.
+    pub started_us: u64,
+    /// Microseconds around and including `run()`.
+    pub elapsed_us: u64,
+    /// Microseconds of `run()`.
+    pub run_us: u64,
+    /// Microseconds of CPU time.
+    pub cpu_us: u64,
+    /// Elements that `run()` returned.
+    pub returned: u64,
+    /// Items that failed.
+    pub failed_items: u64,
+    /// Bytes of rows.
+    pub rows_len: u64,
+    /// The class and text of what failed it, if it is out of tries.
+    pub error: Option<(ErrorKind, String)>,
+}
