@@ -4,6 +4,7 @@
 //! It stands at both ends of the flow and knows neither. Start at [`job`], then [`message`] and [`backend`].
 
 pub mod backend;
+pub mod clock;
 pub mod failpoint;
 pub mod ids;
 pub mod interval;
@@ -13,3 +14,4 @@ pub mod message;
 pub mod report;
 pub mod split;
 pub mod state;
+pub mod text;

@@ -1,1 +1,3 @@
-//! x
+//! The life of one node.
+
+pub mod logs;
