@@ -7,12 +7,13 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, pipe2};
 
 /// How much more the kernel's out-of-memory killer likes the children than the worker.
@@ -189,9 +190,23 @@ impl Process {
         let _ = killpg(Pid::from_raw(self.pid() as i32), signal);
     }
 
-    /// Takes the exit status of a process that has ended, waiting for it if it has not.
-    pub fn reap(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait()
+    /// How the process ended, if it has. It is not reaped: its id can't be given to another process before
+    /// [`Process::reap`], so its group can be signalled without danger.
+    pub fn end(&self) -> Option<ExitStatus> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match waitid(Id::PIDFd(self.pidfd.as_fd()), flags) {
+            Ok(WaitStatus::Exited(_, code)) => Some(ExitStatus::from_raw(code << 8)),
+            Ok(WaitStatus::Signaled(_, signal, dumped)) => {
+                Some(ExitStatus::from_raw(signal as i32 | if dumped { 0x80 } else { 0 }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Lets the system forget a process that has ended.
+    pub fn reap(&mut self) {
+        // It can only fail if there is no such child, and then there is nothing to forget.
+        let _ = self.child.wait();
     }
 }
 

@@ -119,6 +119,16 @@ impl Page {
         Look { phase, began: now.checked_sub(age).unwrap_or(now), mini_batch }
     }
 
+    /// Asks the host to begin no further mini-batch. It looks here before each, so this needs no message.
+    pub fn request_stop(&self) {
+        self.word(6).store(1, Ordering::Release);
+    }
+
+    /// Mini-batches that the process has finished, answered or not.
+    pub fn finished(&self) -> u64 {
+        self.word(5).load(Ordering::Acquire)
+    }
+
     /// Marks the page as that of a process that has ended and was accounted for.
     pub fn clear(&self) {
         self.word(2).store(0, Ordering::Release);

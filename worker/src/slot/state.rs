@@ -133,6 +133,8 @@ pub enum Event {
 pub enum Action {
     /// Start a process.
     Spawn,
+    /// Ask the process to finish the mini-batch it runs, to begin no other, and then to shut down.
+    StopAfterCurrent,
     /// Ask the process to call `shutdown()` and leave.
     SendShutdown,
     /// Send SIGTERM to the process group.
@@ -191,14 +193,17 @@ pub fn step(state: State, event: Event, draining: bool, now: Instant, limits: &L
             true => (asked(StopReason::Drained, limits.shutdown), vec![SendShutdown]),
         },
         (State::Running { deadline, .. }, Event::Answered { .. }) => (State::Running { since: now, deadline }, vec![]),
+        (State::Running { .. }, Event::Look(look)) if look.phase == Phase::Shutdown => {
+            (asked(StopReason::Drained, limits.shutdown), vec![GiveBack])
+        }
         (State::Running { since, .. }, Event::Look(look)) => match overdue(look, since, now, limits) {
             Ok(deadline) => (State::Running { since, deadline }, vec![]),
             Err((mini_batch, exceeded)) => {
                 (killed(StopReason::TooLong), vec![ChargeTooLong(mini_batch, exceeded), GiveBack, Kill])
             }
         },
-        // The drain takes effect when the last answer is in.
-        (State::Running { .. }, Event::Drain) => (state, vec![]),
+        // What runs is finished under its limits; the rest is given back when the process has left.
+        (State::Running { .. }, Event::Drain) => (state, vec![StopAfterCurrent]),
 
         (State::Stopping { reason, next: Next::Terminate(at) }, Event::Look(_)) if now >= at => {
             (State::Stopping { reason, next: Next::Kill(now + limits.grace) }, vec![Terminate])
@@ -374,7 +379,7 @@ mod tests {
     fn draining_finishes_what_is_held_and_starts_nothing() {
         let mut slot = Slot::running();
         slot.draining = true;
-        assert_eq!(slot.on(Event::Drain), []);
+        assert_eq!(slot.on(Event::Drain), [Action::StopAfterCurrent]);
         assert_eq!(slot.on(Event::Answered { held: 1 }), []);
         assert_eq!(slot.on(Event::Answered { held: 0 }), [Action::SendShutdown]);
         assert_eq!(slot.on(Event::Exited), [Action::CleanUp]);
