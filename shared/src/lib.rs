@@ -4,9 +4,11 @@
 //! It stands at both ends of the flow and knows neither. Start at [`job`], then [`message`] and [`backend`].
 
 pub mod backend;
+pub mod durable;
 pub mod failpoint;
 pub mod ids;
 pub mod interval;
+pub mod items;
 pub mod job;
 pub mod layout;
 pub mod message;
