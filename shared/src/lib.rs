@@ -8,6 +8,7 @@ pub mod clock;
 pub mod failpoint;
 pub mod ids;
 pub mod interval;
+pub mod items;
 pub mod job;
 pub mod layout;
 pub mod message;
