@@ -1,4 +1,3 @@
 //! One job, from its data to its output file.
 
 pub mod ledger;
-pub mod prepare;

@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod clock;
+pub mod durable;
 pub mod failpoint;
 pub mod ids;
 pub mod interval;

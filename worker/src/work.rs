@@ -35,7 +35,11 @@ impl Hold {
         let (mini_batches, attempt) = (delivery.mini_batches.clone(), delivery.attempt);
         let remaining = mini_batches.end - mini_batches.start;
         let answered = vec![0; remaining.div_ceil(64) as usize];
-        Arc::new(Hold { mini_batches, attempt, open: Mutex::new(Open { answered, remaining, delivery: Some(delivery) }) })
+        Arc::new(Hold {
+            mini_batches,
+            attempt,
+            open: Mutex::new(Open { answered, remaining, delivery: Some(delivery) }),
+        })
     }
 
     /// Whether nobody has answered for this mini-batch yet.
@@ -207,6 +211,16 @@ impl Work {
         drop(state);
         drop(pieces);
         self.wake_all();
+    }
+
+    /// Whether any mini-batch waits to be taken.
+    pub fn waits(&self) -> bool {
+        lock(&self.state).waiting > 0
+    }
+
+    /// Wakes one slot.
+    pub fn wake(&self, slot: usize) {
+        wake(&self.wakers[slot]);
     }
 
     /// Wakes every slot.

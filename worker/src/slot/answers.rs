@@ -124,12 +124,8 @@ fn results(current: &Current, outcomes: Vec<Outcome>) -> Results {
 }
 
 fn returned(held: &Held, record: &DoneRecord, wall: &Wall) -> Outcome {
-    let times = Times {
-        start_ns: record.start_ns,
-        run_ns: record.run_ns,
-        total_ns: record.total_ns,
-        cpu_ns: record.cpu_ns,
-    };
+    let times =
+        Times { start_ns: record.start_ns, run_ns: record.run_ns, total_ns: record.total_ns, cpu_ns: record.cpu_ns };
     let end = OutcomeEnd::Returned {
         returned: record.returned.into(),
         rows_len: record.rows_len.into(),

@@ -14,7 +14,7 @@ use super::child::Process;
 use super::page::Page;
 use super::protocol::Decoder;
 use crate::guard::die_reason;
-use crate::logs::{FILE_CAP, ProcessLog, UserErrorLog, tail_lines};
+use crate::logs::{FILE_CAP, ProcessLog, UserErrorLog, cap_file, tail_lines};
 use crate::node::Node;
 use crate::work::{Hold, Piece};
 
@@ -86,7 +86,7 @@ pub struct Current {
     /// `logs/user/error/<node>/<process>.txt`
     pub errors: UserErrorLog,
     /// Files that the process writes by itself.
-    pub captured: [PathBuf; 5],
+    captured: [PathBuf; 5],
     /// `sys.stderr` and descriptor 2, and how much of them was quoted already.
     stderr: [(PathBuf, u64); 2],
 }
@@ -142,6 +142,14 @@ impl Current {
             text.push_str(&tail);
         }
         text
+    }
+
+    /// Cuts what the process wrote by itself where it grew beyond the cap.
+    pub fn cap_captured(&self) {
+        for path in &self.captured {
+            // What can't be cut now is cut at the next look.
+            cap_file(path, FILE_CAP);
+        }
     }
 
     /// How the process ended, for people: `exited with code 3`.

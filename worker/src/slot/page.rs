@@ -96,8 +96,7 @@ impl Page {
     /// Makes the page at `path` anew for a process about to start.
     pub fn create(path: &Path) -> Result<Page, IoError> {
         let map = || -> io::Result<Page> {
-            let file =
-                OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
             file.set_len(SIZE as u64)?;
             map(&file)
         };

@@ -312,8 +312,14 @@ mod tests {
                     frames.push(frame);
                 }
             }
-            let record =
-                |cpu_ns, returned, rows_len| DoneRecord { start_ns: 10, run_ns: 20, total_ns: 30, cpu_ns, returned, rows_len };
+            let record = |cpu_ns, returned, rows_len| DoneRecord {
+                start_ns: 10,
+                run_ns: 20,
+                total_ns: 30,
+                cpu_ns,
+                returned,
+                rows_len,
+            };
             let done = Done {
                 first: 40,
                 records: vec![record(500, 1, 2), record(2_000_000, 3, 6)],

@@ -20,7 +20,7 @@ use super::feed;
 use super::page::{Page, Phase};
 use super::protocol::{self, FromHost};
 use super::state::{self, Action, Event, Limits, State};
-use crate::logs::{Level, Stage, cap_file};
+use crate::logs::{Level, Stage};
 use crate::node::{Node, Order};
 
 /// Between two looks at what is due about once a second: logs, caps, other slots that starve.
@@ -344,7 +344,7 @@ impl Slot {
         let starving = self.node.work.starving();
         let Some(current) = &mut self.current else { return };
         current.log.tick(clock::wall_us());
-        current.captured.iter().for_each(|path| drop(cap_file(path, crate::logs::FILE_CAP)));
+        current.cap_captured();
         if starving {
             let running = current.page.look().mini_batch;
             let copies: Vec<_> = current
@@ -413,7 +413,7 @@ impl Slot {
             self.node.sys_error(Some(current.number), &text);
         }
         current.page.clear();
-        current.captured.iter().for_each(|path| drop(cap_file(path, crate::logs::FILE_CAP)));
+        current.cap_captured();
         current.log.event(clock::wall_us(), Level::Info, &how);
         current.log.tick(clock::wall_us());
         self.node.release_device(current.number);

@@ -208,9 +208,7 @@ pub fn step(state: State, event: Event, draining: bool, now: Instant, limits: &L
         (State::Stopping { reason, next: Next::Terminate(at) }, Event::Look(_)) if now >= at => {
             (State::Stopping { reason, next: Next::Kill(now + limits.grace) }, vec![Terminate])
         }
-        (State::Stopping { reason, next: Next::Kill(at) }, Event::Look(_)) if now >= at => {
-            (killed(reason), vec![Kill])
-        }
+        (State::Stopping { reason, next: Next::Kill(at) }, Event::Look(_)) if now >= at => (killed(reason), vec![Kill]),
         (State::Stopping { reason, .. }, Event::Kill) => (killed(reason), vec![Kill]),
         (State::Stopping { .. }, Event::Exited) => (vacated(), vec![CleanUp]),
 
@@ -219,7 +217,12 @@ pub fn step(state: State, event: Event, draining: bool, now: Instant, limits: &L
         // What a process still says while it is being stopped comes too late to matter; its answers are taken by the runner.
         (
             State::Stopping { .. },
-            Event::Ready | Event::InitFailed | Event::Answered { .. } | Event::Retire | Event::HandedOver | Event::Drain,
+            Event::Ready
+            | Event::InitFailed
+            | Event::Answered { .. }
+            | Event::Retire
+            | Event::HandedOver
+            | Event::Drain,
         ) => (state, vec![]),
         // Answers to copies that were given back already, or to nothing.
         (State::Idle, Event::Answered { .. }) => (state, vec![]),
@@ -340,7 +343,11 @@ mod tests {
         let mut slot = Slot::running();
         let long_ago = slot.now - 100 * SECOND;
         slot.now += 4 * SECOND;
-        assert_eq!(slot.on(Event::Look(look(Phase::Waiting, long_ago, 3))), [], "it was idle before, that is no offence");
+        assert_eq!(
+            slot.on(Event::Look(look(Phase::Waiting, long_ago, 3))),
+            [],
+            "it was idle before, that is no offence"
+        );
         slot.now += SECOND;
         assert_eq!(
             slot.on(Event::Look(look(Phase::Waiting, long_ago, 3))),
