@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(counted(1, "item") + " " + &counted(2000, "mini-batch"), "1 item 2,000 mini-batches");
         assert_eq!([512, 1024, 1_048_575, 21_474_836_480].map(size), ["512 B", "1.0 KiB", "1.0 MiB", "20.0 GiB"]);
         assert_eq!(
-            [0.0, 0.254, 0.999, 3.14, 42.4, 999.6, 12_345.0].map(rate),
+            [0.0, 0.254, 0.999, 3.12, 42.4, 999.6, 12_345.0].map(rate),
             ["0.00", "0.25", "1.0", "3.1", "42", "1,000", "12,300"]
         );
         let mut out = Vec::new();
