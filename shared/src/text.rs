@@ -100,11 +100,12 @@ pub fn grouped(value: u64) -> String {
 
 /// `1 item`, `1,234 items`.
 pub fn counted(value: u64, noun: &str) -> String {
-    match (value, noun.strip_suffix("ch")) {
-        (1, _) => format!("1 {noun}"),
-        (_, Some(_)) => format!("{} {noun}es", grouped(value)),
-        (_, None) => format!("{} {noun}s", grouped(value)),
-    }
+    let ending = match noun {
+        _ if value == 1 => "",
+        _ if noun.ends_with("ch") || noun.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{} {noun}{ending}", grouped(value))
 }
 
 /// `512 B`, `1.4 KiB`, `20.0 GiB`: a size for people.
@@ -171,10 +172,13 @@ mod tests {
     #[test]
     fn figures_are_for_people() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(counted(1, "item") + " " + &counted(2000, "mini-batch"), "1 item 2,000 mini-batches");
+        assert_eq!(
+            [counted(1, "item"), counted(2000, "mini-batch"), counted(0, "process")],
+            ["1 item", "2,000 mini-batches", "0 processes"]
+        );
         assert_eq!([512, 1024, 1_048_575, 21_474_836_480].map(size), ["512 B", "1.0 KiB", "1.0 MiB", "20.0 GiB"]);
         assert_eq!(
-            [0.0, 0.254, 0.999, 3.14, 42.4, 999.6, 12_345.0].map(rate),
+            [0.0, 0.254, 0.999, 3.12, 42.4, 999.6, 12_345.0].map(rate),
             ["0.00", "0.25", "1.0", "3.1", "42", "1,000", "12,300"]
         );
         let mut out = Vec::new();
