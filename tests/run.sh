@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Runs every test of fanfold: those of the Python parts, then those of the Rust crates, whole jobs included.
+# What the tests need and the machine lacks is installed where that can be done without asking (Debian or Ubuntu, as root);
+# elsewhere it is named, and nothing runs. Fails if any test fails.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec </dev/null # nothing here asks a question
+export PYTHONDONTWRITEBYTECODE=1
+
+# What is missing: a line for each, `<Debian package> <what for>`.
+missing() {
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 7))' 2>/dev/null || echo "python3 Python 3.7 or later"
+    python3 -c 'import venv, ensurepip' 2>/dev/null || echo "python3-venv Python's venv module"
+    command -v cc >/dev/null || echo "gcc a C compiler, for SQLite"
+    command -v prlimit >/dev/null || echo "util-linux prlimit"
+    command -v strace >/dev/null || echo "strace strace, for failing disks"
+}
+
+lacks=$(missing)
+if [ -n "$lacks" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    packages=$(cut -d ' ' -f 1 <<<"$lacks" | tr '\n' ' ')
+    echo "== installing what the tests need: $packages"
+    export DEBIAN_FRONTEND=noninteractive
+    # A failure here is not the end: what counts is whether anything is missing afterwards.
+    # shellcheck disable=SC2086 # several words on purpose
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages libc6-dev || true
+    lacks=$(missing)
+fi
+command -v cargo >/dev/null || lacks="$lacks${lacks:+$'\n'}rustup Rust (cargo), see https://rustup.rs"
+if [ -n "$lacks" ]; then
+    echo "error: the tests need what this machine lacks (Debian package, what it is):" >&2
+    sed 's/^/  /' <<<"$lacks" >&2
+    exit 2
+fi
+
+for folder in $(for file in tests/*/test*.py; do dirname "$file"; done | sort -u); do
+    echo "== Python tests: $folder"
+    python3 -m unittest discover -s "$folder"
+done
+
+# With the named points at which the crash tests kill the program.
+echo "== Rust tests"
+cargo test --workspace --all-features --locked --no-fail-fast
+echo "== every test passed"

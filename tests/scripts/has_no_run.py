@@ -1,0 +1,5 @@
+"""The script has no run()."""
+
+
+def init():
+    pass
