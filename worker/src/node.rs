@@ -124,9 +124,10 @@ pub struct Node {
 }
 
 /// A running node, as its owner holds it.
+/// Dropping it kills the node and waits until it has left.
 pub struct NodeHandle {
     node: Arc<Node>,
-    thread: thread::JoinHandle<()>,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
 impl NodeHandle {
@@ -140,10 +141,21 @@ impl NodeHandle {
         self.node.tell(Order::Kill);
     }
 
-    /// Waits until the node has left: no thread and no process of it is there any more.
-    pub fn join(self) {
-        // A panic of the node's thread was printed where it happened; the coordinator sees that `Left` is missing.
-        let _ = self.thread.join();
+    /// Whether the node's thread has ended.
+    pub fn is_gone(&self) -> bool {
+        self.thread.as_ref().is_none_or(thread::JoinHandle::is_finished)
+    }
+}
+
+impl Drop for NodeHandle {
+    fn drop(&mut self) {
+        self.kill();
+        // Whoever drops it takes no more messages: the node must not wait for room for them.
+        self.node.backend.close();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the node's thread was printed where it happened.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -231,7 +243,7 @@ impl Node {
             .name("node".into())
             .spawn(move || main.run())
             .during("start", "the node's thread")?;
-        Ok(NodeHandle { node, thread })
+        Ok(NodeHandle { node, thread: Some(thread) })
     }
 
     fn run(self: Arc<Node>) {

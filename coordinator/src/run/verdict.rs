@@ -24,6 +24,25 @@ impl Cause {
         Cause { text, traceback: String::new() }
     }
 
+    /// A bug of fanfold.
+    pub fn bug(what: &str) -> Cause {
+        Cause::new(format!("{what}: this is a bug of fanfold"))
+    }
+
+    /// A node can't work, for a reason that is not the script's.
+    pub fn broken(why: &str) -> Cause {
+        Cause::new(format!("the node cannot work: {why}"))
+    }
+
+    /// The job is old, and `init` never succeeded.
+    pub fn init_hopeless(failures: u64, last: Option<&AttemptError>) -> Cause {
+        let text = format!("init() failed {failures} times and never succeeded");
+        match last {
+            Some(error) => Cause { text: format!("{text}: {}", error.message), traceback: error.traceback.clone() },
+            None => Cause::new(text),
+        }
+    }
+
     /// Every node gave up on `init`.
     pub fn init(error: &AttemptError) -> Cause {
         Cause {

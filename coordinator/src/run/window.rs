@@ -139,9 +139,9 @@ impl Window {
         self.again.push_back((mini_batch, attempt));
     }
 
-    /// A mini-batch was settled.
-    pub fn settled(&mut self, mini_batch: u64) {
-        if self.alone == Some(mini_batch) {
+    /// Something was settled: if the suspect that runs alone is among it, the next may.
+    pub fn settled(&mut self, settled: &IntervalSet, split: &Split) {
+        if self.alone.is_some_and(|mini_batch| settled.meets(&split.mini_batch(mini_batch).1)) {
             self.alone = None;
         }
     }
@@ -195,14 +195,16 @@ mod tests {
 
     #[test]
     fn suspects_run_alone_and_first() {
-        let (split, settled) = (split(10, 1), IntervalSet::new());
+        let (split, mut settled) = (split(10, 1), IntervalSet::new());
         let mut window = Window::new(&split, 2, BTreeMap::from([(7, 1)]), vec![3, 7]);
         assert!(window.tasks(&settled, &split).is_empty());
         let task = window.next_suspect(&settled, &split).unwrap();
         assert_eq!((task.mini_batches.start, task.attempt, task.alone), (3, 1, true));
         assert!(window.next_suspect(&settled, &split).is_none() && window.tasks(&settled, &split).is_empty());
         window.answered(1, 10.0);
-        window.settled(3);
+        assert!(window.next_suspect(&settled, &split).is_none(), "the first is not settled yet");
+        settled.insert(3..4);
+        window.settled(&settled, &split);
         assert_eq!(window.next_suspect(&settled, &split).unwrap().attempt, 2);
         window.answered(1, 10.0);
         window.retry(7, 3);

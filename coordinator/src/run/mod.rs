@@ -1,0 +1,226 @@
+//! The life of a job run from one command on one machine: submit → prepare → run → finalise.
+//!
+//! Every step is made so that the same command goes on after the program died in it: what is complete is recognised, what is
+//! half done is made anew. Nothing of a former run is trusted but the ledger, the item list and the snapshot.
+
+mod driver;
+mod places;
+mod prepare;
+mod reporter;
+mod submit;
+mod verdict;
+mod window;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use fanfold_shared::backend::Backend;
+use fanfold_shared::backend::embedded::Embedded;
+use fanfold_shared::failpoint;
+use fanfold_shared::message::{AttemptError, ErrorKind};
+use fanfold_shared::report::{ExitCode, Result};
+use fanfold_shared::state::JobState;
+use fanfold_worker::logs::Level;
+use fanfold_worker::node::{self, Node};
+
+use crate::aggregate::{Aggregate, CommitError, Part};
+use crate::report::{Interruption, JobFacts, exit_code};
+use crate::signals::Signals;
+use driver::{Driver, Ending};
+use prepare::Prepared;
+use reporter::Reporter;
+use window::Window;
+
+pub use places::output_dir;
+pub use submit::SubmitError;
+
+/// What `fanfold run` was asked.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// The job file.
+    pub job_file: PathBuf,
+    /// The job directory, if one was named.
+    pub job_dir: Option<PathBuf>,
+    /// `--set key=value`, in order.
+    pub overrides: Vec<String>,
+}
+
+/// Runs a job to its end, or as far as signals and the world allow.
+///
+/// # Errors
+/// What stops a job before it runs (its file, its inputs, its directory), or ends the program while it runs with everything
+/// that was committed safe. How a job ended by itself is the exit code.
+pub fn run(request: &RunRequest, signals: &Signals) -> Result<ExitCode> {
+    let submitted = submit::submit(&request.job_file, &request.overrides, request.job_dir.as_deref())?;
+    let mut prepared = match prepare::prepare(submitted, &request.job_file, signals)? {
+        prepare::Outcome::Ready(prepared) => *prepared,
+        prepare::Outcome::Over(exit) => return Ok(exit),
+    };
+    let ending = run_prepared(&mut prepared, signals)?;
+    finalise(&mut prepared, ending, signals)
+}
+
+/// Starts the node, drives the job, and waits until nothing of the node is left.
+fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
+    let suspects = take_blame(prepared)?;
+    set_state(prepared, JobState::Running, None)?;
+    let backend = Arc::new(Embedded::new());
+    let plan = prepared.plan.take().expect("a prepared job is run once");
+    let processes = u64::from(plan.processes);
+    let split = prepared.aggregate.split();
+    let spent = prepared.recovered.spent.clone();
+    let window = Window::new(split, processes, spent, suspects);
+    let node = Node::start(
+        prepared.dir.clone(),
+        places::node_id(),
+        plan,
+        prepared.devices.take().expect("a prepared job is run once"),
+        prepared.guard.take().expect("a prepared job is run once"),
+        backend.clone() as Arc<dyn Backend>,
+    )?;
+    let driver = Driver {
+        spec: &prepared.spec,
+        aggregate: &mut prepared.aggregate,
+        backend,
+        node: &node,
+        reporter: &mut prepared.reporter,
+        signals,
+        window,
+        fingerprints: prepared.fingerprints.take(),
+        processes,
+    };
+    let ending = driver.run();
+    drop(node);
+    ending
+}
+
+/// Decides what a former run's death means for the mini-batches that its pages show as running, durably, before anything
+/// runs again: a first time makes them suspects, and a suspect that died alone is charged (design.md, invariant 6).
+fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
+    let node = places::node_id();
+    let left = node::left_running(&prepared.dir, &node);
+    let (known, fresh): (Vec<_>, Vec<_>) = left
+        .into_iter()
+        .filter(|left| left.mini_batch < prepared.aggregate.split().mini_batches())
+        .filter(|left| {
+            let (_, items) = prepared.aggregate.split().mini_batch(left.mini_batch);
+            !prepared.aggregate.settled().meets(&items)
+        })
+        .partition(|left| prepared.aggregate.suspects().any(|suspect| suspect.mini_batch == left.mini_batch));
+    let died_alone = AttemptError {
+        kind: ErrorKind::NodeLost,
+        message: "the program (or its machine) died while this mini-batch ran alone".into(),
+        traceback: String::new(),
+        stderr: String::new(),
+    };
+    let fresh: Vec<u64> = fresh.iter().map(|left| left.mini_batch).collect();
+    let mut parts = vec![Part::Suspects { mini_batches: &fresh }];
+    for left in &known {
+        let (mini_batch, attempt) = (left.mini_batch, prepared.aggregate.spent(left.mini_batch) + 1);
+        parts.push(Part::Failed { node: &node, process: None, mini_batch, attempt, error: &died_alone });
+    }
+    if !fresh.is_empty() || !known.is_empty() {
+        let committed = prepared.aggregate.commit(&parts)?;
+        let text = format!("a former run died with {} mini-batches running: they run alone now", fresh.len() + known.len());
+        prepared.reporter.log(Level::Warning, &text);
+        prepared.reporter.committed(&prepared.aggregate, &committed);
+        prepared.recovered.spent.extend(committed.again.iter().map(|retry| (retry.mini_batch, retry.attempt - 1)));
+    }
+    failpoint!("blame_before_forget");
+    node::forget_pages(&prepared.dir, &node)?;
+    Ok(prepared.aggregate.suspects().map(|suspect| suspect.mini_batch).collect())
+}
+
+/// Reports, then the output's final name, then the final state: what is under its final name is complete.
+fn finalise(prepared: &mut Prepared, ending: Ending, signals: &Signals) -> Result<ExitCode> {
+    let cause = match &ending {
+        Ending::Settled => driver_verdict(prepared),
+        Ending::Failed(cause) => Some(cause.clone()),
+        Ending::Interrupted => None,
+    };
+    if ending == Ending::Settled {
+        set_state(prepared, JobState::Finalizing, None)?;
+        failpoint!("finalizing");
+        if let Err(error) = prepared.reporter.job_report(&prepared.aggregate) {
+            prepared.reporter.log(Level::Error, &format!("the job report could not be written: {error}"));
+        }
+    }
+    match (&ending, &cause) {
+        (_, Some(cause)) => set_state(prepared, JobState::Failed, Some(&cause.text))?,
+        (Ending::Interrupted, None) => set_state(prepared, JobState::Paused, Some("interrupted"))?,
+        (_, None) => {
+            until_there_is_room(prepared, Aggregate::finish)?;
+            prepared.reporter.state(JobState::Completed, None);
+        }
+    }
+    let interrupted = match ending {
+        Ending::Interrupted => Some(interruption(signals)),
+        _ => None,
+    };
+    let exit = exit_code(
+        prepared.aggregate.state(),
+        prepared.aggregate.totals(),
+        prepared.reporter.facts().thresholds_set,
+        interrupted,
+    );
+    let traceback = cause.map(|cause| cause.traceback).unwrap_or_default();
+    prepared.reporter.finish(&prepared.aggregate, exit, &traceback);
+    Ok(exit)
+}
+
+fn driver_verdict(prepared: &Prepared) -> Option<verdict::Cause> {
+    let totals = prepared.aggregate.totals();
+    verdict::thresholds(&prepared.spec, totals, true).or_else(|| verdict::at_the_end(&prepared.spec, totals))
+}
+
+fn interruption(signals: &Signals) -> Interruption {
+    match signals.first() {
+        Some(signal) if signal != signal_hook::consts::SIGINT => Interruption::Terminate,
+        _ => Interruption::Interrupt,
+    }
+}
+
+fn set_state(prepared: &mut Prepared, state: JobState, cause: Option<&str>) -> Result<()> {
+    until_there_is_room(prepared, |aggregate| aggregate.set_state(state, cause))?;
+    prepared.reporter.state(state, cause);
+    Ok(())
+}
+
+/// Does something that needs room on the disk, waiting for it if need be: a full disk never fails a job.
+fn until_there_is_room<T>(
+    prepared: &mut Prepared,
+    mut work: impl FnMut(&mut Aggregate) -> Result<T, CommitError>,
+) -> Result<T> {
+    loop {
+        match work(&mut prepared.aggregate) {
+            Err(error @ CommitError::DiskFull { .. }) if prepared.signals.count() > 0 => return Err(error.into()),
+            Err(CommitError::DiskFull { path, source }) => {
+                prepared.reporter.blocked(&prepared.aggregate, &path, &source.to_string());
+                std::thread::sleep(driver::DISK_FULL_RETRY);
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
+/// The facts that every report begins with.
+fn facts(submitted: &submit::Submitted, job_file: PathBuf, settled_before: u64, started_us: u64) -> JobFacts {
+    let spec = &submitted.spec;
+    let output_dir = output_dir(spec, &submitted.dir);
+    JobFacts {
+        id: submitted.id.clone(),
+        name: spec.name.clone(),
+        dir: submitted.dir.clone(),
+        job_file,
+        output_file: places::output_file(spec, &submitted.dir),
+        output_dir,
+        thresholds_set: spec.error_threshold >= 0
+            || spec.allowed_failed_count.is_some()
+            || spec.allowed_failed_percent.is_some(),
+        created_us: submitted.created_us,
+        started_us,
+        settled_before,
+        pid: std::process::id(),
+        host: node::host_name(),
+    }
+}

@@ -1,0 +1,343 @@
+//! Everything that the running job tells the outside, in one place: the driver says what happened, this decides where it
+//! is written. A projection of the ledger; no report ever stops work.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use fanfold_shared::clock;
+use fanfold_shared::ids::{NodeId, ProcessNumber};
+use fanfold_shared::items::ItemReader;
+use fanfold_shared::job::LoggingLevel;
+use fanfold_shared::message::{AttemptError, NodeEvent};
+use fanfold_shared::report::ExitCode;
+use fanfold_shared::state::JobState;
+use fanfold_worker::logs::Level;
+
+use super::window::Window;
+use crate::aggregate::{Aggregate, Committed};
+use crate::ledger::{ErrorGroup, FailureFilter, FailureRow, LedgerError, LedgerReader};
+use crate::report::{
+    ErrorSummary, ErrorsJsonl, JobFacts, JobReport, Lookup, MasterRole, Overview, Pacer, ProcessState, Snapshot,
+    Status, StatusFile, write_job_result, write_readme, write_user_errors,
+};
+use crate::terminal::Progress;
+
+/// Between two reports of how far the job is.
+const EVERY: Duration = Duration::from_secs(1);
+/// Distinct errors that the status names.
+const ERRORS_NAMED: usize = 5;
+/// Distinct errors in `user/error.txt`.
+const ERRORS_LISTED: usize = 200;
+
+/// See the module documentation.
+pub struct Reporter {
+    facts: JobFacts,
+    items: ItemReader,
+    master: MasterRole,
+    overview: Overview,
+    errors: ErrorsJsonl,
+    status: StatusFile,
+    pacer: Pacer,
+    progress: Box<dyn Progress>,
+    processes: BTreeMap<(NodeId, ProcessNumber), ProcessState>,
+    nodes: u32,
+    state: JobState,
+    cause: Option<String>,
+    named: Vec<ErrorGroup>,
+    distinct: u64,
+    /// Failures came since the errors were named.
+    failures_came: bool,
+    last_init_error: Option<AttemptError>,
+    reported: Option<Instant>,
+}
+
+impl Reporter {
+    /// Begins to report; the logs of a job that is continued are continued.
+    pub fn new(facts: JobFacts, items: ItemReader, level: LoggingLevel, progress: Box<dyn Progress>) -> Reporter {
+        let logs = facts.dir.logs();
+        write_readme(&logs);
+        Reporter {
+            master: MasterRole::new(&logs, level),
+            overview: Overview::new(logs),
+            errors: ErrorsJsonl::new(facts.dir.errors_jsonl()),
+            status: StatusFile::new(facts.dir.status_json()),
+            pacer: Pacer::default(),
+            progress,
+            processes: BTreeMap::new(),
+            nodes: 0,
+            state: JobState::Preparing,
+            cause: None,
+            named: Vec::new(),
+            distinct: 0,
+            failures_came: true,
+            last_init_error: None,
+            reported: None,
+            facts,
+            items,
+        }
+    }
+
+    /// The items of the job.
+    pub fn items(&self) -> &ItemReader {
+        &self.items
+    }
+
+    /// What does not change.
+    pub fn facts(&self) -> &JobFacts {
+        &self.facts
+    }
+
+    /// Notes something in the coordinator's log.
+    pub fn log(&self, level: Level, text: &str) {
+        self.master.log(level, text);
+    }
+
+    /// Writes a line of the overview.
+    pub fn overview(&mut self, text: &str) {
+        self.overview.line(clock::wall_us(), text);
+    }
+
+    /// The job is in another state.
+    pub fn state(&mut self, state: JobState, cause: Option<&str>) {
+        self.state = state;
+        self.cause = cause.map(str::to_string);
+        self.reported = None;
+        let because = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+        self.master.log(Level::Info, &format!("The job is {state}{because}"));
+    }
+
+    /// The user interrupted the job.
+    pub fn interrupted(&mut self) {
+        self.progress.note("interrupted: finishing what runs; once more to kill it (nothing committed is lost either way)");
+    }
+
+    /// Everything was published at least once.
+    pub fn scheduling_finished(&mut self, took: Duration) {
+        let split = self.items.split();
+        let (mini_batches, items, seconds) = (split.mini_batches(), split.items(), took.as_secs());
+        let text = format!(
+            "Scheduling finished. Scheduled {mini_batches} mini batches in {seconds} seconds. There are {mini_batches} tasks \
+             with {items} items."
+        );
+        self.overview(&text);
+        self.master.log(Level::Info, &text);
+    }
+
+    /// Something happened on a node.
+    pub fn event(&mut self, node: &NodeId, event: &NodeEvent) {
+        let key = |process: &ProcessNumber| (node.clone(), *process);
+        match event {
+            NodeEvent::Joined { host, processes, devices } => {
+                self.nodes += 1;
+                let devices = match devices.is_empty() {
+                    true => "no GPUs".to_string(),
+                    false => format!("GPUs {}", devices.join(",")),
+                };
+                self.master.log(Level::Info, &format!("Node {node} ({host}) joined: {processes} processes, {devices}"));
+            }
+            NodeEvent::ProcessStarted { process, pid, device } => {
+                let state = ProcessState {
+                    node: node.clone(),
+                    process: *process,
+                    pid: *pid,
+                    device: device.clone(),
+                    started_us: clock::wall_us(),
+                    ready: false,
+                };
+                self.processes.insert(key(process), state);
+            }
+            NodeEvent::InitDone { process, elapsed_us } => {
+                if let Some(state) = self.processes.get_mut(&key(process)) {
+                    state.ready = true;
+                }
+                let seconds = *elapsed_us as f64 / 1e6;
+                self.master.log(Level::Info, &format!("{node}: {process} is ready after {seconds:.3} s"));
+            }
+            NodeEvent::InitFailed { process, error, consecutive } => {
+                self.failures_came = true;
+                let text = format!("{node}: {process} could not start ({consecutive} in a row): {}", error.message);
+                self.master.log(Level::Error, &text);
+                self.progress.init_failed(error);
+                self.last_init_error = Some((**error).clone());
+            }
+            NodeEvent::ProcessEnded { process, how } => {
+                self.processes.remove(&key(process));
+                self.master.log(Level::Info, &format!("{node}: {process} {how}"));
+            }
+            NodeEvent::GaveUp { error } => {
+                self.master.log(Level::Error, &format!("{node}: gave up on init(): {}", error.message));
+            }
+            NodeEvent::Broken { message } => self.master.log(Level::Error, &format!("{node}: {message}")),
+            NodeEvent::Left => {
+                self.nodes = self.nodes.saturating_sub(1);
+                self.master.log(Level::Info, &format!("Node {node} left"));
+            }
+        }
+    }
+
+    /// The last failure of an `init`.
+    pub fn last_init_error(&self) -> Option<&AttemptError> {
+        self.last_init_error.as_ref()
+    }
+
+    /// What everybody waits for, for the message about a lack of progress.
+    pub fn what_is_stuck(&self, outstanding: u64) -> String {
+        let ready = self.processes.values().filter(|process| process.ready).count();
+        let starting = self.processes.len() - ready;
+        match (ready, starting) {
+            (0, 0) => "no process is alive".into(),
+            (0, starting) => format!("{starting} processes are still in import or init()"),
+            _ => format!("{outstanding} mini-batches are with {ready} processes, none of which answered"),
+        }
+    }
+
+    /// A group was committed.
+    pub fn committed(&mut self, aggregate: &Aggregate, committed: &Committed) {
+        for text in &committed.rejected {
+            self.master.log(Level::Error, text);
+        }
+        if committed.failures.is_empty() {
+            return;
+        }
+        self.failures_came = true;
+        self.append_errors(aggregate, &committed.failures);
+        self.progress.failures(&committed.failures);
+    }
+
+    fn append_errors(&mut self, aggregate: &Aggregate, failures: &[FailureRow]) {
+        let items = &self.items;
+        let names = |range| names(items, range);
+        let traceback = |group| traceback(aggregate.ledger(), group);
+        let lookup = Lookup { names: &names, traceback: &traceback };
+        if self.errors.is_stale() {
+            rewrite(&mut self.errors, aggregate.ledger(), &lookup, &self.master);
+        } else {
+            self.errors.append(failures, &lookup);
+        }
+    }
+
+    /// Writes `errors.jsonl` anew, if it is not known to be what the ledger says.
+    pub fn refresh_errors(&mut self, aggregate: &Aggregate) {
+        if self.errors.is_stale() {
+            self.append_errors(aggregate, &[]);
+        }
+    }
+
+    /// To be called often; reports about once a second, and at once when the state changed.
+    pub fn tick(&mut self, aggregate: &Aggregate, window: &Window, blocked: Option<&str>) {
+        if self.reported.is_none_or(|reported| reported.elapsed() >= EVERY) {
+            self.report(aggregate, window.published_to(), blocked);
+        }
+    }
+
+    fn report(&mut self, aggregate: &Aggregate, scheduled: u64, blocked: Option<&str>) {
+        self.reported = Some(Instant::now());
+        self.refresh_errors(aggregate);
+        let snapshot = self.snapshot(aggregate, scheduled, blocked);
+        let pace = self.pacer.observe(&snapshot);
+        self.overview.observe(&self.facts, &snapshot, &pace);
+        self.status.write(&Status::new(&self.facts, &snapshot, &pace));
+        self.progress.observe(&self.facts, &snapshot, &pace);
+    }
+
+    fn snapshot(&mut self, aggregate: &Aggregate, scheduled: u64, blocked: Option<&str>) -> Snapshot {
+        if std::mem::take(&mut self.failures_came) {
+            // What can't be read now is read at the next failure; the reports that matter read it again at the end.
+            if let Ok((named, distinct)) = aggregate.ledger().first_errors(ERRORS_NAMED) {
+                (self.named, self.distinct) = (named, distinct);
+            }
+        }
+        Snapshot {
+            now_us: clock::wall_us(),
+            state: self.state,
+            cause: self.cause.clone(),
+            blocked: blocked.map(str::to_string),
+            totals: aggregate.totals().clone(),
+            scheduled,
+            nodes: self.nodes,
+            processes: self.processes.values().cloned().collect(),
+            errors: self.named.clone(),
+            distinct_errors: self.distinct,
+        }
+    }
+
+    /// Writes the reports of `logs/sys/job_report` from the ledger.
+    ///
+    /// # Errors
+    /// The ledger can't be read, or the reports can't be written; neither makes the result wrong.
+    pub fn job_report(&self, aggregate: &Aggregate) -> Result<(), Box<dyn std::error::Error>> {
+        let mut report = JobReport::create(&self.facts.dir.logs())?;
+        aggregate
+            .ledger()
+            .for_each_mini_batch(|row| report.mini_batch(&row).map_err(|error| ReportError(error.to_string())))?;
+        report.finish(&aggregate.ledger().processes()?)?;
+        Ok(())
+    }
+
+    /// The last reports of this run: everything that says how it ended.
+    pub fn finish(&mut self, aggregate: &Aggregate, exit: ExitCode) {
+        self.failures_came = true;
+        let scheduled = aggregate.totals().mini_batches_settled();
+        self.report(aggregate, scheduled, None);
+        let snapshot = self.snapshot(aggregate, scheduled, None);
+        self.overview.finish(&self.facts, &snapshot);
+        let listed = aggregate.ledger().error_groups(ERRORS_LISTED).unwrap_or_default();
+        let summaries: Vec<ErrorSummary> = listed
+            .iter()
+            .map(|group| {
+                let example = example(aggregate.ledger(), group.id);
+                ErrorSummary::new(group, example.as_ref(), &|range| names(&self.items, range))
+            })
+            .collect();
+        let written = [
+            write_user_errors(&self.facts.dir.logs().user_errors(), &summaries, self.distinct),
+            write_job_result(&self.facts, &snapshot, exit),
+        ];
+        for error in written.into_iter().filter_map(Result::err) {
+            self.master.log(Level::Error, &format!("a report could not be written: {error}"));
+        }
+        self.progress.finish(&self.facts, &snapshot, &summaries, exit);
+    }
+}
+
+/// An error of the report's own file, where the ledger's reader wants one of its kind as well.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct ReportError(String);
+
+impl From<LedgerError> for ReportError {
+    fn from(error: LedgerError) -> Self {
+        ReportError(error.to_string())
+    }
+}
+
+fn names(items: &ItemReader, range: Range<u64>) -> Vec<Vec<u8>> {
+    let mut names = Vec::new();
+    // A list that can't be read is named where it stops the job; an error line without names still tells the rest.
+    let _ = items.for_each(range, |ordinal, name| {
+        let root = items.input_of(ordinal).root.as_bytes();
+        let mut path = root.to_vec();
+        if !root.is_empty() && !root.ends_with(b"/") {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        names.push(path);
+    });
+    names
+}
+
+fn traceback(ledger: &LedgerReader, group: i64) -> String {
+    ledger.traceback(group).unwrap_or_default()
+}
+
+fn example(ledger: &LedgerReader, group: i64) -> Option<FailureRow> {
+    ledger.first_failure(group).ok().flatten()
+}
+
+fn rewrite(errors: &mut ErrorsJsonl, ledger: &LedgerReader, lookup: &Lookup<'_>, master: &MasterRole) {
+    let filter = FailureFilter { settled: true, ..FailureFilter::default() };
+    if let Err(error) = errors.rewrite_from(ledger, &filter, lookup) {
+        master.log(Level::Error, &format!("errors.jsonl could not be written: {error}"));
+    }
+}
