@@ -4,6 +4,8 @@
 //! listed known to be right. What is not right comes back as [`JobFileErrors`], all of it at once, each fault with its
 //! line and a way out. Nothing is written and nothing is run.
 //!
+//! A path that is given relative starts at the folder of the job file, in a flag too.
+//!
 //! The text becomes a tree that knows its lines (`tree.rs`), `--set` flags go into it (`overrides.rs`), the validators
 //! take their keys out of it (`reader.rs`, `check/`); [`KEYS`] is the one table of keys. [`JobSpec::to_yaml`] is the way
 //! back, [`entry_argv`] what the script sees of it, [`differences`] what makes it another job.

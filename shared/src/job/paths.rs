@@ -58,6 +58,8 @@ pub(crate) fn absolute(base: &Path, text: &str) -> PathBuf {
             Component::ParentDir if clean.file_name().is_some() && !clean.is_symlink() => {
                 clean.pop();
             }
+            // Above the root is the root.
+            Component::ParentDir if clean.parent().is_none() => {}
             Component::CurDir => {}
             other => clean.push(other),
         }

@@ -280,7 +280,7 @@ fn syntax_hint(said: &str, line: &str) -> String {
         "write `key: value` with a space after the colon, and quote a value that holds `: `"
     } else if said.contains("multiple") && said.contains("document") {
         "one file is one job: remove the `---` and what follows"
-    } else if said.contains("budget") || said.contains("limit") || said.contains("depth") || said.contains("ecursive") {
+    } else if ["too complex", "limit", "depth", "recursive", "Recursive"].iter().any(|word| said.contains(word)) {
         "a job file is a flat list of keys: write the values out instead of nesting or repeating them by alias"
     } else {
         "check the indentation, the brackets and the quotes of this line and of the one above"
