@@ -22,8 +22,12 @@ pub(super) const BLOCK_ITEMS: u32 = 4096;
 /// … or when the next item would make it longer than this.
 pub(super) const BLOCK_BYTES: usize = 256 * 1024;
 
-/// Where sorted runs may be spilled while the list is made: `sort-<n>.tmp` in its directory.
 const SPILL_PREFIX: &str = "sort-";
+
+/// Where whoever makes the list in `dir` may spill its `n`-th sorted run. What is left there, the next attempt removes.
+pub fn spill_file(dir: &Path, n: u64) -> PathBuf {
+    dir.join(format!("{SPILL_PREFIX}{n}.tmp"))
+}
 
 pub(super) fn data(dir: &Path) -> PathBuf {
     dir.join("data")

@@ -26,6 +26,6 @@ mod writer;
 pub use check::{Trouble, check};
 pub use error::ItemsError;
 pub use fingerprint::{Fingerprint, Fingerprints};
-pub use format::{MAX_ITEM_BYTES, is_complete};
+pub use format::{MAX_ITEM_BYTES, is_complete, spill_file};
 pub use reader::ItemReader;
 pub use writer::ItemWriter;

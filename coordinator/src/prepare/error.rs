@@ -1,0 +1,134 @@
+//! What can keep the inputs of a job from being listed.
+
+use std::path::PathBuf;
+
+use fanfold_shared::items::ItemsError;
+use fanfold_shared::report::{ExitCode, IoError, Report};
+
+/// See the variants. `input` is the input's name in the job file.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// The path of an input, or the folder where its pattern begins, is not there.
+    #[error("input `{input}`: `{}` does not exist", path.display())]
+    Missing {
+        /// The input.
+        input: String,
+        /// What is missing.
+        path: PathBuf,
+        /// What there is instead.
+        hint: String,
+    },
+    /// An input yields no item.
+    #[error("input `{input}` is empty: {what}")]
+    Empty {
+        /// The input.
+        input: String,
+        /// The path or pattern, and what was looked at.
+        what: String,
+        /// What might be meant.
+        hint: String,
+    },
+    /// An input is neither file nor folder.
+    #[error("input `{input}`: `{}` is neither a file nor a folder", path.display())]
+    Special {
+        /// The input.
+        input: String,
+        /// The path.
+        path: PathBuf,
+    },
+    /// An input's pattern can't be understood.
+    #[error("input `{input}`: `{pattern}` is not a valid pattern")]
+    Pattern {
+        /// The input.
+        input: String,
+        /// As typed.
+        pattern: String,
+        /// Why not.
+        #[source]
+        source: globset::Error,
+    },
+    /// An input is a folder that the job itself writes to.
+    #[error("input `{input}`: `{}` is a directory of the job itself", path.display())]
+    OwnDirectory {
+        /// The input.
+        input: String,
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folders of an input never seem to end.
+    #[error("input `{input}`: `{}` is nested too deeply: more than {limit} folders", path.display())]
+    TooDeep {
+        /// The input.
+        input: String,
+        /// Where it was given up.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+    /// A line of a list file is too long to be an item.
+    #[error("line {line} of `{}` is longer than 1 MiB", path.display())]
+    LineTooLong {
+        /// The list file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: u64,
+    },
+    /// A list file is in an encoding whose lines can't be told by bytes.
+    #[error("`{}` is encoded in UTF-16", path.display())]
+    Utf16 {
+        /// The list file.
+        path: PathBuf,
+    },
+    /// A folder or a list file can't be read.
+    #[error("input `{input}` can't be read")]
+    Unreadable {
+        /// The input.
+        input: String,
+        /// Why not.
+        #[source]
+        source: IoError,
+    },
+    /// The caller said stop.
+    #[error("listing the inputs was stopped before it was complete")]
+    Canceled,
+    /// The list can't be written.
+    #[error(transparent)]
+    Items(#[from] ItemsError),
+    /// A sorted run can't be written or read back.
+    #[error(transparent)]
+    Spill(IoError),
+}
+
+impl Report for ListError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            ListError::Canceled => ExitCode::Failed,
+            ListError::Items(error) => error.exit_code(),
+            ListError::Spill(error) => error.exit_code(),
+            _ => ExitCode::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ListError::Missing { hint, .. } | ListError::Empty { hint, .. } => {
+                Some(hint.clone()).filter(|hint| !hint.is_empty())
+            }
+            ListError::Special { .. } => Some("give a file, a folder or a pattern such as `data/**/*.png`".into()),
+            ListError::Pattern { .. } => Some(
+                "`*`, `?`, `[a-z]`, `{a,b}` and `**/` have a meaning; to match one of them as it is, put it in brackets: `[[]`"
+                    .into(),
+            ),
+            ListError::OwnDirectory { .. } => {
+                Some("choose another `output` or `--job-dir`: a folder inside the input is fine, it is left out".into())
+            }
+            ListError::TooDeep { .. } => Some("look there for a folder that was copied into itself".into()),
+            ListError::LineTooLong { .. } => Some("each line is one item: is this a list file?".into()),
+            ListError::Utf16 { .. } => Some("save it as UTF-8".into()),
+            ListError::Unreadable { source, .. } => source.hint(),
+            ListError::Canceled => None,
+            ListError::Items(error) => error.hint(),
+            ListError::Spill(error) => error.hint(),
+        }
+    }
+}

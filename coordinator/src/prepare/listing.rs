@@ -1,0 +1,156 @@
+//! From the inputs of the job file to the durable list of items.
+//!
+//! The same inputs give the same list: files are sorted bytewise by their name relative to the input's root, lines stay in
+//! their order, list files are taken in the order of their names. Inputs follow each other as in the job file and are
+//! split each on its own. Memory is bounded whatever the inputs: one run of the sort (16 MiB) and one block of the list
+//! (of `lines` inputs, the names of the list files are held as well).
+//!
+//! Nothing here looks at a file that is listed by its folder: whether it can be read is found out when it is handed over.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use fanfold_shared::items::{ItemReader, ItemWriter};
+use fanfold_shared::job::{Input, InputType, JobSpec};
+use fanfold_shared::layout::JobDir;
+use fanfold_shared::split::{Split, SplitInput};
+
+use super::lines::for_each_line;
+use super::notes::Notes;
+use super::sort::{RUN_BYTES, Sorter};
+use super::source::{Look, Source};
+use super::walk::Directories;
+use super::{ListError, empty};
+
+/// A list that is complete and durable.
+#[derive(Debug)]
+pub struct Listed {
+    /// The list, with its split.
+    pub items: ItemReader,
+    /// What was left out, and why: one line each, for the user.
+    pub notes: Vec<String>,
+}
+
+/// What [`list`] would list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// As the list's would be.
+    pub split: Split,
+    /// As in [`Listed::notes`].
+    pub notes: Vec<String>,
+}
+
+/// The directories that a job writes to, to be left out where they lie inside an input: the job directory, the parts of
+/// it that must stay out even if it is itself an input's folder, the folder of all job directories, and `output`.
+pub fn own_directories(job: &JobDir, output: &Path) -> Vec<PathBuf> {
+    let mut own = vec![job.root().to_path_buf(), job.internal(), job.logs().root().to_path_buf(), output.to_path_buf()];
+    own.extend(job.driver_log().parent().map(Path::to_path_buf));
+    own.extend(job.root().parent().filter(|parent| parent.ends_with("fanfold-jobs")).map(Path::to_path_buf));
+    own
+}
+
+/// Lists the inputs of `spec` in the directory `dir` ([`JobDir::items`]), where no complete list may lie. Directories in
+/// `excluded` ([`own_directories`]) are left out. `cancel` is asked every few thousand items; true stops with
+/// [`ListError::Canceled`] and leaves nothing complete.
+pub fn list(spec: &JobSpec, dir: &Path, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) -> Result<Listed, ListError> {
+    list_in_runs(spec, dir, excluded, cancel, RUN_BYTES)
+}
+
+fn list_in_runs(
+    spec: &JobSpec,
+    dir: &Path,
+    excluded: &[PathBuf],
+    cancel: &dyn Fn() -> bool,
+    run_bytes: usize,
+) -> Result<Listed, ListError> {
+    let mut writer = ItemWriter::create(dir, spec.input_type.separator())?;
+    let mut notes = Vec::new();
+    let split = split_inputs(spec, excluded, cancel, &mut notes, |input, source, look, notes| {
+        let first = writer.items();
+        match spec.input_type {
+            InputType::Files => {
+                let mut sorter = Sorter::new(dir, run_bytes);
+                source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(name))?;
+                sorter.drain(cancel, |name| Ok(writer.push(name)?))?;
+            }
+            InputType::Lines => lines(input, source, look, notes, &mut |line| Ok(writer.push(line)?))?,
+        }
+        Ok(writer.items() - first)
+    })?;
+    Ok(Listed { items: writer.finish(split)?, notes })
+}
+
+/// Counts what [`list`] would list, and writes nothing.
+pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) -> Result<Counted, ListError> {
+    let mut notes = Vec::new();
+    let split = split_inputs(spec, excluded, cancel, &mut notes, |input, source, look, notes| {
+        let mut items = 0;
+        let mut count = |_: &[u8]| {
+            items += 1;
+            Ok(())
+        };
+        match spec.input_type {
+            InputType::Files => source.for_each_file(&input.name, look, notes, &mut count)?,
+            InputType::Lines => lines(input, source, look, notes, &mut count)?,
+        }
+        Ok(items)
+    })?;
+    Ok(Counted { split, notes })
+}
+
+/// Resolves each input, lets `take` say how many items it has, and refuses one that has none.
+fn split_inputs(
+    spec: &JobSpec,
+    excluded: &[PathBuf],
+    cancel: &dyn Fn() -> bool,
+    lines: &mut Vec<String>,
+    mut take: impl FnMut(&Input, &Source, Look<'_>, &mut Notes) -> Result<u64, ListError>,
+) -> Result<Split, ListError> {
+    let excluded = Directories::new(excluded);
+    let look = Look { excluded: &excluded, cancel };
+    let mut split = Split { inputs: Vec::with_capacity(spec.inputs.len()), mini_batch_items: spec.mini_batch_size };
+    for input in &spec.inputs {
+        if cancel() {
+            return Err(ListError::Canceled);
+        }
+        let source = Source::resolve(input, look)?;
+        let mut notes = Notes::default();
+        let items = take(input, &source, look, &mut notes)?;
+        if items == 0 {
+            return Err(empty::explain(&input.name, spec.input_type, &source, &notes, look));
+        }
+        let first = split.items();
+        let root = match spec.input_type {
+            InputType::Files => source.root().to_str().expect("a part of a path in the job file, which is text"),
+            InputType::Lines => "",
+        };
+        let (name, root) = (input.name.clone(), root.to_string());
+        split.inputs.push(SplitInput { name, root, items: first..first + items });
+        lines.extend(notes.lines(&input.name));
+    }
+    Ok(split)
+}
+
+/// The lines of all list files of `input`.
+fn lines(
+    input: &Input,
+    source: &Source,
+    look: Look<'_>,
+    notes: &mut Notes,
+    visit: &mut dyn FnMut(&[u8]) -> Result<(), ListError>,
+) -> Result<(), ListError> {
+    let mut names = BTreeSet::new();
+    source.for_each_file(&input.name, look, notes, &mut |name| {
+        names.insert(name.to_vec());
+        Ok(())
+    })?;
+    notes.files = names.len() as u64;
+    names.iter().try_for_each(|name| {
+        for_each_line(&input.name, &source.root().join(OsStr::from_bytes(name)), look.cancel, visit)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+//! What a job needs before its first mini-batch: the list of its items and the snapshot of its script.
+//!
+//! Both lie in the job directory, are complete or not there, and never change once complete: what dies in the middle is
+//! begun anew by the next start. [`listing`] goes from the inputs of the job file to the durable list
+//! ([`fanfold_shared::items`]), [`snapshot`] copies the script's tree. A node makes its own working copy of the snapshot
+//! (`fanfold_worker::workdir`).
+
+mod empty;
+mod error;
+mod glob;
+mod lines;
+pub mod listing;
+mod notes;
+pub mod snapshot;
+mod sort;
+mod source;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use error::ListError;
