@@ -4,12 +4,16 @@
 //! It stands at both ends of the flow and knows neither. Start at [`job`], then [`message`] and [`backend`].
 
 pub mod backend;
+pub mod clock;
+pub mod durable;
 pub mod failpoint;
 pub mod ids;
 pub mod interval;
+pub mod items;
 pub mod job;
 pub mod layout;
 pub mod message;
 pub mod report;
 pub mod split;
 pub mod state;
+pub mod text;

@@ -14,8 +14,11 @@
 //!   that survives a node's death; what a mini-batch is charged with is decided by the coordinator and lies in the ledger.
 //! - After `close`, receivers get what is left and then [`Closed`], publishers get [`Closed`] at once.
 
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod embedded;
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::message::{FromNode, Task};
@@ -47,47 +50,62 @@ pub trait Backend: Send + Sync {
     fn close(&self);
 }
 
-/// Settles a delivery with the implementation that made it.
-pub(crate) trait Settle: Send {
-    fn ack(self: Box<Self>);
-    fn requeue(self: Box<Self>);
-    fn reject(self: Box<Self>);
+/// How a delivery was settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Acked,
+    Requeued,
+    Rejected,
 }
+
+/// Settles a delivery with the implementation that made it; the message goes back, so that requeueing needs no copy.
+pub(crate) type Settle<T> = Box<dyn FnOnce(T, Settled) + Send>;
 
 /// A message as received. It is settled exactly once: by `ack`, `requeue` or `reject`, or by being dropped, which requeues.
 pub struct Delivery<T> {
-    /// The message.
-    pub message: T,
     /// It was delivered before, perhaps to somebody who died.
     pub redelivered: bool,
-    settle: Option<Box<dyn Settle>>,
+    /// Both present until the delivery is settled.
+    unsettled: Option<(T, Settle<T>)>,
 }
 
 impl<T> Delivery<T> {
-    pub(crate) fn new(message: T, redelivered: bool, settle: Box<dyn Settle>) -> Delivery<T> {
-        Delivery { message, redelivered, settle: Some(settle) }
+    pub(crate) fn new(message: T, redelivered: bool, settle: Settle<T>) -> Delivery<T> {
+        Delivery { redelivered, unsettled: Some((message, settle)) }
     }
 
     /// The message is done with.
     pub fn ack(mut self) {
-        self.settle.take().expect("only the consuming methods and drop take it").ack();
+        self.settle(Settled::Acked);
     }
 
     /// The message should be delivered again, to anybody.
     pub fn requeue(mut self) {
-        self.settle.take().expect("only the consuming methods and drop take it").requeue();
+        self.settle(Settled::Requeued);
     }
 
     /// The message can't be handled by anybody and must not come back.
     pub fn reject(mut self) {
-        self.settle.take().expect("only the consuming methods and drop take it").reject();
+        self.settle(Settled::Rejected);
+    }
+
+    fn settle(&mut self, how: Settled) {
+        if let Some((message, settle)) = self.unsettled.take() {
+            settle(message, how);
+        }
+    }
+}
+
+impl<T> Deref for Delivery<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.unsettled.as_ref().expect("only methods that consume the delivery settle it").0
     }
 }
 
 impl<T> Drop for Delivery<T> {
     fn drop(&mut self) {
-        if let Some(settle) = self.settle.take() {
-            settle.requeue();
-        }
+        self.settle(Settled::Requeued);
     }
 }

@@ -26,7 +26,8 @@ pub struct JobSpec {
     pub models: BTreeMap<String, PathBuf>,
     /// As typed: `${…}` is replaced when a node hands them to the script.
     pub arguments: Vec<String>,
-    /// Options of the driver found in `arguments`, by their long name without dashes; see [`JobSpec::driver_options`].
+    /// Options of the driver found in `arguments`, by their long name without dashes, as typed. They have set the keys of
+    /// their names already (unless a `--set` did), and they stay in `arguments`.
     pub driver_options: BTreeMap<String, String>,
     /// Where the output file goes; None: `<job dir>/output`.
     pub output: Option<PathBuf>,
@@ -102,6 +103,14 @@ pub enum InputType {
 }
 
 impl InputType {
+    /// As the job file spells it: `files`.
+    pub fn name(self) -> &'static str {
+        match self {
+            InputType::Files => "files",
+            InputType::Lines => "lines",
+        }
+    }
+
     /// The byte that ends an item wherever items are listed: one that no such item can contain.
     pub fn separator(self) -> u8 {
         match self {
@@ -121,6 +130,16 @@ pub enum OutputAction {
     SummaryOnly,
 }
 
+impl OutputAction {
+    /// As the job file spells it: `append_row`.
+    pub fn name(self) -> &'static str {
+        match self {
+            OutputAction::AppendRow => "append_row",
+            OutputAction::SummaryOnly => "summary_only",
+        }
+    }
+}
+
 /// What processes beyond the number of devices get in `CUDA_VISIBLE_DEVICES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -131,6 +150,17 @@ pub enum SurplusProcesses {
     Hide,
     /// A device dealt round robin.
     Share,
+}
+
+impl SurplusProcesses {
+    /// As the job file spells it: `unset`.
+    pub fn name(self) -> &'static str {
+        match self {
+            SurplusProcesses::Unset => "unset",
+            SurplusProcesses::Hide => "hide",
+            SurplusProcesses::Share => "share",
+        }
+    }
 }
 
 /// Which Python runs the script.

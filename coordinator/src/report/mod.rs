@@ -1,0 +1,37 @@
+//! What a job tells the outside while it runs and when it is over: `status.json`, `errors.jsonl` and the coordinator's part of
+//! the log tree.
+//!
+//! Promise: everything here is a projection of the ledger's values ([`Snapshot`]), made anew rather than counted beside it;
+//! and **a report never stops work**: what a full disk refuses is left out and made up for at the next opportunity.
+//! (Only the writers of the final reports return their I/O errors, for the caller to mention.)
+//!
+//! Flow: [`JobFacts`] and a [`Snapshot`] a second → [`Pacer`] → [`StatusFile`], [`Overview`] and the terminal; failures as they are
+//! committed → [`ErrorsJsonl`]; at the end [`JobReport`], [`write_user_errors`], [`write_job_result`] and [`exit_code`].
+
+mod alive;
+mod errors_jsonl;
+mod exit;
+mod job_report;
+mod master;
+mod overview;
+mod pace;
+mod readme;
+mod replace;
+mod result;
+mod snapshot;
+mod status;
+mod user_errors;
+
+pub use alive::{Coordinator, coordinator_of};
+pub use errors_jsonl::{ERRORS_VERSION, ErrorLine, ErrorsJsonl, Lookup};
+pub use exit::{Interruption, exit_code};
+pub use job_report::JobReport;
+pub use master::MasterRole;
+pub use overview::Overview;
+pub use pace::{Pace, Pacer};
+pub use readme::write_readme;
+pub use replace::replace_file;
+pub use result::{next_steps, shell_word, write_job_result};
+pub use snapshot::{JobFacts, ProcessState, Snapshot};
+pub use status::{STATUS_VERSION, Status, StatusCounts, StatusError, StatusFile, StatusOutput, StatusProcess};
+pub use user_errors::{ErrorSummary, Example, write_user_errors};

@@ -1,0 +1,204 @@
+//! `logs/job_result.txt`: the verdict, its cause, and what to do next.
+
+use std::io;
+use std::path::Path;
+
+use fanfold_shared::clock::{duration, iso};
+use fanfold_shared::report::ExitCode;
+use fanfold_shared::state::JobState;
+use fanfold_shared::text::{counted, cut, grouped, harmless, size};
+
+use super::{JobFacts, Snapshot, replace_file};
+
+/// Bytes of one traceback in the file.
+const TRACEBACK: usize = 16 << 10;
+
+/// What the user would do next, as whole commands with what they are for; best first. Only commands that exist.
+pub fn next_steps(facts: &JobFacts, snapshot: &Snapshot) -> Vec<(String, &'static str)> {
+    let mut steps = Vec::new();
+    let id = &facts.id;
+    if !snapshot.state.is_final() {
+        let (file, dir) = (shell_word(&facts.job_file), shell_word(facts.dir.root()));
+        steps.push((format!("fanfold run {file} --job-dir {dir}"), "go on where it stopped"));
+    }
+    if snapshot.distinct_errors > 0 || snapshot.totals.items_failed > 0 {
+        steps.push((format!("fanfold errors {id}"), "what failed, grouped; --full with tracebacks"));
+    }
+    if snapshot.state == JobState::Failed {
+        steps.push((format!("fanfold logs {id}"), "the logs and what is in them"));
+    }
+    steps
+}
+
+/// `path` as one word of a shell command.
+pub fn shell_word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.into_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+/// Replaces the file of a job that is over, or was stopped. `exit` is the exit code of the run.
+pub fn write_job_result(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> io::Result<()> {
+    replace_file(&facts.dir.logs().job_result(), job_result(facts, snapshot, exit).as_bytes())
+}
+
+fn job_result(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String {
+    let totals = &snapshot.totals;
+    let mut text = format!("State: {} (exit code {})\n", snapshot.state, exit as u8);
+    let cause = snapshot.cause.as_deref().unwrap_or(match snapshot.state {
+        JobState::Completed => "every mini-batch is settled",
+        _ => "not stated",
+    });
+    text += &format!("Cause: {}\n", harmless(cause.trim_end()).replace('\n', "\n       "));
+    text += &format!("Job: {} in {}\n", facts.id, facts.dir.root().display());
+    let seconds = snapshot.now_us.saturating_sub(facts.started_us) as f64 / 1e6;
+    text += &format!("Time: {} to {} ({})\n", iso(facts.started_us), iso(snapshot.now_us), duration(seconds));
+
+    text += "\nCounts\n";
+    let mut row = |name: &str, values: &[(u64, &str)]| {
+        let values: Vec<_> = values.iter().map(|(value, what)| format!("{} {what}", grouped(*value))).collect();
+        text += &format!("  {name:<14}{}\n", values.join(", "));
+    };
+    row(
+        "mini-batches",
+        &[
+            (totals.mini_batches, "planned"),
+            (totals.mini_batches_succeeded, "succeeded"),
+            (totals.mini_batches_failed, "failed"),
+            (totals.mini_batches_remaining(), "remaining"),
+        ],
+    );
+    row(
+        "items",
+        &[
+            (totals.items, "planned"),
+            (totals.items_succeeded, "succeeded"),
+            (totals.items_failed, "failed"),
+            (totals.items.saturating_sub(totals.items_settled()), "remaining"),
+        ],
+    );
+    row("attempts", &[(totals.attempts, "run"), (totals.attempts_failed, "failed"), (rerun(totals), "run again")]);
+    if totals.mini_batches_short > 0 {
+        row(
+            "short returns",
+            &[(totals.mini_batches_short, "of the succeeded mini-batches returned fewer results than items")],
+        );
+    }
+    if totals.surplus_results > 0 {
+        row("surplus", &[(totals.surplus_results, "results beyond one per item")]);
+    }
+    if totals.duplicates > 0 {
+        row("duplicates", &[(totals.duplicates, "results dropped because they were in already")]);
+    }
+    if facts.settled_before > 0 {
+        row("continued", &[(facts.settled_before, "mini-batches were settled before this run")]);
+    }
+
+    match &facts.output_file {
+        Some(file) => {
+            let partial = if snapshot.state == JobState::Completed { "" } else { ".partial" };
+            let rows = counted(totals.returned, "result");
+            text += &format!("\nOutput: {}{partial} ({rows}, {})\n", file.display(), size(totals.committed_len));
+        }
+        None => text += &format!("\nOutput: what the script stored under {}\n", facts.output_dir.display()),
+    }
+
+    if !snapshot.errors.is_empty() {
+        text += &format!("\nErrors ({} distinct, the first ones here)\n", grouped(snapshot.distinct_errors));
+        for error in &snapshot.errors {
+            let message = harmless(error.message.trim_end()).replace('\n', "\n    ");
+            text += &format!("  {} × {}: {message}\n", grouped(error.count), error.kind.name());
+            for line in harmless(cut(error.traceback.trim_end(), TRACEBACK)).lines() {
+                text += &format!("    {line}\n");
+            }
+        }
+    }
+
+    let root = facts.dir.root().display();
+    text += &format!(
+        "\nWhere to look\n  {root}/errors.jsonl: each failure\n  {root}/logs/user/error.txt: errors, grouped\n  \
+         {root}/logs/readme.txt: what the other logs are\n"
+    );
+    let steps = next_steps(facts, snapshot);
+    if !steps.is_empty() {
+        text += "\nWhat to run next\n";
+        for (command, purpose) in steps {
+            text += &format!("  {command}    # {purpose}\n");
+        }
+    }
+    text
+}
+
+/// Attempts beyond the first of each mini-batch.
+pub(crate) fn rerun(totals: &crate::ledger::Totals) -> u64 {
+    totals.attempts.saturating_sub(totals.mini_batches_settled())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshot::fixtures::{facts, running};
+    use super::*;
+
+    #[test]
+    fn a_failed_job_states_its_cause_and_what_to_do() {
+        let facts = JobFacts { settled_before: 20, ..facts(Path::new("/jobs/score-1a2b3c4d")) };
+        let mut snapshot = running();
+        snapshot.state = JobState::Failed;
+        snapshot.cause = Some("3 items failed, error_threshold is 2".into());
+        insta::assert_snapshot!(job_result(&facts, &snapshot, ExitCode::Failed), @r#"
+        State: Failed (exit code 1)
+        Cause: 3 items failed, error_threshold is 2
+        Job: score-1a2b3c4d in /jobs/score-1a2b3c4d
+        Time: 2026-11-21T02:38:55.226929 to 2026-11-21T02:39:25.226929 (30 s)
+
+        Counts
+          mini-batches  276 planned, 119 succeeded, 1 failed, 156 remaining
+          items         551 planned, 237 succeeded, 3 failed, 311 remaining
+          attempts      123 run, 4 failed, 3 run again
+          short returns 1 of the succeeded mini-batches returned fewer results than items
+          continued     20 mini-batches were settled before this run
+
+        Output: /data/out/parallel_run_step.txt.partial (237 results, 1.2 MiB)
+
+        Errors (1 distinct, the first ones here)
+          4 × exception: ValueError: bad pixel
+            Traceback (most recent call last):
+              File "score.py", line 9, in run
+                raise ValueError("bad pixel")
+            ValueError: bad pixel
+
+        Where to look
+          /jobs/score-1a2b3c4d/errors.jsonl: each failure
+          /jobs/score-1a2b3c4d/logs/user/error.txt: errors, grouped
+          /jobs/score-1a2b3c4d/logs/readme.txt: what the other logs are
+
+        What to run next
+          fanfold errors score-1a2b3c4d    # what failed, grouped; --full with tracebacks
+          fanfold logs score-1a2b3c4d    # the logs and what is in them
+        "#);
+    }
+
+    #[test]
+    fn a_clean_job_is_short() {
+        let mut snapshot = running();
+        snapshot.state = JobState::Completed;
+        snapshot.totals.items_failed = 0;
+        (snapshot.errors, snapshot.distinct_errors) = (vec![], 0);
+        let text = job_result(&facts(Path::new("/j")), &snapshot, ExitCode::Completed);
+        assert!(text.starts_with("State: Completed (exit code 0)\nCause: every mini-batch is settled\n"), "{text}");
+        assert!(!text.contains("What to run next") && !text.contains("Errors ("), "{text}");
+    }
+
+    #[test]
+    fn a_paused_job_names_the_command_that_continues_it() {
+        let mut facts = facts(Path::new("/jobs/it's here"));
+        facts.job_file = "my job.yaml".into();
+        let mut snapshot = running();
+        snapshot.state = JobState::Paused;
+        let (command, _) = &next_steps(&facts, &snapshot)[0];
+        assert_eq!(command, r"fanfold run 'my job.yaml' --job-dir '/jobs/it'\''s here'");
+    }
+}

@@ -1,0 +1,161 @@
+//! The values that every report is made from.
+
+use std::path::PathBuf;
+
+use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
+use fanfold_shared::layout::JobDir;
+use fanfold_shared::state::JobState;
+
+use crate::ledger::{ErrorGroup, Totals};
+
+/// What does not change while one coordinator runs a job.
+#[derive(Clone, Debug)]
+pub struct JobFacts {
+    /// The job.
+    pub id: JobId,
+    /// Its name in the job file.
+    pub name: String,
+    /// Where it lies.
+    pub dir: JobDir,
+    /// The job file as the user gave it, or the resolved one in the job directory: what `fanfold run` continues with.
+    pub job_file: PathBuf,
+    /// The final path of the output file; None for `summary_only`.
+    pub output_file: Option<PathBuf>,
+    /// The output directory.
+    pub output_dir: PathBuf,
+    /// Whether the job set `error_threshold`, `allowed_failed_count` or `allowed_failed_percent`.
+    pub thresholds_set: bool,
+    /// When the job was submitted, microseconds since the epoch.
+    pub created_us: u64,
+    /// When this coordinator took it up, microseconds since the epoch.
+    pub started_us: u64,
+    /// Mini-batches that earlier coordinators had settled by then.
+    pub settled_before: u64,
+    /// Process id of the coordinator.
+    pub pid: u32,
+    /// Its host.
+    pub host: String,
+}
+
+/// The job at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// That moment, microseconds since the epoch.
+    pub now_us: u64,
+    /// The job's state.
+    pub state: JobState,
+    /// Why it is in that state, in one sentence; final states have one.
+    pub cause: Option<String>,
+    /// Why nothing moves although the state says it should (`disk full`).
+    pub blocked: Option<String>,
+    /// The ledger's figures.
+    pub totals: Totals,
+    /// Mini-batches that were published or settled so far.
+    pub scheduled: u64,
+    /// Nodes that take part now.
+    pub nodes: u32,
+    /// Processes that live now.
+    pub processes: Vec<ProcessState>,
+    /// The first few distinct errors, oldest first.
+    pub errors: Vec<ErrorGroup>,
+    /// How many distinct errors there are.
+    pub distinct_errors: u64,
+}
+
+impl Snapshot {
+    /// Processes whose `init()` is done.
+    pub fn ready(&self) -> usize {
+        self.processes.iter().filter(|process| process.ready).count()
+    }
+}
+
+/// A living process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessState {
+    /// On which node.
+    pub node: NodeId,
+    /// Its number.
+    pub process: ProcessNumber,
+    /// Its process id.
+    pub pid: u32,
+    /// Its `CUDA_VISIBLE_DEVICES`, if it has one.
+    pub device: Option<String>,
+    /// When it was started, microseconds since the epoch.
+    pub started_us: u64,
+    /// Whether its `init()` is done.
+    pub ready: bool,
+}
+
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use fanfold_shared::message::ErrorKind;
+
+    use super::*;
+
+    pub(crate) const THEN: u64 = 1_795_228_735_226_929;
+
+    pub(crate) fn facts(dir: &std::path::Path) -> JobFacts {
+        JobFacts {
+            id: JobId("score-1a2b3c4d".into()),
+            name: "score".into(),
+            dir: JobDir::new(dir),
+            job_file: "job.yaml".into(),
+            output_file: Some("/data/out/parallel_run_step.txt".into()),
+            output_dir: "/data/out".into(),
+            thresholds_set: false,
+            created_us: THEN,
+            started_us: THEN,
+            settled_before: 0,
+            pid: 4711,
+            host: "gpu-01".into(),
+        }
+    }
+
+    /// A job of 276 mini-batches and 551 items, 30 seconds after it began.
+    pub(crate) fn running() -> Snapshot {
+        let process = |number, ready| ProcessState {
+            node: NodeId("0".into()),
+            process: ProcessNumber(number),
+            pid: 500 + number,
+            device: (number == 0).then(|| "0".to_string()),
+            started_us: THEN + 1_000_000,
+            ready,
+        };
+        Snapshot {
+            now_us: THEN + 30_000_000,
+            state: JobState::Running,
+            cause: None,
+            blocked: None,
+            totals: Totals {
+                committed_len: 1_300_000,
+                items: 551,
+                items_succeeded: 237,
+                items_failed: 3,
+                mini_batches: 276,
+                mini_batches_succeeded: 119,
+                mini_batches_failed: 1,
+                mini_batches_short: 1,
+                attempts: 123,
+                attempts_failed: 4,
+                run_us: 100_000_000,
+                returned: 237,
+                ..Totals::default()
+            },
+            scheduled: 276,
+            nodes: 1,
+            processes: vec![process(0, true), process(1, false)],
+            errors: vec![bad_pixel()],
+            distinct_errors: 1,
+        }
+    }
+
+    pub(crate) fn bad_pixel() -> ErrorGroup {
+        ErrorGroup {
+            id: 1,
+            kind: ErrorKind::Exception,
+            message: "ValueError: bad pixel".into(),
+            traceback: "Traceback (most recent call last):\n  File \"score.py\", line 9, in run\n    raise ValueError(\"bad pixel\")\nValueError: bad pixel\n".into(),
+            count: 4,
+        }
+    }
+}

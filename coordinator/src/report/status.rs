@@ -1,0 +1,345 @@
+//! `status.json`: the job as a reader without the ledger sees it. [`STATUS_VERSION`] counts changes that break a reader;
+//! new fields are none. Times are RFC 3339, durations seconds.
+
+use std::path::{Path, PathBuf};
+
+use fanfold_shared::clock::{serde_us, serde_us_option};
+use fanfold_shared::state::JobState;
+use serde::{Deserialize, Serialize};
+
+use super::{JobFacts, Pace, Snapshot, replace_file};
+use crate::ledger::Totals;
+
+/// The version in [`Status::version`].
+pub const STATUS_VERSION: u32 = 1;
+
+/// The file, as a value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`STATUS_VERSION`].
+    pub version: u32,
+    /// The job's id.
+    pub job_id: String,
+    /// Its name in the job file.
+    pub name: String,
+    /// Where it lies.
+    pub job_dir: PathBuf,
+    /// What `fanfold run` continues it with.
+    pub job_file: PathBuf,
+    /// Its state.
+    pub state: JobState,
+    /// Why it is in that state.
+    pub cause: Option<String>,
+    /// Why nothing moves.
+    pub blocked: Option<String>,
+    /// The coordinator's host.
+    pub host: String,
+    /// The coordinator's process id.
+    pub pid: u32,
+    /// When the job was submitted.
+    #[serde(with = "serde_us")]
+    pub created: u64,
+    /// When the coordinator took it up.
+    #[serde(with = "serde_us")]
+    pub started: u64,
+    /// When these figures were true.
+    #[serde(with = "serde_us")]
+    pub updated: u64,
+    /// When it came to its final state, or was paused.
+    #[serde(with = "serde_us_option")]
+    pub ended: Option<u64>,
+    /// The figures.
+    pub counts: StatusCounts,
+    /// Items settled per second.
+    pub items_per_second: f64,
+    /// Mini-batches settled per second.
+    pub mini_batches_per_second: f64,
+    /// Seconds until all is settled, if that can be told.
+    pub eta_seconds: Option<f64>,
+    /// The results.
+    pub output: StatusOutput,
+    /// Whether the job set a threshold for failures.
+    pub thresholds_set: bool,
+    /// Nodes that take part.
+    pub nodes: u32,
+    /// Processes that live.
+    pub processes: Vec<StatusProcess>,
+    /// How many distinct errors there are.
+    pub distinct_errors: u64,
+    /// The first few of them, oldest first.
+    pub errors: Vec<StatusError>,
+}
+
+/// See [`Totals`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "named as in Totals, which says what each means")]
+pub struct StatusCounts {
+    pub items: u64,
+    pub items_succeeded: u64,
+    pub items_failed: u64,
+    pub mini_batches: u64,
+    pub mini_batches_scheduled: u64,
+    pub mini_batches_succeeded: u64,
+    pub mini_batches_failed: u64,
+    pub mini_batches_short: u64,
+    pub mini_batches_remaining: u64,
+    pub surplus_results: u64,
+    pub attempts: u64,
+    pub attempts_failed: u64,
+    pub duplicates: u64,
+    pub run_seconds: f64,
+}
+
+/// Where the results are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusOutput {
+    /// The output directory.
+    pub dir: PathBuf,
+    /// The output file's final path; null for `summary_only`. Before the job is Completed it is `<file>.partial`.
+    pub file: Option<PathBuf>,
+    /// Bytes of it that are proven.
+    pub bytes: u64,
+    /// Results in it: elements that `run()` returned.
+    pub rows: u64,
+}
+
+/// A living process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusProcess {
+    /// On which node.
+    pub node: String,
+    /// `process000`.
+    pub process: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Its `CUDA_VISIBLE_DEVICES`, if it has one.
+    pub device: Option<String>,
+    /// When it was started.
+    #[serde(with = "serde_us")]
+    pub started: u64,
+    /// Whether its `init()` is done.
+    pub ready: bool,
+}
+
+/// A distinct error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusError {
+    /// Its class.
+    pub kind: String,
+    /// The message of its first instance.
+    pub message: String,
+    /// Its traceback; empty where there is none.
+    pub traceback: String,
+    /// Attempts that ended with it.
+    pub count: u64,
+}
+
+impl Status {
+    /// The file's value for a moment of a job.
+    pub fn new(facts: &JobFacts, snapshot: &Snapshot, pace: &Pace) -> Status {
+        let over = snapshot.state.is_final() || snapshot.state == JobState::Paused;
+        Status {
+            version: STATUS_VERSION,
+            job_id: facts.id.0.clone(),
+            name: facts.name.clone(),
+            job_dir: facts.dir.root().to_path_buf(),
+            job_file: facts.job_file.clone(),
+            state: snapshot.state,
+            cause: snapshot.cause.clone(),
+            blocked: snapshot.blocked.clone(),
+            host: facts.host.clone(),
+            pid: facts.pid,
+            created: facts.created_us,
+            started: facts.started_us,
+            updated: snapshot.now_us,
+            ended: over.then_some(snapshot.now_us),
+            counts: StatusCounts::new(&snapshot.totals, snapshot.scheduled),
+            items_per_second: round(pace.items_per_second),
+            mini_batches_per_second: round(pace.mini_batches_per_second),
+            eta_seconds: pace.eta_seconds.map(round),
+            output: StatusOutput {
+                dir: facts.output_dir.clone(),
+                file: facts.output_file.clone(),
+                bytes: snapshot.totals.committed_len,
+                rows: snapshot.totals.returned,
+            },
+            thresholds_set: facts.thresholds_set,
+            nodes: snapshot.nodes,
+            processes: snapshot
+                .processes
+                .iter()
+                .map(|process| StatusProcess {
+                    node: process.node.0.clone(),
+                    process: process.process.to_string(),
+                    pid: process.pid,
+                    device: process.device.clone(),
+                    started: process.started_us,
+                    ready: process.ready,
+                })
+                .collect(),
+            distinct_errors: snapshot.distinct_errors,
+            errors: snapshot
+                .errors
+                .iter()
+                .map(|error| StatusError {
+                    kind: error.kind.name().into(),
+                    message: error.message.clone(),
+                    traceback: error.traceback.clone(),
+                    count: error.count,
+                })
+                .collect(),
+        }
+    }
+
+    /// Reads the file at `path`.
+    pub fn read(path: &Path) -> std::io::Result<Status> {
+        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    }
+}
+
+impl StatusCounts {
+    fn new(totals: &Totals, scheduled: u64) -> StatusCounts {
+        StatusCounts {
+            items: totals.items,
+            items_succeeded: totals.items_succeeded,
+            items_failed: totals.items_failed,
+            mini_batches: totals.mini_batches,
+            mini_batches_scheduled: scheduled,
+            mini_batches_succeeded: totals.mini_batches_succeeded,
+            mini_batches_failed: totals.mini_batches_failed,
+            mini_batches_short: totals.mini_batches_short,
+            mini_batches_remaining: totals.mini_batches_remaining(),
+            surplus_results: totals.surplus_results,
+            attempts: totals.attempts,
+            attempts_failed: totals.attempts_failed,
+            duplicates: totals.duplicates,
+            run_seconds: totals.run_us as f64 / 1e6,
+        }
+    }
+
+    /// Mini-batches that are settled, whatever their fate.
+    pub fn settled(&self) -> u64 {
+        self.mini_batches_succeeded + self.mini_batches_failed
+    }
+}
+
+/// Three digits after the point say all that a rate knows.
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// The writer.
+#[derive(Debug)]
+pub struct StatusFile {
+    path: PathBuf,
+}
+
+impl StatusFile {
+    /// The file at `path` ([`fanfold_shared::layout::JobDir::status_json`]).
+    pub fn new(path: PathBuf) -> StatusFile {
+        StatusFile { path }
+    }
+
+    /// Replaces the file in one step. A refusal is passed over: the next second brings the next try.
+    pub fn write(&self, status: &Status) {
+        let mut bytes = serde_json::to_vec_pretty(status).expect("strings and finite numbers");
+        bytes.push(b'\n');
+        let _ = replace_file(&self.path, &bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshot::fixtures::{facts, running};
+    use super::*;
+
+    #[test]
+    fn the_schema_is_what_readers_rely_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let pace = Pace { items_per_second: 24.2, mini_batches_per_second: 12.10049, eta_seconds: Some(13.0) };
+        let status = Status::new(&facts(Path::new("/jobs/score-1a2b3c4d")), &running(), &pace);
+        let path = dir.path().join("status.json");
+        StatusFile::new(path.clone()).write(&status);
+        insta::assert_snapshot!(std::fs::read_to_string(&path).unwrap(), @r#"
+        {
+          "version": 1,
+          "job_id": "score-1a2b3c4d",
+          "name": "score",
+          "job_dir": "/jobs/score-1a2b3c4d",
+          "job_file": "job.yaml",
+          "state": "Running",
+          "cause": null,
+          "blocked": null,
+          "host": "gpu-01",
+          "pid": 4711,
+          "created": "2026-11-21T02:38:55.226929Z",
+          "started": "2026-11-21T02:38:55.226929Z",
+          "updated": "2026-11-21T02:39:25.226929Z",
+          "ended": null,
+          "counts": {
+            "items": 551,
+            "items_succeeded": 237,
+            "items_failed": 3,
+            "mini_batches": 276,
+            "mini_batches_scheduled": 276,
+            "mini_batches_succeeded": 119,
+            "mini_batches_failed": 1,
+            "mini_batches_short": 1,
+            "mini_batches_remaining": 156,
+            "surplus_results": 0,
+            "attempts": 123,
+            "attempts_failed": 4,
+            "duplicates": 0,
+            "run_seconds": 100.0
+          },
+          "items_per_second": 24.2,
+          "mini_batches_per_second": 12.1,
+          "eta_seconds": 13.0,
+          "output": {
+            "dir": "/data/out",
+            "file": "/data/out/parallel_run_step.txt",
+            "bytes": 1300000,
+            "rows": 237
+          },
+          "thresholds_set": false,
+          "nodes": 1,
+          "processes": [
+            {
+              "node": "0",
+              "process": "process000",
+              "pid": 500,
+              "device": "0",
+              "started": "2026-11-21T02:38:56.226929Z",
+              "ready": true
+            },
+            {
+              "node": "0",
+              "process": "process001",
+              "pid": 501,
+              "device": null,
+              "started": "2026-11-21T02:38:56.226929Z",
+              "ready": false
+            }
+          ],
+          "distinct_errors": 1,
+          "errors": [
+            {
+              "kind": "exception",
+              "message": "ValueError: bad pixel",
+              "traceback": "Traceback (most recent call last):\n  File \"score.py\", line 9, in run\n    raise ValueError(\"bad pixel\")\nValueError: bad pixel\n",
+              "count": 4
+            }
+          ]
+        }
+        "#);
+        assert_eq!(Status::read(&path).unwrap(), status);
+    }
+
+    #[test]
+    fn rates_that_are_no_numbers_are_null_and_a_full_disk_is_passed_over() {
+        let pace = Pace { eta_seconds: None, ..Pace::default() };
+        let status = Status::new(&facts(Path::new("/j")), &running(), &pace);
+        StatusFile::new("/proc/nowhere/status.json".into()).write(&status);
+        assert_eq!(status.eta_seconds, None);
+    }
+}

@@ -1,0 +1,191 @@
+//! The job directory: made when a job is submitted, recognised when it is continued.
+//!
+//! `.fanfold/job.json` is written first of all, under the lock, and makes a directory a job's. Whatever dies before leaves an
+//! empty directory, which is as good as none.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fanfold_shared::clock;
+use fanfold_shared::durable;
+use fanfold_shared::failpoint;
+use fanfold_shared::ids::JobId;
+use fanfold_shared::job::{self, Difference, JobSpec};
+use fanfold_shared::layout::JobDir;
+use fanfold_shared::report::{During, ExitCode, Report, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::JobLock;
+
+/// A job that this program holds.
+pub struct Submitted {
+    /// Where it lies.
+    pub dir: JobDir,
+    /// Its id.
+    pub id: JobId,
+    /// When it was first submitted, microseconds since the epoch.
+    pub created_us: u64,
+    /// What it is.
+    pub spec: JobSpec,
+    /// The right to write to it.
+    pub lock: JobLock,
+    /// Whether it was there before.
+    pub continued: bool,
+}
+
+/// `.fanfold/job.json`
+#[derive(Serialize, Deserialize)]
+struct JobRecord {
+    version: u32,
+    id: JobId,
+    created_us: u64,
+    spec: JobSpec,
+}
+
+const VERSION: u32 = 1;
+
+/// Why a directory can't be this job's.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// It holds something else.
+    #[error("`{}` is not empty and holds no fanfold job", .0.display())]
+    NotAJob(PathBuf),
+    /// It holds another job.
+    #[error("`{}` holds another job, {id}: {}", dir.display(), list(differences))]
+    AnotherJob {
+        /// The directory.
+        dir: PathBuf,
+        /// The job it holds.
+        id: JobId,
+        /// What is different.
+        differences: Vec<Difference>,
+    },
+    /// Its record can't be read.
+    #[error("`{}` does not describe a job", path.display())]
+    Damaged {
+        /// The record.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It was made by a later version.
+    #[error("`{}` was written by a later version of fanfold (format {found}, this program knows {VERSION})", path.display())]
+    Later {
+        /// The record.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// Its name can't be told to the script.
+    #[error("the path of the job directory `{}` is not valid UTF-8", .0.display())]
+    NotUtf8(PathBuf),
+}
+
+impl Report for SubmitError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            SubmitError::NotAJob(_) => "give a directory that does not exist yet, or that of a job to continue it".into(),
+            SubmitError::AnotherJob { .. } => {
+                "leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue \
+                 the old one"
+                    .into()
+            }
+            SubmitError::Damaged { path, .. } => format!(
+                "nothing was changed; restore `{}` from a copy, or run the job in a new directory",
+                path.display()
+            ),
+            SubmitError::Later { .. } => "continue this job with the newer fanfold".into(),
+            SubmitError::NotUtf8(_) => "choose a job directory with a name in UTF-8".into(),
+        })
+    }
+}
+
+fn list(differences: &[Difference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Makes the job of `job_file` in `job_dir` (a new directory under `fanfold-jobs` if None), or takes up the one that is there.
+///
+/// # Errors
+/// The job file's, those of [`SubmitError`], or that another program holds the job.
+pub fn submit(job_file: &Path, overrides: &[String], job_dir: Option<&Path>) -> Result<Submitted> {
+    let spec = job::load(job_file, overrides)?;
+    let fresh = JobId::new(&spec.name);
+    let root = match job_dir {
+        Some(dir) => std::path::absolute(dir).during("find", dir)?,
+        None => std::path::absolute("fanfold-jobs").during("find", "fanfold-jobs")?.join(&fresh.0),
+    };
+    if root.to_str().is_none() {
+        return Err(SubmitError::NotUtf8(root).into());
+    }
+    let dir = JobDir::new(root);
+    if !is_job(&dir)? && !is_vacant(&dir)? {
+        return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into());
+    }
+    let lock = JobLock::acquire(&dir)?;
+    let known = read(&dir)?;
+    let continued = known.is_some();
+    let (id, created_us) = match known {
+        Some(record) => {
+            let differences = job::differences(&record.spec, &spec);
+            if !differences.is_empty() {
+                let dir = dir.root().to_path_buf();
+                return Err(SubmitError::AnotherJob { dir, id: record.id, differences }.into());
+            }
+            (record.id, record.created_us)
+        }
+        None => (fresh, clock::wall_us()),
+    };
+    let record = JobRecord { version: VERSION, id, created_us, spec };
+    failpoint!("submit_before_record");
+    let bytes = serde_json::to_vec_pretty(&record).expect("a job can be written as JSON");
+    durable::replace(&path(&dir), &bytes)?;
+    failpoint!("submit_after_record");
+    durable::replace(&dir.job_yaml(), record.spec.to_yaml().as_bytes())?;
+    let JobRecord { id, created_us, spec, .. } = record;
+    Ok(Submitted { dir, id, created_us, spec, lock, continued })
+}
+
+fn path(dir: &JobDir) -> PathBuf {
+    dir.internal().join("job.json")
+}
+
+fn is_job(dir: &JobDir) -> Result<bool> {
+    let path = path(dir);
+    Ok(path.try_exists().during("look at", &path)?)
+}
+
+/// Whether nothing but what a submission that died early leaves lies there.
+fn is_vacant(dir: &JobDir) -> Result<bool> {
+    match fs::read_dir(dir.root()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        entries => {
+            let internal = dir.internal();
+            Ok(entries.during("list", dir.root())?.flatten().all(|entry| entry.path() == internal))
+        }
+    }
+}
+
+fn read(dir: &JobDir) -> Result<Option<JobRecord>> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let path = path(dir);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.during("read", &path)?,
+    };
+    let damaged = |source| SubmitError::Damaged { path: path.clone(), source };
+    let Version { version } = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if version > VERSION {
+        return Err(SubmitError::Later { path, found: version }.into());
+    }
+    Ok(Some(serde_json::from_slice(&bytes).map_err(damaged)?))
+}

@@ -1,0 +1,162 @@
+//! When a job must not go on: thresholds, `init` that never succeeds, no progress (spec section 5). Pure.
+
+use std::time::{Duration, Instant};
+
+use fanfold_shared::job::{JobSpec, OutputAction};
+use fanfold_shared::message::AttemptError;
+
+use crate::ledger::Totals;
+
+/// The job must be older than this before it gives up on `init`.
+const INIT_AGE: Duration = Duration::from_secs(120);
+
+/// Why a job fails: one stated cause, for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// One sentence.
+    pub text: String,
+    /// The script's traceback, where one belongs to it.
+    pub traceback: String,
+}
+
+impl Cause {
+    fn new(text: String) -> Cause {
+        Cause { text, traceback: String::new() }
+    }
+
+    /// Every node gave up on `init`.
+    pub fn init(error: &AttemptError) -> Cause {
+        Cause {
+            text: format!("the entry script could not be started: {}", error.message),
+            traceback: error.traceback.clone(),
+        }
+    }
+}
+
+/// The thresholds, strictly: a job fails when more failed than was tolerated. `all_scheduled`: only then is a percentage
+/// of the mini-batches judged.
+pub fn thresholds(spec: &JobSpec, totals: &Totals, all_scheduled: bool) -> Option<Cause> {
+    if spec.error_threshold >= 0 && totals.items_failed > spec.error_threshold as u64 {
+        return Some(Cause::new(format!(
+            "{} failed items exceed error_threshold {}",
+            totals.items_failed, spec.error_threshold
+        )));
+    }
+    let failed = failed_mini_batches(spec, totals);
+    if let Some(allowed) = spec.allowed_failed_count
+        && failed > allowed
+    {
+        return Some(Cause::new(format!("{failed} failed mini-batches exceed allowed_failed_count {allowed}")));
+    }
+    if let Some(allowed) = spec.allowed_failed_percent
+        && all_scheduled
+        && failed as f64 * 100.0 > allowed * totals.mini_batches as f64
+    {
+        let percent = failed as f64 * 100.0 / totals.mini_batches as f64;
+        return Some(Cause::new(format!(
+            "{failed} failed mini-batches of {} ({percent:.1} %) exceed allowed_failed_percent {allowed}",
+            totals.mini_batches
+        )));
+    }
+    None
+}
+
+/// A short return makes a mini-batch a failed one only where `error_threshold` is set (spec section 2).
+fn failed_mini_batches(spec: &JobSpec, totals: &Totals) -> u64 {
+    totals.mini_batches_failed + if spec.error_threshold >= 0 { totals.mini_batches_short } else { 0 }
+}
+
+/// Everything is settled: whether that is a result at all.
+pub fn at_the_end(spec: &JobSpec, totals: &Totals) -> Option<Cause> {
+    let nothing = spec.output_action == OutputAction::AppendRow && totals.items_succeeded == 0;
+    nothing.then(|| {
+        Cause::new(format!(
+            "no item succeeded: all {} items failed, so there is nothing to write (run() must return one element for each \
+             item that succeeded)",
+            totals.items
+        ))
+    })
+}
+
+/// Whether the job gives up on `init`: it is older than 2 minutes, no `init` ever succeeded, and there were
+/// `2 × nodes × process_count_per_node` failures.
+pub fn init_hopeless(age: Duration, failures: u64, successes: u64, processes: u64) -> bool {
+    age > INIT_AGE && successes == 0 && failures >= 2 * processes
+}
+
+/// The clock of `progress_update_timeout`. It runs only while a node works and nothing else holds the job up.
+#[derive(Debug)]
+pub struct ProgressClock {
+    limit: Duration,
+    spent: Duration,
+    running_since: Option<Instant>,
+}
+
+impl ProgressClock {
+    /// A clock that stands still at 0.
+    pub fn new(limit: Duration) -> ProgressClock {
+        ProgressClock { limit, spent: Duration::ZERO, running_since: None }
+    }
+
+    /// Something was settled, or a process became ready.
+    pub fn progress(&mut self, now: Instant) {
+        self.spent = Duration::ZERO;
+        self.running_since = self.running_since.map(|_| now);
+    }
+
+    /// Lets the clock run, or stops it.
+    pub fn run(&mut self, running: bool, now: Instant) {
+        match (running, self.running_since) {
+            (true, None) => self.running_since = Some(now),
+            (false, Some(since)) => {
+                self.spent += now - since;
+                self.running_since = None;
+            }
+            _ => (),
+        }
+    }
+
+    /// For how long nothing moved, if that is too long.
+    pub fn expired(&self, now: Instant) -> Option<Duration> {
+        let total = self.spent + self.running_since.map_or(Duration::ZERO, |since| now - since);
+        (total >= self.limit).then_some(total)
+    }
+}
+
+/// Nothing moved for too long.
+pub fn no_progress(waited: Duration, stuck: &str) -> Cause {
+    Cause::new(format!("no progress for {} s (progress_update_timeout): {stuck}", waited.as_secs()))
+}
+
+/// No mini-batch was scheduled in time.
+pub fn first_task_late(limit: u64, doing: &str) -> Cause {
+    Cause::new(format!("no mini-batch was scheduled within {limit} s (first_task_creation_timeout): {doing}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_progress_clock_stands_still_while_the_job_is_held_up() {
+        let (second, start) = (Duration::from_secs(1), Instant::now());
+        let mut clock = ProgressClock::new(10 * second);
+        assert_eq!(clock.expired(start + 100 * second), None, "no node has joined");
+        clock.run(true, start);
+        clock.run(false, start + 6 * second);
+        assert_eq!(clock.expired(start + 100 * second), None);
+        clock.run(true, start + 100 * second);
+        assert_eq!(clock.expired(start + 104 * second), Some(10 * second));
+        clock.progress(start + 104 * second);
+        assert_eq!(clock.expired(start + 113 * second), None);
+    }
+
+    #[test]
+    fn init_is_hopeless_only_when_old_and_never_good() {
+        let old = Duration::from_secs(121);
+        assert!(init_hopeless(old, 4, 0, 2));
+        assert!(!init_hopeless(old, 3, 0, 2));
+        assert!(!init_hopeless(old, 40, 1, 2));
+        assert!(!init_hopeless(Duration::from_secs(119), 40, 0, 2));
+    }
+}

@@ -1,0 +1,51 @@
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks the job to pause, the second kills what runs.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::thread;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals as Incoming;
+
+/// What was asked of the program so far. Clones see the same.
+#[derive(Clone, Default)]
+pub struct Signals {
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    count: AtomicU32,
+    first: AtomicI32,
+}
+
+impl Signals {
+    /// Takes the signals from now on. Its thread lives as long as the program: it owns nothing, so nobody waits for it.
+    ///
+    /// # Errors
+    /// The system refuses handlers or a thread.
+    pub fn install() -> io::Result<Signals> {
+        let signals = Signals::default();
+        let seen = signals.seen.clone();
+        let mut incoming = Incoming::new([SIGINT, SIGTERM, SIGHUP])?;
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            for signal in incoming.forever() {
+                // The first is stored before it is counted: whoever sees the count sees the signal.
+                let _ = seen.first.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
+                seen.count.fetch_add(1, Ordering::SeqCst);
+            }
+        })?;
+        Ok(signals)
+    }
+
+    /// How many came.
+    pub fn count(&self) -> u32 {
+        self.seen.count.load(Ordering::SeqCst)
+    }
+
+    /// The first that came.
+    pub fn first(&self) -> Option<i32> {
+        Some(self.seen.first.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
+    }
+}

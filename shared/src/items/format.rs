@@ -1,0 +1,152 @@
+//! What the files of a list look like.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::ItemsError;
+use crate::durable;
+use crate::report::During;
+use crate::split::Split;
+
+/// The version of the files. A change that an older program can't read counts it up.
+pub(super) const VERSION: u32 = 1;
+
+/// The most bytes that an item may have. A block is loaded whole, so this bounds memory.
+pub const MAX_ITEM_BYTES: usize = 1024 * 1024;
+
+/// A block is closed when it has so many items …
+pub(super) const BLOCK_ITEMS: u32 = 4096;
+/// … or when the next item would make it longer than this.
+pub(super) const BLOCK_BYTES: usize = 256 * 1024;
+
+/// Where sorted runs may be spilled while the list is made: `sort-<n>.tmp` in its directory.
+const SPILL_PREFIX: &str = "sort-";
+
+pub(super) fn data(dir: &Path) -> PathBuf {
+    dir.join("data")
+}
+
+pub(super) fn index(dir: &Path) -> PathBuf {
+    dir.join("index")
+}
+
+pub(super) fn manifest(dir: &Path) -> PathBuf {
+    dir.join("manifest.json")
+}
+
+pub(super) fn fingerprints(dir: &Path) -> PathBuf {
+    dir.join("fingerprints")
+}
+
+/// Whether the list in `dir` is complete.
+pub fn is_complete(dir: &Path) -> bool {
+    manifest(dir).exists()
+}
+
+/// Removes what an interrupted attempt to make a list left in `dir`. Only our own names, in case `dir` is not ours alone.
+pub(super) fn remove_stale(dir: &Path) -> Result<(), ItemsError> {
+    for entry in fs::read_dir(dir).during("read", dir)? {
+        let path = entry.during("read", dir)?.path();
+        let spilled = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SPILL_PREFIX));
+        let ours = [data(dir), index(dir), fingerprints(dir), durable::building(&manifest(dir))];
+        if spilled || ours.contains(&path) {
+            fs::remove_file(&path).during("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// The manifest's content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    pub(super) version: u32,
+    pub(super) separator: u8,
+    pub(super) items: u64,
+    pub(super) data_len: u64,
+    pub(super) blocks: u64,
+    pub(super) index_crc32: u32,
+    pub(super) split: Split,
+}
+
+/// The manifest as it lies on disk.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    list: Manifest,
+    /// Of `list` as JSON without white space: a flipped bit in a root would otherwise go unnoticed.
+    crc32: u32,
+}
+
+impl Manifest {
+    pub(super) fn write(self, dir: &Path) -> Result<(), ItemsError> {
+        let sealed = Sealed { crc32: self.seal(), list: self };
+        let json = serde_json::to_vec_pretty(&sealed).expect("a manifest is plain data");
+        Ok(durable::replace(&manifest(dir), &json)?)
+    }
+
+    pub(super) fn read(dir: &Path) -> Result<Manifest, ItemsError> {
+        /// Read first: the rest may look different in another version.
+        #[derive(Deserialize)]
+        struct Any {
+            list: AnyList,
+        }
+        #[derive(Deserialize)]
+        struct AnyList {
+            version: u32,
+        }
+
+        let path = manifest(dir);
+        let json = match fs::read(&path) {
+            Ok(json) => json,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(ItemsError::Incomplete { dir: dir.to_path_buf() });
+            }
+            Err(error) => return Err(error).during("read", &path)?,
+        };
+        let damaged = |what: String| ItemsError::Damaged { path: path.clone(), items: None, what };
+        let any: Any = serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
+        if any.list.version != VERSION {
+            return Err(ItemsError::Version { path, found: any.list.version });
+        }
+        let Sealed { list, crc32 } = serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
+        if list.seal() != crc32 {
+            return Err(damaged("its checksum is wrong".into()));
+        }
+        Ok(list)
+    }
+
+    fn seal(&self) -> u32 {
+        crc32fast::hash(&serde_json::to_vec(self).expect("a manifest is plain data"))
+    }
+}
+
+/// One block in the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BlockEntry {
+    /// The number of its items.
+    pub(super) items: u32,
+    /// Its length, bytes.
+    pub(super) len: u32,
+    /// Its CRC-32.
+    pub(super) crc32: u32,
+}
+
+impl BlockEntry {
+    /// Its size in the index.
+    pub(super) const SIZE: usize = 12;
+
+    pub(super) fn encode(self) -> [u8; BlockEntry::SIZE] {
+        let mut bytes = [0; BlockEntry::SIZE];
+        bytes[0..4].copy_from_slice(&self.items.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.len.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.crc32.to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8; BlockEntry::SIZE]) -> BlockEntry {
+        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        BlockEntry { items: word(0), len: word(4), crc32: word(8) }
+    }
+}

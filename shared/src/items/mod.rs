@@ -1,0 +1,31 @@
+//! The durable list of a job's items: complete before the first mini-batch runs, never changed after.
+//!
+//! A directory with
+//! - `data`: the items in blocks of at most 4096 items or 256 KiB, each item ended by the job's separator byte
+//!   ([`InputType::separator`](crate::job::InputType::separator));
+//! - `index`: for each block its number of items, its length and its CRC-32 (12 bytes): loaded whole, so that 10 million
+//!   items cost less than 100 KB of memory;
+//! - `manifest.json`: the split, the sizes and the CRC-32 of the index, guarded by a CRC-32 of its own. It is written last
+//!   and renamed into place: **the list is complete exactly if the manifest exists**;
+//! - `fingerprints`: size and modification time of the files, taken later and in stretches ([`Fingerprints`]).
+//!
+//! Names of files are stored relative to their input's root ([`SplitInput::root`](crate::split::SplitInput::root)), as
+//! bytes: any name that a file can have is fine. What is read has passed its CRC, or the error says what is damaged.
+//!
+//! [`ItemWriter`] makes the list, [`ItemReader`] reads it, [`check`] tells what became of a file since.
+
+mod check;
+mod error;
+mod fingerprint;
+mod format;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use check::{Trouble, check};
+pub use error::ItemsError;
+pub use fingerprint::{Fingerprint, Fingerprints};
+pub use format::{MAX_ITEM_BYTES, is_complete};
+pub use reader::ItemReader;
+pub use writer::ItemWriter;

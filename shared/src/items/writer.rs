@@ -1,0 +1,131 @@
+//! Makes the list: streaming, in the memory of one block.
+//!
+//! Order: blocks → fsync data → index → fsync index → manifest under another name → fsync → rename → fsync directory.
+//! Whatever dies before the rename leaves no manifest, and the next [`ItemWriter::create`] starts over.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::format::{self, BLOCK_BYTES, BLOCK_ITEMS, BlockEntry, MAX_ITEM_BYTES, Manifest, VERSION};
+use super::{ItemReader, ItemsError};
+use crate::durable;
+use crate::failpoint;
+use crate::report::During;
+use crate::split::Split;
+
+/// Writes a list of items, in the order of their ordinals.
+pub struct ItemWriter {
+    dir: PathBuf,
+    data: File,
+    data_len: u64,
+    separator: u8,
+    items: u64,
+    block: Vec<u8>,
+    block_items: u32,
+    max_block: (u32, usize),
+    index: Vec<u8>,
+}
+
+impl ItemWriter {
+    /// Begins a list in `dir`, which is created if it is not there; what an interrupted attempt left is removed.
+    /// `separator` is the byte that ends an item: no item may contain it. Fails if `dir` holds a complete list.
+    pub fn create(dir: &Path, separator: u8) -> Result<ItemWriter, ItemsError> {
+        ItemWriter::with_block_size(dir, separator, (BLOCK_ITEMS, BLOCK_BYTES))
+    }
+
+    pub(super) fn with_block_size(
+        dir: &Path,
+        separator: u8,
+        max_block: (u32, usize),
+    ) -> Result<ItemWriter, ItemsError> {
+        if format::is_complete(dir) {
+            return Err(ItemsError::AlreadyComplete { dir: dir.to_path_buf() });
+        }
+        fs::create_dir_all(dir).during("create", dir)?;
+        format::remove_stale(dir)?;
+        let path = format::data(dir);
+        let data = File::create(&path).during("create", &path)?;
+        Ok(ItemWriter {
+            dir: dir.to_path_buf(),
+            data,
+            data_len: 0,
+            separator,
+            items: 0,
+            block: Vec::with_capacity(max_block.1),
+            block_items: 0,
+            max_block,
+            index: Vec::new(),
+        })
+    }
+
+    /// The number of items so far: the ordinal of the next one.
+    pub fn items(&self) -> u64 {
+        self.items
+    }
+
+    /// Adds an item: at most [`MAX_ITEM_BYTES`] long, without the separator.
+    pub fn push(&mut self, item: &[u8]) -> Result<(), ItemsError> {
+        let refuse = |what| Err(ItemsError::Unlistable { ordinal: self.items, what });
+        if item.len() > MAX_ITEM_BYTES {
+            return refuse("it is longer than 1 MiB");
+        }
+        if item.contains(&self.separator) {
+            return refuse("it contains the byte that separates items");
+        }
+        let full = self.block_items == self.max_block.0 || self.block.len() + item.len() + 1 > self.max_block.1;
+        if full && self.block_items > 0 {
+            self.flush()?;
+        }
+        self.block.extend_from_slice(item);
+        self.block.push(self.separator);
+        self.block_items += 1;
+        self.items += 1;
+        Ok(())
+    }
+
+    /// Completes the list. `split` must cover exactly the items pushed.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn finish(mut self, split: Split) -> Result<ItemReader, ItemsError> {
+        assert_eq!(split.items(), self.items, "the split covers the items");
+        self.flush()?;
+        self.data.sync_all().during("sync", format::data(&self.dir))?;
+        failpoint!("items_data_synced");
+        let path = format::index(&self.dir);
+        let mut index = File::create(&path).during("create", &path)?;
+        index.write_all(&self.index).during("write", &path)?;
+        index.sync_all().during("sync", &path)?;
+        failpoint!("items_before_manifest");
+        let manifest = Manifest {
+            version: VERSION,
+            separator: self.separator,
+            items: self.items,
+            data_len: self.data_len,
+            blocks: (self.index.len() / BlockEntry::SIZE) as u64,
+            index_crc32: crc32fast::hash(&self.index),
+            split,
+        };
+        manifest.write(&self.dir)?;
+        // The directory may be new as well.
+        durable::sync_dir(durable::parent(&self.dir))?;
+        failpoint!("items_after_manifest");
+        ItemReader::open(&self.dir)
+    }
+
+    fn flush(&mut self) -> Result<(), ItemsError> {
+        if self.block_items == 0 {
+            return Ok(());
+        }
+        self.data.write_all(&self.block).during("write", format::data(&self.dir))?;
+        failpoint!("items_block_written");
+        let entry =
+            BlockEntry { items: self.block_items, len: self.block.len() as u32, crc32: crc32fast::hash(&self.block) };
+        self.index.extend_from_slice(&entry.encode());
+        self.data_len += self.block.len() as u64;
+        self.block.clear();
+        self.block_items = 0;
+        Ok(())
+    }
+}

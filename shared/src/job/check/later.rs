@@ -1,0 +1,48 @@
+//! What waits for a later release: refused with one sentence that says what works today.
+
+use crate::job::reader::Reader;
+
+/// Refuses keys and values that are known but not built yet.
+pub(super) fn refuse(reader: &mut Reader) {
+    for key in ["partition_format", "partition_keys"] {
+        let Some(node) = reader.given(key) else { continue };
+        let (message, hint) = match reader.given("mini_batch_size") {
+            Some(_) => (
+                format!(
+                    "`{key}` and `mini_batch_size` exclude each other: a partition is a mini-batch, whatever its size"
+                ),
+                format!("keep `mini_batch_size` and remove `{key}`: partitions are not available yet"),
+            ),
+            None => (
+                format!("`{key}` is not available yet: mini-batches of a number of files or lines work today"),
+                format!("remove it, or write `mini_batch_size: 10` in place of `{key}`"),
+            ),
+        };
+        reader.fault(key, node.span, message, Some(hint));
+    }
+    if let Some(node) = reader.given("rank_mini_batch_count") {
+        let message = "`rank_mini_batch_count` is not available yet: mini-batches come from `inputs` today".to_string();
+        let hint =
+            "remove it; a list file of N lines with `input_type: lines` and `mini_batch_size: 1` gives N mini-batches";
+        reader.fault("rank_mini_batch_count", node.span, message, Some(hint.to_string()));
+    }
+    for (key, today) in [
+        ("ordered", "rows are written in the order of completion today"),
+        ("append_row_key", "a row is what `run()` returned today, so let the script put the key into it"),
+    ] {
+        if let Some(true) = reader.boolean(key)
+            && let Some(node) = reader.given(key)
+        {
+            let message = format!("`{key}: true` is not available yet: {today}");
+            reader.fault(key, node.span, message, Some(format!("remove it, or write `{key}: false`")));
+        }
+    }
+    if let Some(true) = reader.choice("on_failure", &[("drop", false), ("bisect", true)])
+        && let Some(node) = reader.given("on_failure")
+    {
+        let message =
+            "`on_failure: bisect` is not available yet: a mini-batch out of tries is dropped and recorded today";
+        let hint = "write `on_failure: drop`; a smaller `mini_batch_size` loses fewer items with a bad one";
+        reader.fault("on_failure", node.span, message.into(), Some(hint.to_string()));
+    }
+}

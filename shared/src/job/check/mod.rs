@@ -1,0 +1,76 @@
+//! From the tree to the job: one validator for each idea, in the order in which they need each other.
+
+mod arguments;
+mod conda;
+mod driver_options;
+mod environment;
+mod failure;
+mod inputs;
+mod later;
+mod name;
+mod output;
+mod processes;
+mod script;
+mod size;
+mod timeouts;
+mod variables;
+
+pub(super) use driver_options::without as script_arguments;
+pub(super) use output::DEFAULT_FILE_NAME;
+
+use super::reader::Reader;
+use super::spec::JobSpec;
+
+/// Reads every key. What could not be read is in the reader's errors, and a default stands for it in the job.
+pub(crate) fn job(reader: &mut Reader) -> JobSpec {
+    // First: driver options among the arguments set other keys.
+    let (arguments, driver_options) = arguments::read(reader);
+    later::refuse(reader);
+    let script = script::read(reader);
+    let (inputs, input_type) = inputs::read(reader);
+    let side_inputs = inputs::side(reader, "side_inputs");
+    let models = inputs::side(reader, "models");
+    arguments::references(reader, &arguments, &inputs, &side_inputs);
+    let output = output::read(reader);
+    let failure = failure::read(reader);
+    let timeouts = timeouts::read(reader);
+    let processes = processes::read(reader);
+    JobSpec {
+        name: name::read(reader),
+        entry_script: script.entry_script,
+        source_directory: script.root,
+        whole_source_directory: script.whole,
+        mini_batch_size: size::read(reader, input_type),
+        inputs,
+        input_type: input_type.unwrap_or(super::spec::InputType::Files),
+        side_inputs,
+        models,
+        arguments: arguments.into_iter().map(|argument| argument.text).collect(),
+        driver_options,
+        output: output.folder,
+        output_action: output.action,
+        append_row_file_name: output.file_name,
+        append_row_dataframe_header: output.header,
+        error_threshold: failure.error_threshold,
+        allowed_failed_count: failure.allowed_failed_count,
+        allowed_failed_percent: failure.allowed_failed_percent,
+        run_max_try: failure.run_max_try,
+        run_invocation_timeout: timeouts.run_invocation,
+        task_overhead_timeout: timeouts.task_overhead,
+        progress_update_timeout: timeouts.progress_update,
+        first_task_creation_timeout: timeouts.first_task_creation,
+        resource_monitor_interval: timeouts.resource_monitor,
+        node_count: processes.nodes,
+        process_count_per_node: processes.per_node,
+        gpus: processes.gpus,
+        surplus_processes: processes.surplus,
+        compute_target: processes.pool,
+        priority: processes.priority,
+        environment: environment::read(reader),
+        environment_variables: variables::environment_variables(reader),
+        logging_level: variables::logging_level(reader),
+        profiling_module: variables::profiling_module(reader),
+        allow_reuse: reader.boolean("allow_reuse").unwrap_or(true),
+        overrides: variables::recorded_overrides(reader),
+    }
+}

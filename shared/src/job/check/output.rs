@@ -1,0 +1,69 @@
+//! Where results go.
+
+use std::path::PathBuf;
+
+use crate::job::error::shown;
+use crate::job::paths;
+use crate::job::reader::Reader;
+use crate::job::spec::OutputAction;
+
+/// What the output file is called unless the job says otherwise: the original's.
+pub(in crate::job) const DEFAULT_FILE_NAME: &str = "parallel_run_step.txt";
+
+/// What a file name must not hold, as in the original.
+const FORBIDDEN: &str = "~\"#%&*:<>?/\\{|}";
+
+pub(super) struct Output {
+    pub(super) folder: Option<PathBuf>,
+    pub(super) action: OutputAction,
+    pub(super) file_name: String,
+    pub(super) header: bool,
+}
+
+/// Reads `output`, `output_action`, `append_row_file_name` and `append_row_dataframe_header`.
+pub(super) fn read(reader: &mut Reader) -> Output {
+    let actions = [("append_row", OutputAction::AppendRow), ("summary_only", OutputAction::SummaryOnly)];
+    Output {
+        folder: folder(reader),
+        action: reader.choice("output_action", &actions).unwrap_or(OutputAction::AppendRow),
+        file_name: file_name(reader),
+        header: reader.boolean("append_row_dataframe_header").unwrap_or(false),
+    }
+}
+
+fn folder(reader: &mut Reader) -> Option<PathBuf> {
+    let node = reader.given("output")?;
+    let path = paths::local(reader, "output", &node)?;
+    if reader.world.look && path.exists() && !path.is_dir() {
+        let message = "`output` must be a folder, and this is a file".to_string();
+        let hint = "give the folder; the file's name in it is `append_row_file_name`".to_string();
+        reader.fault("output", node.span, message, Some(hint));
+        return None;
+    }
+    Some(path)
+}
+
+fn file_name(reader: &mut Reader) -> String {
+    const KEY: &str = "append_row_file_name";
+    let Some((scalar, node)) = reader.scalar(KEY) else { return DEFAULT_FILE_NAME.into() };
+    let name = scalar.text;
+    if let Some(bad) = name.chars().find(|c| FORBIDDEN.contains(*c) || c.is_control()) {
+        let message = format!("`{KEY}` can't hold `{}`", shown(&bad.to_string()));
+        let hint = match bad {
+            '/' | '\\' => "the folder is `output`, this is the file's name alone".to_string(),
+            _ => format!(
+                "none of `~ \" # % & * : < > ? / \\ {{ | }}` may be in it; for example `{KEY}: predictions.txt`"
+            ),
+        };
+        reader.fault(KEY, node.span, message, Some(hint));
+    } else if name == "." || name == ".." || name.trim().is_empty() {
+        reader.must_be(KEY, &node);
+    } else if name.len() > 200 {
+        // File systems take 255 bytes, and `.partial` is added while the job runs.
+        let message = format!("`{KEY}` is {} bytes long; at most 200 work on every file system", name.len());
+        reader.fault(KEY, node.span, message, Some(format!("for example `{KEY}: predictions.txt`")));
+    } else {
+        return name;
+    }
+    DEFAULT_FILE_NAME.into()
+}

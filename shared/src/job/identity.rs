@@ -1,0 +1,82 @@
+//! What makes it another job, and is refused when a job directory is continued: inputs, sizes, snapshot, arguments and
+//! output format. All else (timeouts, thresholds, processes, the environment …) may change.
+
+use std::path::Path;
+
+use super::check::script_arguments;
+use super::spec::JobSpec;
+
+/// One thing in which two jobs differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The key.
+    pub key: &'static str,
+    /// What it was, for the message.
+    pub old: String,
+    /// What it is now.
+    pub new: String,
+}
+
+/// What in `new` makes it another job than `old`; empty if `old`'s job directory can go on with `new`.
+pub fn differences(old: &JobSpec, new: &JobSpec) -> Vec<Difference> {
+    identity(old)
+        .into_iter()
+        .zip(identity(new))
+        .filter(|((_, old), (_, new))| old != new)
+        .map(|((key, old), (_, new))| Difference { key, old, new })
+        .collect()
+}
+
+/// The same as one word, 64 hexadecimal digits: equal if and only if there is no difference.
+pub fn fingerprint(spec: &JobSpec) -> String {
+    let mut hasher = blake3::Hasher::new();
+    // Counted up when what stands below means something else; a ledger of before then refuses the job by name.
+    hasher.update(b"fanfold job 1");
+    for (key, value) in identity(spec) {
+        for part in [key, value.as_str()] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// The keys that count and their values, always the same keys in the same order.
+fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
+    let inputs: Vec<_> = spec.inputs.iter().map(|input| (input.name.as_str(), input.path.as_str())).collect();
+    let named = |map: &std::collections::BTreeMap<String, std::path::PathBuf>| {
+        pairs(map.iter().map(|(name, path)| (name.as_str(), path.to_str().unwrap_or_default())))
+    };
+    let path = |path: &Path| path.display().to_string();
+    vec![
+        ("inputs", pairs(inputs)),
+        ("input_type", spec.input_type.name().into()),
+        ("mini_batch_size", spec.mini_batch_size.to_string()),
+        (
+            "source_directory",
+            match spec.whole_source_directory {
+                true => path(&spec.source_directory),
+                false => format!("the script and the .py files beside it in {}", path(&spec.source_directory)),
+            },
+        ),
+        ("entry_script", spec.entry_script.clone()),
+        ("side_inputs", named(&spec.side_inputs)),
+        ("models", named(&spec.models)),
+        // The driver's options among them set keys that may change.
+        ("arguments", list(&script_arguments(&spec.arguments))),
+        ("output", spec.output.as_deref().map_or("<job directory>/output".into(), path)),
+        ("output_action", spec.output_action.name().into()),
+        ("append_row_file_name", spec.append_row_file_name.clone()),
+        ("append_row_dataframe_header", spec.append_row_dataframe_header.to_string()),
+    ]
+}
+
+/// `{"a": "x"}`: unambiguous, and readable in a message.
+fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let pairs: Vec<String> = pairs.into_iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
+    format!("{{{}}}", pairs.join(", "))
+}
+
+fn list(items: &[String]) -> String {
+    format!("{items:?}")
+}

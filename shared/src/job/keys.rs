@@ -1,0 +1,321 @@
+//! The keys of a job file: one table that drives the messages, the search for a misspelt key, and the reference.
+
+/// A key of a job file.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes, to follow "must be".
+    pub takes: &'static str,
+    /// What stands in for it, in words; empty if it is required.
+    pub default: &'static str,
+    /// A line that a job file may hold; empty where the key waits for a later release.
+    pub example: &'static str,
+    /// What it does, in a sentence or two.
+    pub doc: &'static str,
+}
+
+/// Every key, in the order of the reference and of a resolved job.
+pub static KEYS: &[Key] = &[
+    Key {
+        name: "name",
+        takes: "3 to 32 of `a-z`, `0-9` and `-`, starting with a letter and not ending with `-`",
+        default: "",
+        example: "name: score-images",
+        doc: "Names the job; its id is this and eight characters.",
+    },
+    Key {
+        name: "entry_script",
+        takes: "the path of a Python file, or a dotted module inside `source_directory`",
+        default: "",
+        example: "entry_script: score.py",
+        doc: "The script with `run(mini_batch)` and, if it likes, `init()` and `shutdown()`. Relative to `source_directory` \
+              if that is given.",
+    },
+    Key {
+        name: "source_directory",
+        takes: "an existing folder",
+        default: "none: the script and the `.py` files beside it",
+        example: "source_directory: src",
+        doc: "The folder that is copied for the processes when the job is submitted; `.amlignore` and `.gitignore` are \
+              honoured.",
+    },
+    Key {
+        name: "inputs",
+        takes: "one or more paths, folders or globs, as a list or as a map of names",
+        default: "",
+        example: "inputs: [images]",
+        doc: "What is processed. Each input is split on its own: no mini-batch crosses it.",
+    },
+    Key {
+        name: "input_type",
+        takes: "`files` or `lines`",
+        default: "files",
+        example: "input_type: files",
+        doc: "What an item is: each file, or each line of a list file.",
+    },
+    Key {
+        name: "partition_format",
+        takes: "a path with `{name}` parts",
+        default: "none",
+        example: "",
+        doc: "Waits for a later release: one mini-batch for each combination of parts of the path.",
+    },
+    Key {
+        name: "partition_keys",
+        takes: "a list of names",
+        default: "none",
+        example: "",
+        doc: "Waits for a later release: one mini-batch for each combination of values.",
+    },
+    Key {
+        name: "side_inputs",
+        takes: "a map of names to existing files or folders",
+        default: "{}",
+        example: "side_inputs: {labels: labels.txt}",
+        doc: "Files and folders that every process can read; `${side_inputs.labels}` in `arguments` is the path.",
+    },
+    Key {
+        name: "models",
+        takes: "a map of names to existing files or folders",
+        default: "{}",
+        example: "models: {mnist: model}",
+        doc: "Appear as `azureml-models/<name>/1/<file or folder>` in the working directory, and under `AZUREML_MODEL_DIR`.",
+    },
+    Key {
+        name: "arguments",
+        takes: "a list of strings",
+        default: "[]",
+        example: "arguments: [\"--labels\", \"${output}/labels\"]",
+        doc: "Follow the driver's own arguments in `sys.argv`. `${inputs.x}`, `${side_inputs.x}` and `${output}` become local \
+              paths. An option of the driver among them (`--error_threshold 5`, `--profiling_module=cProfile`, …) sets the \
+              key of its name; `--set` wins over it. The driver's other options (`--mini_batch_size`, …) are refused here: \
+              they have keys, and reach the script by themselves.",
+    },
+    Key {
+        name: "output",
+        takes: "a folder",
+        default: "`output` in the job directory",
+        example: "output: results",
+        doc: "The folder of the output file, and of what the script writes itself.",
+    },
+    Key {
+        name: "output_action",
+        takes: "`append_row` or `summary_only`",
+        default: "append_row",
+        example: "output_action: append_row",
+        doc: "`append_row` writes what `run()` returns into one file; `summary_only` only counts it.",
+    },
+    Key {
+        name: "append_row_file_name",
+        takes: "a file name without any of `~ \" # % & * : < > ? / \\ { | }`",
+        default: "parallel_run_step.txt",
+        example: "append_row_file_name: predictions.txt",
+        doc: "The name of the output file.",
+    },
+    Key {
+        name: "append_row_dataframe_header",
+        takes: "`true` or `false`",
+        default: "false",
+        example: "append_row_dataframe_header: true",
+        doc: "Writes the column names of the first DataFrame as the first line.",
+    },
+    Key {
+        name: "ordered",
+        takes: "`false`: `true` is not available yet",
+        default: "false",
+        example: "ordered: false",
+        doc: "Waits for a later release: rows in the order of the input.",
+    },
+    Key {
+        name: "append_row_key",
+        takes: "`false`: `true` is not available yet",
+        default: "false",
+        example: "append_row_key: false",
+        doc: "Waits for a later release: the input's key beside each row.",
+    },
+    Key {
+        name: "mini_batch_size",
+        takes: "a count of at least 1",
+        default: "10",
+        example: "mini_batch_size: 10",
+        doc: "Items given to one `run()`: files, or lines.",
+    },
+    Key {
+        name: "rank_mini_batch_count",
+        takes: "a count of at least 1",
+        default: "none",
+        example: "",
+        doc: "Waits for a later release: so many mini-batches without input.",
+    },
+    Key {
+        name: "error_threshold",
+        takes: "a whole number of at least -1 (-1 tolerates all)",
+        default: "-1",
+        example: "error_threshold: 10",
+        doc: "Failed items tolerated over the whole input; one more fails the job.",
+    },
+    Key {
+        name: "allowed_failed_count",
+        takes: "a whole number of at least -1 (-1 tolerates all)",
+        default: "off",
+        example: "allowed_failed_count: 5",
+        doc: "Failed mini-batches tolerated; one more fails the job.",
+    },
+    Key {
+        name: "allowed_failed_percent",
+        takes: "a number from 0 to 100 (100 tolerates all)",
+        default: "off",
+        example: "allowed_failed_percent: 2.5",
+        doc: "Failed mini-batches tolerated, in percent of all; judged once all are scheduled.",
+    },
+    Key {
+        name: "run_invocation_timeout",
+        takes: "whole seconds, from 1 to 31536000 (a year)",
+        default: "60",
+        example: "run_invocation_timeout: 60",
+        doc: "Seconds for one `run()`; the process is killed at it.",
+    },
+    Key {
+        name: "run_max_try",
+        takes: "a whole number of at least 1",
+        default: "3",
+        example: "run_max_try: 3",
+        doc: "Attempts of a mini-batch, the first one, timeouts and dead processes included.",
+    },
+    Key {
+        name: "task_overhead_timeout",
+        takes: "whole seconds, from 1 to 31536000 (a year)",
+        default: "30",
+        example: "task_overhead_timeout: 30",
+        doc: "Seconds for everything around `run()`: loading data, handing over.",
+    },
+    Key {
+        name: "progress_update_timeout",
+        takes: "whole seconds, from 1 to 31536000 (a year)",
+        default: "3 × run_invocation_timeout + 30",
+        example: "progress_update_timeout: 210",
+        doc: "Seconds without progress after which the job fails; they count only while a node is there and nothing blocks.",
+    },
+    Key {
+        name: "first_task_creation_timeout",
+        takes: "whole seconds, from 1 to 31536000 (a year)",
+        default: "600",
+        example: "first_task_creation_timeout: 600",
+        doc: "Seconds from the start to the first mini-batch scheduled.",
+    },
+    Key {
+        name: "node_count",
+        takes: "a whole number of at least 1, or `max`",
+        default: "max (a job on one machine has one node)",
+        example: "node_count: 4",
+        doc: "Nodes that may join; `max` takes every worker that comes.",
+    },
+    Key {
+        name: "process_count_per_node",
+        takes: "a whole number from 1 to 10000",
+        default: "1 on a node with GPUs, else one for each core",
+        example: "process_count_per_node: 2",
+        doc: "Python processes on each node.",
+    },
+    Key {
+        name: "gpus",
+        takes: "indices or UUIDs of devices, as a list or as \"0,1\", or `all`",
+        default: "all",
+        example: "gpus: [0, 1]",
+        doc: "The devices a node may use, as `CUDA_VISIBLE_DEVICES` spells them; `[]` uses none.",
+    },
+    Key {
+        name: "surplus_processes",
+        takes: "`unset`, `hide` or `share`",
+        default: "unset",
+        example: "surplus_processes: hide",
+        doc: "What processes beyond the number of devices get in `CUDA_VISIBLE_DEVICES`: no variable, an empty one, or a \
+              device dealt round robin.",
+    },
+    Key {
+        name: "compute_target",
+        takes: "1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, starting with a letter or digit",
+        default: "default",
+        example: "compute_target: default",
+        doc: "The pool whose workers run the job, on a fleet.",
+    },
+    Key {
+        name: "environment",
+        takes: "a mapping with one of `python`, `requirements` and `conda_file`",
+        default: "the `python3` on PATH",
+        example: "environment: {requirements: [numpy]}",
+        doc: "Which Python runs the script: `python:` an interpreter; `requirements:` a file or a list, for a virtual \
+              environment (`python:` beside it names the interpreter it is made from, `base:` the folder that relative paths \
+              in a list start at); `conda_file:` the pip part of a conda environment, its `python=` the interpreter.",
+    },
+    Key {
+        name: "environment_variables",
+        takes: "a map of names to text",
+        default: "{}",
+        example: "environment_variables: {OMP_NUM_THREADS: 1}",
+        doc: "Set for the processes.",
+    },
+    Key {
+        name: "logging_level",
+        takes: "`WARNING`, `INFO` or `DEBUG`",
+        default: "INFO",
+        example: "logging_level: DEBUG",
+        doc: "The level of `EntryScript().logger` and of the job's own logs.",
+    },
+    Key {
+        name: "resource_monitor_interval",
+        takes: "whole seconds, from 0 (off) to 31536000 (a year)",
+        default: "600",
+        example: "resource_monitor_interval: 60",
+        doc: "Seconds between two looks at the resources in use.",
+    },
+    Key {
+        name: "profiling_module",
+        takes: "`cProfile` or `profile`",
+        default: "none",
+        example: "profiling_module: cProfile",
+        doc: "Profiles each process into `logs/sys/node/<node>/`.",
+    },
+    Key {
+        name: "allow_reuse",
+        takes: "`true` or `false`",
+        default: "true",
+        example: "allow_reuse: true",
+        doc: "Accepted, without effect so far.",
+    },
+    Key {
+        name: "priority",
+        takes: "a whole number from 0 to 9",
+        default: "4",
+        example: "priority: 4",
+        doc: "Which job of a pool goes first, on a fleet.",
+    },
+    Key {
+        name: "on_failure",
+        takes: "`drop`: `bisect` is not available yet",
+        default: "drop",
+        example: "on_failure: drop",
+        doc: "What happens to a mini-batch out of tries: it is dropped and recorded.",
+    },
+    Key {
+        name: "overrides",
+        takes: "a list of strings",
+        default: "[]",
+        example: "overrides: [\"mini_batch_size=5\"]",
+        doc: "Written into a resolved job: the `--set` flags that are in its values already. Without effect of its own.",
+    },
+];
+
+/// The key called `name`.
+///
+/// # Panics
+/// If there is none: names in the code come from the table.
+pub(crate) fn key(name: &str) -> &'static Key {
+    KEYS.iter().find(|key| key.name == name).unwrap_or_else(|| panic!("`{name}` is not in the table of keys"))
+}
+
+/// The key called `name`, if it is one.
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}

@@ -1,0 +1,98 @@
+//! A job written out again: every key, every default, paths absolute. [`super::load`] reads it back to an equal job.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::{Value, json};
+
+use super::spec::{Environment, JobSpec};
+
+impl JobSpec {
+    /// The resolved job, for the `job.yaml` of a job directory.
+    pub fn to_yaml(&self) -> String {
+        let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+        serde_saphyr::to_string_with_options(&Resolved(entries(self)), options)
+            .expect("text, numbers, lists and maps can be written as YAML")
+    }
+}
+
+/// Keys in the order of the table of keys.
+struct Resolved(Vec<(&'static str, Value)>);
+
+impl Serialize for Resolved {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in &self.0 {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+fn entries(spec: &JobSpec) -> Vec<(&'static str, Value)> {
+    let path = |path: &Path| Value::from(path.to_string_lossy());
+    let paths = |map: &std::collections::BTreeMap<String, std::path::PathBuf>| {
+        Value::Object(map.iter().map(|(name, value)| (name.clone(), path(value))).collect())
+    };
+    let mut entries = vec![("name", json!(spec.name))];
+    let mut put = |key, value| entries.push((key, value));
+    if spec.whole_source_directory {
+        put("entry_script", json!(spec.entry_script));
+        put("source_directory", path(&spec.source_directory));
+    } else {
+        put("entry_script", path(&spec.source_directory.join(&spec.entry_script)));
+    }
+    let inputs = spec.inputs.iter().map(|input| (input.name.clone(), json!(input.path)));
+    put("inputs", Value::Object(inputs.collect()));
+    put("input_type", json!(spec.input_type.name()));
+    put("side_inputs", paths(&spec.side_inputs));
+    put("models", paths(&spec.models));
+    put("arguments", json!(spec.arguments));
+    if let Some(output) = &spec.output {
+        put("output", path(output));
+    }
+    put("output_action", json!(spec.output_action.name()));
+    put("append_row_file_name", json!(spec.append_row_file_name));
+    put("append_row_dataframe_header", json!(spec.append_row_dataframe_header));
+    put("mini_batch_size", json!(spec.mini_batch_size));
+    put("error_threshold", json!(spec.error_threshold));
+    put("allowed_failed_count", spec.allowed_failed_count.map_or(json!(-1), |count| json!(count)));
+    put("allowed_failed_percent", spec.allowed_failed_percent.map_or(json!(100), |percent| json!(percent)));
+    put("run_invocation_timeout", json!(spec.run_invocation_timeout));
+    put("run_max_try", json!(spec.run_max_try));
+    put("task_overhead_timeout", json!(spec.task_overhead_timeout));
+    put("progress_update_timeout", json!(spec.progress_update_timeout));
+    put("first_task_creation_timeout", json!(spec.first_task_creation_timeout));
+    put("node_count", spec.node_count.map_or(json!("max"), |count| json!(count)));
+    if let Some(count) = spec.process_count_per_node {
+        put("process_count_per_node", json!(count));
+    }
+    put("gpus", spec.gpus.as_ref().map_or(json!("all"), |gpus| json!(gpus)));
+    put("surplus_processes", json!(spec.surplus_processes.name()));
+    put("compute_target", json!(spec.compute_target));
+    put("environment", environment(&spec.environment));
+    put("environment_variables", json!(spec.environment_variables));
+    put("logging_level", json!(spec.logging_level.name()));
+    put("resource_monitor_interval", json!(spec.resource_monitor_interval));
+    if let Some(module) = spec.profiling_module {
+        put("profiling_module", json!(module.name()));
+    }
+    put("allow_reuse", json!(spec.allow_reuse));
+    put("priority", json!(spec.priority));
+    if !spec.overrides.is_empty() {
+        put("overrides", json!(spec.overrides));
+    }
+    entries
+}
+
+fn environment(environment: &Environment) -> Value {
+    match environment {
+        Environment::Python(python) => json!({ "python": python.to_string_lossy() }),
+        Environment::Requirements { lines, python, base } => json!({
+            "requirements": lines,
+            "python": python.to_string_lossy(),
+            "base": base.to_string_lossy(),
+        }),
+    }
+}

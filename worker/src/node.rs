@@ -1,0 +1,483 @@
+//! One node of one job: takes tasks, keeps its slots in processes, and says what happens.
+//!
+//! Threads: the node's own takes tasks from the backend (and lets a suspect run alone); each slot has one. They end when
+//! the node is told to, when the backend closes, or when `init` failed too often.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use fanfold_shared::backend::{Backend, Closed};
+use fanfold_shared::clock;
+use fanfold_shared::ids::{NodeId, ProcessNumber};
+use fanfold_shared::items::{Fingerprints, ItemReader};
+use fanfold_shared::job::{InputType, LoggingLevel, OutputAction, ProfilingModule};
+use fanfold_shared::layout::{JobDir, Stream};
+use fanfold_shared::message::{AttemptError, FromNode, NodeEvent, NodeMessage};
+use fanfold_shared::report::{During, Result};
+
+use crate::devices::{ChildEnv, Devices};
+use crate::guard::{Guard, OomWatch};
+use crate::host;
+use crate::logs::SysErrorLog;
+use crate::slot::page;
+use crate::slot::runner::Slot;
+use crate::slot::state::Limits;
+use crate::work::Work;
+
+/// Between two looks at whether the node was told to end.
+const LOOK: Duration = Duration::from_millis(100);
+/// Results are sent when the first has waited so long, nanoseconds.
+const FLUSH_NS: u64 = 2_000_000;
+/// Bytes of rows that are sent at once.
+const FLUSH_BYTES: u64 = 1 << 20;
+/// Rows of one mini-batch beyond this go to a file, bytes.
+const SPOOL_BYTES: u64 = 8 << 20;
+/// From SIGTERM to SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a node does, fixed when it joins.
+pub struct NodePlan {
+    /// The job's id.
+    pub job_id: String,
+    /// The interpreter.
+    pub python: PathBuf,
+    /// The node's own copy of the snapshot.
+    pub working_dir: PathBuf,
+    /// A path in it, or a dotted module.
+    pub entry_script: String,
+    /// `sys.argv` without the script.
+    pub argv: Vec<String>,
+    /// What items are.
+    pub input_type: InputType,
+    /// Whether rows are wanted.
+    pub output_action: OutputAction,
+    /// Whether a DataFrame's header is wanted.
+    pub dataframe_header: bool,
+    /// `EntryScript().output_dir`.
+    pub output_dir: PathBuf,
+    /// The level of `EntryScript().logger`.
+    pub logging_level: LoggingLevel,
+    /// The profiler.
+    pub profiling_module: Option<ProfilingModule>,
+    /// Processes, at least 1.
+    pub processes: u32,
+    /// The number of the first process.
+    pub next_process: u32,
+    /// Attempts of a mini-batch.
+    pub run_max_try: u32,
+    /// Seconds for one `run()`.
+    pub run_invocation_timeout: u64,
+    /// Seconds around it.
+    pub task_overhead_timeout: u64,
+    /// What the processes' environment is made of.
+    pub env: ChildEnv,
+}
+
+/// What a node was told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Work.
+    Work,
+    /// Begin nothing more, finish what runs, leave.
+    Drain,
+    /// Kill what runs, leave.
+    Kill,
+}
+
+/// A node: shared by its threads.
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// Its host's name.
+    pub host_name: String,
+    /// The job's directory.
+    pub job: JobDir,
+    /// What it does.
+    pub plan: NodePlan,
+    /// The host program.
+    pub host: PathBuf,
+    /// The items of the job.
+    pub items: ItemReader,
+    /// What their files were like when the job first saw them.
+    pub fingerprints: Fingerprints,
+    /// What it has to do.
+    pub work: Work,
+    backend: Arc<dyn Backend>,
+    devices: Mutex<Devices>,
+    guard: Guard,
+    oom: Mutex<OomWatch>,
+    errors: Mutex<SysErrorLog>,
+    order: AtomicU8,
+    next_process: AtomicU32,
+    /// `init` failures without a success between them.
+    init_failures: AtomicU32,
+    gave_up: AtomicBool,
+    last_init_error: Mutex<Option<AttemptError>>,
+    /// Processes that died before they began anything, without an answer between them.
+    barren_deaths: AtomicU32,
+    slots_alive: AtomicUsize,
+}
+
+/// A running node, as its owner holds it.
+pub struct NodeHandle {
+    node: Arc<Node>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl NodeHandle {
+    /// Begin nothing more, finish what runs (under its limits), leave. The node says `Left` when it is done.
+    pub fn drain(&self) {
+        self.node.tell(Order::Drain);
+    }
+
+    /// Kill what runs, leave.
+    pub fn kill(&self) {
+        self.node.tell(Order::Kill);
+    }
+
+    /// Waits until the node has left: no thread and no process of it is there any more.
+    pub fn join(self) {
+        // A panic of the node's thread was printed where it happened; the coordinator sees that `Left` is missing.
+        let _ = self.thread.join();
+    }
+}
+
+/// Mini-batches that the pages of a former run of this node show as running.
+pub fn left_running(job: &JobDir, node: &NodeId) -> Vec<page::LeftRunning> {
+    let Ok(entries) = fs::read_dir(job.node(node)) else { return Vec::new() };
+    let pages =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "page"));
+    let mut left: Vec<_> = pages.filter_map(|path| page::left_running(&path)).collect();
+    left.sort_by_key(|left| left.mini_batch);
+    left.dedup_by_key(|left| left.mini_batch);
+    left
+}
+
+/// Forgets the pages of a former run: what they said is accounted for.
+///
+/// # Errors
+/// They can't be removed.
+pub fn forget_pages(job: &JobDir, node: &NodeId) -> Result<()> {
+    let dir = job.node(node);
+    let Ok(entries) = fs::read_dir(&dir) else { return Ok(()) };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.extension().is_some_and(|extension| extension == "page") {
+            fs::remove_file(&path).during("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
+impl Node {
+    /// Starts a node. What can't be prepared is an error here; from then on it speaks through the backend.
+    ///
+    /// # Errors
+    /// Directories or files of the node can't be written, the items can't be read, or a thread can't be started.
+    pub fn start(
+        job: JobDir,
+        id: NodeId,
+        plan: NodePlan,
+        devices: Devices,
+        guard: Guard,
+        backend: Arc<dyn Backend>,
+    ) -> Result<NodeHandle> {
+        let logs = job.logs();
+        let any = ProcessNumber(0);
+        let directories = [
+            logs.process(&id, any),
+            logs.user_stream(Stream::Stdout, &id, any),
+            logs.user_stream(Stream::Stderr, &id, any),
+            logs.entry_script(&id, any),
+            logs.user_error(&id, any),
+            logs.sys_error(&id, None),
+            job.page(&id, 0),
+        ];
+        for directory in directories.iter().filter_map(|file| file.parent()).chain([job.spool().as_path()]) {
+            fs::create_dir_all(directory).during("create", directory)?;
+        }
+        let host = host::install(&job.node(&id).join("host"))?;
+        let items = ItemReader::open(&job.items())?;
+        let fingerprints = Fingerprints::create(&job.items(), items.items())?;
+        let slots = plan.processes as usize;
+        let node = Arc::new(Node {
+            host_name: host_name(),
+            host,
+            items,
+            fingerprints,
+            work: Work::new(slots).map_err(std::io::Error::from).during("wake", "eventfd")?,
+            backend,
+            devices: Mutex::new(devices),
+            guard,
+            oom: Mutex::new(OomWatch::new()),
+            errors: Mutex::new(SysErrorLog::new(logs.sys_error(&id, None))),
+            order: AtomicU8::new(Order::Work as u8),
+            next_process: AtomicU32::new(plan.next_process),
+            init_failures: AtomicU32::new(0),
+            gave_up: AtomicBool::new(false),
+            last_init_error: Mutex::new(None),
+            barren_deaths: AtomicU32::new(0),
+            slots_alive: AtomicUsize::new(slots),
+            id,
+            job,
+            plan,
+        });
+        let main = node.clone();
+        let thread = thread::Builder::new()
+            .name("node".into())
+            .spawn(move || main.run())
+            .during("start", "the node's thread")?;
+        Ok(NodeHandle { node, thread })
+    }
+
+    fn run(self: Arc<Node>) {
+        self.say(NodeEvent::Joined {
+            host: self.host_name.clone(),
+            processes: self.plan.processes,
+            devices: lock(&self.devices).names(),
+        });
+        let slots: Vec<_> = (0..self.plan.processes as usize).filter_map(|index| self.start_slot(index)).collect();
+        if !slots.is_empty() {
+            self.take_tasks();
+        }
+        // Whatever ended the taking: nothing more is begun.
+        if self.order() == Order::Work {
+            self.tell(Order::Drain);
+        }
+        for slot in slots {
+            if slot.join().is_err() {
+                self.broken("a slot's thread panicked: this is a bug of fanfold".into());
+            }
+        }
+        self.work.drain();
+        if self.gave_up.load(Ordering::SeqCst)
+            && let Some(error) = lock(&self.last_init_error).take()
+        {
+            self.say(NodeEvent::GaveUp { error: Box::new(error) });
+        }
+        self.guard.stop();
+        self.say(NodeEvent::Left);
+    }
+
+    fn start_slot(self: &Arc<Node>, index: usize) -> Option<thread::JoinHandle<()>> {
+        let slot = Slot::new(index, self.clone());
+        let node = self.clone();
+        let run = move || {
+            let _gone = Gone(&node);
+            slot.run();
+        };
+        let started = thread::Builder::new().name(format!("slot{index}")).spawn(run);
+        if let Err(error) = &started {
+            self.slots_alive.fetch_sub(1, Ordering::SeqCst);
+            self.broken(format!("cannot start a thread for slot {index}: {error}"));
+        }
+        started.ok()
+    }
+
+    /// Takes tasks until there is no point in it any more.
+    fn take_tasks(&self) {
+        let enough = 2 * self.plan.processes as usize;
+        while self.order() == Order::Work && self.slots_alive.load(Ordering::SeqCst) > 0 {
+            if !self.work.wait_below(enough, LOOK) {
+                continue;
+            }
+            let Ok(deliveries) = self.backend.receive_tasks(enough, LOOK) else { return };
+            for delivery in deliveries {
+                // Counted before any process may see it.
+                if self.backend.count_attempt(&delivery).is_err() {
+                    return;
+                }
+                let alone = delivery.alone;
+                if alone && !self.wait_until_idle() {
+                    return;
+                }
+                self.work.add(delivery);
+                if alone && !self.wait_until_idle() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits until no slot holds anything. False: the node is to end.
+    fn wait_until_idle(&self) -> bool {
+        while !self.work.wait_below(0, LOOK) {
+            if self.order() != Order::Work || self.slots_alive.load(Ordering::SeqCst) == 0 {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn tell(&self, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::SeqCst);
+        self.work.drain();
+    }
+
+    /// What the node was told last; it never goes back to something milder.
+    pub fn order(&self) -> Order {
+        match self.order.load(Ordering::SeqCst) {
+            0 => Order::Work,
+            1 => Order::Drain,
+            _ => Order::Kill,
+        }
+    }
+
+    /// Whether no further process is started because `init` failed too often.
+    pub fn gave_up(&self) -> bool {
+        self.gave_up.load(Ordering::SeqCst)
+    }
+
+    /// The limits of its processes.
+    pub fn limits(&self) -> Limits {
+        let run = Duration::from_secs(self.plan.run_invocation_timeout);
+        let overhead = Duration::from_secs(self.plan.task_overhead_timeout);
+        Limits { run, overhead, init: 3 * run + Duration::from_secs(30), shutdown: overhead, grace: GRACE }
+    }
+
+    /// The page of a slot.
+    pub fn page(&self, slot: usize) -> PathBuf {
+        self.job.page(&self.id, slot as u32)
+    }
+
+    /// The number of the next process.
+    pub fn next_process(&self) -> ProcessNumber {
+        ProcessNumber(self.next_process.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// The value of `CUDA_VISIBLE_DEVICES` for a process about to start, if it gets one.
+    pub fn assign_device(&self, process: ProcessNumber) -> Option<String> {
+        lock(&self.devices).assign(process)
+    }
+
+    /// The process and everything it started are gone: the next one may have its device.
+    pub fn release_device(&self, process: ProcessNumber) {
+        lock(&self.devices).release(process);
+    }
+
+    /// The whole environment of a process.
+    pub fn child_env(&self, process: ProcessNumber, device: Option<&str>) -> Vec<(OsString, OsString)> {
+        let mut env = self.plan.env.variables(device);
+        env.push(self.guard.marker(process));
+        env
+    }
+
+    /// Kills what a process left behind. Some text: something would not die.
+    pub fn sweep(&self, process: ProcessNumber, pid: u32) -> Option<String> {
+        self.guard.sweep(process, pid).problem()
+    }
+
+    /// Whether the kernel killed this process for want of memory.
+    pub fn out_of_memory(&self, pid: u32) -> bool {
+        lock(&self.oom).killed(pid)
+    }
+
+    /// What the host program of a process is told (`docs/design/host-protocol.md`).
+    pub fn host_config(&self, process: ProcessNumber, page: &Path) -> serde_json::Value {
+        let logs = self.job.logs();
+        let profiling = self.plan.profiling_module.map(ProfilingModule::name);
+        serde_json::json!({
+            "version": 1,
+            "job_id": self.plan.job_id,
+            "node_id": self.id,
+            "process_name": process.to_string(),
+            "entry_script": self.plan.entry_script,
+            "working_dir": host::path_text(&self.plan.working_dir),
+            "argv": self.plan.argv,
+            "separator": self.plan.input_type.separator(),
+            "output_action": self.plan.output_action,
+            "dataframe_header": self.plan.dataframe_header,
+            "logging_level": self.plan.logging_level.name(),
+            "log_dir": host::path_text(&logs.entry_script_dir(&self.id)),
+            "entry_script_log": host::path_text(&logs.entry_script(&self.id, process)),
+            "stdout": host::path_text(&logs.user_stream(Stream::Stdout, &self.id, process)),
+            "stderr": host::path_text(&logs.user_stream(Stream::Stderr, &self.id, process)),
+            "output_dir": host::path_text(&self.plan.output_dir),
+            "page": host::path_text(page),
+            "spool_dir": host::path_text(&self.job.spool()),
+            "flush_ns": FLUSH_NS,
+            "flush_bytes": FLUSH_BYTES,
+            "spool_bytes": SPOOL_BYTES,
+            "profiling_module": profiling,
+            "profile": profiling.map(|_| host::path_text(&logs.profile(&self.id, process))),
+        })
+    }
+
+    /// Publishes a message. False: nobody will ever take it, so the node is to end.
+    pub fn publish(&self, body: NodeMessage) -> bool {
+        if matches!(body, NodeMessage::Results(_)) {
+            self.barren_deaths.store(0, Ordering::SeqCst);
+        }
+        let sent = self.backend.publish_results(vec![FromNode { node: self.id.clone(), body }]);
+        if sent == Err(Closed) {
+            self.tell(Order::Kill);
+        }
+        sent.is_ok()
+    }
+
+    /// Publishes an event.
+    pub fn say(&self, event: NodeEvent) {
+        self.publish(NodeMessage::Event(event));
+    }
+
+    /// `init()` returned: failures before it don't count any more.
+    pub fn init_succeeded(&self) {
+        self.init_failures.store(0, Ordering::SeqCst);
+    }
+
+    /// Counts and reports an `init` failure; after `3 × process_count_per_node` without a success the node gives up
+    /// (spec section 5).
+    pub fn say_init_failed(&self, process: ProcessNumber, error: AttemptError) {
+        let consecutive = self.init_failures.fetch_add(1, Ordering::SeqCst) + 1;
+        *lock(&self.last_init_error) = Some(error.clone());
+        self.say(NodeEvent::InitFailed { process, error: Box::new(error), consecutive });
+        if consecutive >= 3 * self.plan.processes {
+            self.gave_up.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// A process died before it began anything that it held. Once is an accident; again and again it is a reason to stop,
+    /// as no mini-batch can be charged with it.
+    pub fn died_without_work(&self, process: ProcessNumber, text: &str) {
+        self.sys_error(Some(process), text);
+        let deaths = self.barren_deaths.fetch_add(1, Ordering::SeqCst) + 1;
+        if deaths >= 3 * self.plan.processes {
+            self.broken(format!("{deaths} processes in a row died before they began a mini-batch; the last: {text}"));
+        }
+    }
+
+    /// Something that is not the script's fault keeps the node from working.
+    pub fn broken(&self, message: String) {
+        self.sys_error(None, &message);
+        self.say(NodeEvent::Broken { message });
+        self.tell(Order::Drain);
+    }
+
+    /// Notes an error of ours in `logs/sys/error`.
+    pub fn sys_error(&self, process: Option<ProcessNumber>, text: &str) {
+        let text = process.map_or_else(|| text.to_string(), |process| format!("{process}: {text}"));
+        lock(&self.errors).error(clock::wall_us(), std::process::id(), &text);
+    }
+}
+
+/// Counts a slot's thread out, whichever way it ends.
+struct Gone<'a>(&'a Node);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        self.0.slots_alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The machine's name, for logs.
+pub fn host_name() -> String {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".into())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

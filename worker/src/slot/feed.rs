@@ -1,0 +1,142 @@
+//! Hands work to a process: enough that a short `run()` never waits, little enough that a long one makes nothing wait
+//! behind it.
+//!
+//! What lies in a process unstarted is about 5 ms of work, or one mini-batch where they take longer. So while runs are
+//! short a system call carries hundreds of them, and when they are long nothing is queued that another slot could run.
+
+use std::path::Path;
+
+use fanfold_shared::items::{ItemsError, check};
+use fanfold_shared::job::InputType;
+use fanfold_shared::message::ItemError;
+
+use super::current::{Current, Held};
+use super::protocol::{self, HandOver};
+use crate::node::Node;
+use crate::work::Piece;
+
+/// The work that may wait in a process.
+const QUEUED_NS: f64 = 5e6;
+/// The most mini-batches in a frame.
+const MOST: u64 = 1024;
+/// The most bytes of item names in a frame, roughly.
+const FRAME_BYTES: usize = 1 << 20;
+
+/// What was done with the work that was taken.
+pub struct Fed {
+    /// Mini-batches handed to the process.
+    pub handed: usize,
+    /// Mini-batches of which nothing can be read.
+    pub unreadable: Vec<Held>,
+}
+
+/// Takes work for a process that has room, and puts it on its way. Nothing to do: nothing is handed over.
+///
+/// # Errors
+/// The item list can't be read: a text for the user.
+pub fn hand_over(node: &Node, slot: usize, current: &mut Current) -> Result<Fed, String> {
+    let mut fed = Fed { handed: 0, unreadable: Vec::new() };
+    // Frames that the pipe has not taken yet are enough.
+    if current.process.unsent() {
+        return Ok(fed);
+    }
+    let wanted = wanted(current.estimate_ns);
+    let holds = current.held.len() as u64;
+    if holds > wanted {
+        return Ok(fed);
+    }
+    let mut frame = Frame::default();
+    while frame.mini_batches.len() < wanted as usize && frame.items.len() < FRAME_BYTES {
+        let spare = holds > 0 || !frame.mini_batches.is_empty();
+        let Some(piece) = node.work.take(slot, wanted - frame.mini_batches.len() as u64, spare) else { break };
+        frame.add(node, piece, &mut fed.unreadable).map_err(|error| error.to_string())?;
+    }
+    if !frame.mini_batches.is_empty() {
+        fed.handed = frame.mini_batches.len();
+        protocol::run(current.process.outbox(), &frame.mini_batches, &frame.items);
+        current.held.extend(frame.held);
+        current.process.send();
+    }
+    Ok(fed)
+}
+
+/// Mini-batches in a frame: what takes about as long as may be queued.
+fn wanted(estimate_ns: Option<f64>) -> u64 {
+    estimate_ns.map_or(1, |estimate| ((QUEUED_NS / estimate.max(1.0)) as u64).clamp(1, MOST))
+}
+
+#[derive(Default)]
+struct Frame {
+    mini_batches: Vec<HandOver>,
+    held: Vec<Held>,
+    items: Vec<u8>,
+}
+
+impl Frame {
+    fn add(&mut self, node: &Node, piece: Piece, nothing_readable: &mut Vec<Held>) -> Result<(), ItemsError> {
+        let split = node.items.split();
+        for mini_batch in piece.mini_batches {
+            // Answered by a copy in the meantime.
+            if !piece.hold.is_open(mini_batch) {
+                continue;
+            }
+            let (input, items) = split.mini_batch(mini_batch);
+            let mut held = Held { mini_batch, items, unreadable: Vec::new(), hold: piece.hold.clone(), copied: false };
+            let before = self.items.len();
+            let readable = match node.plan.input_type {
+                InputType::Lines => {
+                    node.items.read_joined(held.items.clone(), Path::new(""), &mut self.items)?;
+                    held.items.end - held.items.start
+                }
+                InputType::Files => self.add_files(node, Path::new(&input.root), &mut held)?,
+            };
+            if readable == 0 {
+                self.items.truncate(before);
+                nothing_readable.push(held);
+                continue;
+            }
+            let attempt = held.hold.attempt;
+            self.mini_batches.push(HandOver { mini_batch, items: readable as u32, attempt });
+            self.held.push(held);
+        }
+        Ok(())
+    }
+
+    /// Adds the paths of the files that can be read, and notes why the others can't.
+    fn add_files(&mut self, node: &Node, root: &Path, held: &mut Held) -> Result<u64, ItemsError> {
+        let names = node.items.read(held.items.clone())?;
+        let names: Vec<&[u8]> =
+            names.split(|byte| *byte == 0).take((held.items.end - held.items.start) as usize).collect();
+        let fingerprints = node.fingerprints.get(held.items.clone())?;
+        let mut troubles = check(root, names.iter().copied(), &fingerprints).into_iter().peekable();
+        let root = root.as_os_str().as_encoded_bytes();
+        let mut readable = 0;
+        for (at, name) in names.into_iter().enumerate() {
+            if let Some((_, trouble)) = troubles.next_if(|(place, _)| *place == at) {
+                held.unreadable.push(ItemError { item: held.items.start + at as u64, message: trouble.to_string() });
+                continue;
+            }
+            self.items.extend_from_slice(root);
+            if root.last() != Some(&b'/') {
+                self.items.push(b'/');
+            }
+            self.items.extend_from_slice(name);
+            self.items.push(0);
+            readable += 1;
+        }
+        Ok(readable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_runs_travel_together_and_long_ones_alone() {
+        assert_eq!(wanted(None), 1, "nothing is known yet");
+        assert_eq!(wanted(Some(50e6)), 1);
+        assert_eq!(wanted(Some(1e6)), 5);
+        assert_eq!(wanted(Some(100.0)), MOST);
+    }
+}

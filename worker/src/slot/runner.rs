@@ -1,0 +1,423 @@
+//! The thread of one slot: waits for its process, asks [`super::state`] what to do, and does it.
+//!
+//! Each turn: take work and hand it over, wait, take answers, look at the clock and the page, notice an end. Answers are
+//! taken before anything is decided about a process, so that what it finished is never run again for nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfold_shared::clock;
+use fanfold_shared::layout::Stream;
+use fanfold_shared::message::{AttemptError, ErrorKind, NodeEvent, NodeMessage, Results};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use super::answers;
+use super::blame;
+use super::child::{Launch, Process, Received};
+use super::current::{Current, Held};
+use super::feed;
+use super::page::{Page, Phase};
+use super::protocol::{self, FromHost};
+use super::state::{self, Action, Event, Limits, State};
+use crate::logs::{Level, Stage};
+use crate::node::{Node, Order};
+
+/// Between two looks at what is due about once a second: logs, caps, other slots that starve.
+const TICK: Duration = Duration::from_millis(500);
+/// What is read from a process before the rest of the turn gets its chance.
+const TURN_BYTES: usize = 16 << 20;
+/// Spare room for a read.
+const READ_BYTES: usize = 256 << 10;
+
+/// One slot of a node.
+pub struct Slot {
+    index: usize,
+    node: Arc<Node>,
+    limits: Limits,
+    state: State,
+    current: Option<Current>,
+    ticked: Instant,
+}
+
+impl Slot {
+    /// The slot `index` of `node`.
+    pub fn new(index: usize, node: Arc<Node>) -> Slot {
+        let limits = node.limits();
+        Slot { index, node, limits, state: State::Vacant, current: None, ticked: Instant::now() }
+    }
+
+    /// Lives until the node drains or gives up and the last process is gone.
+    pub fn run(mut self) {
+        let mut heard = Order::Work;
+        while self.state != State::Done {
+            if self.state == State::Vacant {
+                self.on(Event::Start);
+                continue;
+            }
+            let order = self.node.order();
+            if order != heard {
+                heard = order;
+                self.on(if order == Order::Kill { Event::Kill } else { Event::Drain });
+            }
+            self.feed();
+            self.wait();
+            self.hear();
+            self.look();
+            self.tick();
+        }
+    }
+
+    fn on(&mut self, event: Event) {
+        let draining = self.node.order() != Order::Work || self.node.gave_up();
+        let (state, actions) = state::step(self.state, event, draining, Instant::now(), &self.limits);
+        self.state = state;
+        actions.into_iter().for_each(|action| self.perform(action));
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Spawn => self.spawn(),
+            Action::StopAfterCurrent => self.process(|current| {
+                current.page.request_stop();
+                protocol::shut_down(current.process.outbox());
+                current.process.send();
+            }),
+            Action::SendShutdown => self.process(|current| {
+                protocol::shut_down(current.process.outbox());
+                current.process.send();
+            }),
+            Action::Terminate => self.process(|current| current.process.signal(Signal::SIGTERM)),
+            Action::Kill => self.process(|current| current.process.signal(Signal::SIGKILL)),
+            Action::ChargeTooLong(mini_batch, exceeded) => {
+                let error = blame::too_long(exceeded, &self.limits);
+                self.charge(mini_batch, error);
+            }
+            Action::ChargeDeath => self.charge_death(),
+            Action::ReportInitFailure => self.report_init_failure(),
+            Action::GiveBack => self.give_back(),
+            Action::CleanUp => self.clean_up(),
+        }
+    }
+
+    fn process(&mut self, act: impl FnOnce(&mut Current)) {
+        if let Some(current) = &mut self.current {
+            act(current);
+        }
+    }
+
+    fn spawn(&mut self) {
+        let number = self.node.next_process();
+        let device = self.node.assign_device(number);
+        let logs = self.node.job.logs();
+        let (stdout, stderr) = (
+            logs.descriptor(Stream::Stdout, &self.node.id, number),
+            logs.descriptor(Stream::Stderr, &self.node.id, number),
+        );
+        let page = self.node.page(self.index);
+        let launch = Launch {
+            python: &self.node.plan.python,
+            host: &self.node.host,
+            env: self.node.child_env(number, device.as_deref()),
+            working_dir: &self.node.plan.working_dir,
+            stdout: &stdout,
+            stderr: &stderr,
+        };
+        let started = Page::create(&page)
+            .map_err(|error| error.source)
+            .and_then(|page| Process::start(launch).map(|process| (page, process)));
+        match started {
+            Ok((page, mut process)) => {
+                let config = self.node.host_config(number, &self.node.page(self.index));
+                protocol::configure(process.outbox(), &config);
+                process.send();
+                let pid = process.pid();
+                let mut current = Current::new(&self.node, number, process, page, [stdout, stderr]);
+                current.log.event(clock::wall_us(), Level::Info, &format!("started on slot {}", self.index));
+                self.current = Some(current);
+                self.node.say(NodeEvent::ProcessStarted { process: number, pid, device });
+            }
+            Err(error) => {
+                self.node.release_device(number);
+                self.node.say_init_failed(number, blame::not_started(&self.node.plan.python, &error));
+                // Nothing was started, so nothing has to be cleaned up; the next attempt is the node's decision.
+                self.state = if self.node.gave_up() { State::Done } else { State::Vacant };
+            }
+        }
+    }
+
+    /// Hands over work while the process has room for some.
+    fn feed(&mut self) {
+        if !matches!(self.state, State::Idle | State::Running { .. }) || self.node.order() != Order::Work {
+            return;
+        }
+        while let Some(current) = &mut self.current {
+            let fed = feed::hand_over(&self.node, self.index, current);
+            let (handed, unreadable) = match fed {
+                Ok(feed::Fed { handed, unreadable }) => (handed, unreadable),
+                Err(message) => return self.node.broken(message),
+            };
+            if !unreadable.is_empty() {
+                self.publish(unreadable);
+            }
+            if handed == 0 {
+                break;
+            }
+            self.on(Event::HandedOver);
+        }
+        let holds = self.current.as_ref().is_some_and(|current| !current.held.is_empty());
+        self.node.work.report(self.index, self.state == State::Idle, holds);
+        if self.state == State::Idle {
+            // Work that came between the last look and the report would not have woken this slot.
+            if self.node.work.waits() {
+                self.node.work.wake(self.index);
+            }
+        }
+    }
+
+    /// Waits until there is something to do: at most a tick, or until the deadline of the state.
+    fn wait(&mut self) {
+        let tick = (self.ticked + TICK).saturating_duration_since(Instant::now());
+        let deadline = state::deadline(&self.state)
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()).min(tick))
+            .unwrap_or(tick);
+        let Some(current) = &mut self.current else { return };
+        if current.process.unsent() {
+            current.process.send();
+        }
+        let process = &current.process;
+        let mut fds = vec![
+            PollFd::new(self.node.work.waker(self.index), PollFlags::POLLIN),
+            PollFd::new(process.ended(), PollFlags::POLLIN),
+        ];
+        if !current.ended_speaking {
+            fds.push(PollFd::new(process.speaks(), PollFlags::POLLIN));
+        }
+        if process.unsent() {
+            fds.push(PollFd::new(process.listens(), PollFlags::POLLOUT));
+        }
+        // Rounded up, or the last millisecond before a deadline would be spent in a busy loop.
+        let millis = deadline.as_millis() as u16 + u16::from(deadline.subsec_nanos() % 1_000_000 != 0);
+        // Interrupted by a signal: the turn goes on and comes back here.
+        let _ = poll(&mut fds, PollTimeout::from(millis));
+        self.node.work.quiet(self.index);
+    }
+
+    /// Takes what the process said, and notices its end.
+    fn hear(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        // Asked before the pipe is read: what a dead process said lies in the pipe by then.
+        let ended = current.process.end().is_some();
+        let mut taken = 0;
+        while taken < TURN_BYTES || ended {
+            let Some(current) = &mut self.current else { return };
+            let buffer = current.decoder.spare(READ_BYTES);
+            let before = buffer.len();
+            let received = current.process.receive(buffer);
+            taken += buffer.len() - before;
+            match received {
+                Received::Some => self.frames(),
+                Received::Nothing => break,
+                Received::End => {
+                    current.ended_speaking = true;
+                    break;
+                }
+            }
+        }
+        if ended && self.current.is_some() {
+            self.on(Event::Exited);
+        }
+    }
+
+    fn frames(&mut self) {
+        while let Some(current) = &mut self.current {
+            match current.decoder.next() {
+                Ok(Some(frame)) => self.frame(frame),
+                Ok(None) => return,
+                Err(broken) => {
+                    let number = current.number;
+                    self.node.sys_error(Some(number), &broken.to_string());
+                    // What follows can't be trusted; its death is blamed on what it was running, as any other.
+                    return self.process(|current| {
+                        current.ended_speaking = true;
+                        current.broken = Some(broken.to_string());
+                        current.process.signal(Signal::SIGKILL);
+                    });
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: FromHost) {
+        let Some(current) = &mut self.current else { return };
+        match frame {
+            FromHost::Ready(ready) => {
+                let elapsed_us = ((ready.load_seconds + ready.init_seconds) * 1e6) as u64;
+                let text = format!(
+                    "ready: Python {}, import {:.3} s, init() {:.3} s",
+                    ready.python, ready.load_seconds, ready.init_seconds
+                );
+                current.log.event(clock::wall_us(), Level::Info, &text);
+                let process = current.number;
+                self.node.init_succeeded();
+                self.node.say(NodeEvent::InitDone { process, elapsed_us });
+                self.on(Event::Ready);
+            }
+            FromHost::NotReady(error) => {
+                current.init_error = Some(AttemptError {
+                    kind: ErrorKind::Init,
+                    message: blame::in_stage(&error.stage, &error.message),
+                    traceback: error.traceback,
+                    stderr: String::new(),
+                });
+                self.on(Event::InitFailed);
+            }
+            FromHost::Done(done) => {
+                let taken = answers::done(current, done);
+                self.answered(taken);
+            }
+            FromHost::Spooled(spooled) => {
+                let taken = answers::spooled(current, spooled);
+                self.answered(taken);
+            }
+            FromHost::Failed(failed) => {
+                let retire = failed.retire;
+                let stderr = current.stderr_tail();
+                let taken = answers::failed(current, failed, stderr);
+                self.answered(taken);
+                if retire {
+                    self.on(Event::Retire);
+                }
+            }
+            FromHost::ShutDown(shut_down) => {
+                if let Some(traceback) = shut_down.traceback {
+                    let error = blame::shutdown_raised(traceback);
+                    current.errors.failure(clock::wall_us(), current.process.pid(), Stage::Shutdown, &error);
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, taken: answers::Taken) {
+        match taken {
+            Ok((results, held)) => {
+                self.publish_results(results, held);
+                let held = self.current.as_ref().map_or(0, |current| current.held.len());
+                self.on(Event::Answered { held });
+            }
+            // Answers to what was given back already.
+            Err(answers::NotHeld) => (),
+        }
+    }
+
+    /// Makes the answers safe, then lets go of the mini-batches: never the other way round.
+    fn publish_results(&mut self, results: Results, held: Vec<Held>) {
+        if self.node.publish(NodeMessage::Results(results)) {
+            Held::let_go(held);
+        }
+    }
+
+    /// Mini-batches of which no item can be read, answered without the process.
+    fn publish(&mut self, held: Vec<Held>) {
+        let Some(current) = &mut self.current else { return };
+        let results = answers::unreadable(current, &held);
+        self.publish_results(results, held);
+    }
+
+    fn look(&mut self) {
+        if !state::deadline(&self.state).is_some_and(|deadline| Instant::now() >= deadline) {
+            return;
+        }
+        let Some(current) = &mut self.current else { return };
+        let mut look = current.page.look();
+        if look.mini_batch.is_none() {
+            look.mini_batch = current.held.front().map(|held| held.mini_batch);
+        }
+        self.on(Event::Look(look));
+    }
+
+    fn tick(&mut self) {
+        if self.ticked.elapsed() < TICK {
+            return;
+        }
+        self.ticked = Instant::now();
+        let starving = self.node.work.starving();
+        let Some(current) = &mut self.current else { return };
+        current.log.tick(clock::wall_us());
+        current.cap_captured();
+        if starving {
+            let running = current.page.look().mini_batch;
+            let copies: Vec<_> = current
+                .held
+                .iter_mut()
+                .filter(|held| Some(held.mini_batch) != running && !held.copied)
+                .map(Held::copy)
+                .collect();
+            self.node.work.give_back(copies);
+        }
+    }
+
+    fn charge_death(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        if current.page.look().phase == Phase::Shutdown {
+            // It left in order, with work that it was asked not to begin.
+            return;
+        }
+        let culprit = blame::culprit(current);
+        let error = blame::death(&self.node, current);
+        match culprit {
+            Some(mini_batch) => self.charge(mini_batch, error),
+            None => {
+                let number = current.number;
+                let text = format!("{} between mini-batches", error.message);
+                self.node.died_without_work(number, &text);
+            }
+        }
+    }
+
+    /// Publishes a failed attempt of a mini-batch that the process held.
+    fn charge(&mut self, mini_batch: u64, error: AttemptError) {
+        let Some(current) = &mut self.current else { return };
+        if let Some((results, held)) = answers::charged(current, mini_batch, error) {
+            self.publish_results(results, vec![held]);
+        }
+    }
+
+    fn report_init_failure(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        let error = match current.init_error.take() {
+            Some(mut error) => {
+                error.stderr = current.stderr_tail();
+                error
+            }
+            None => blame::init_died(&self.node, current, self.state, &self.limits),
+        };
+        current.errors.failure(clock::wall_us(), current.process.pid(), Stage::Init, &error);
+        let number = current.number;
+        self.node.say_init_failed(number, error);
+    }
+
+    fn give_back(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        let pieces = current.held.drain(..).rev().map(|held| held.piece()).collect::<Vec<_>>();
+        self.node.work.give_back(pieces);
+    }
+
+    /// The process has ended: nothing of it may be left when its device is given to the next.
+    fn clean_up(&mut self) {
+        let Some(mut current) = self.current.take() else { return };
+        let how = current.exit_text();
+        let survivors = self.node.sweep(current.number, current.process.pid());
+        current.process.reap();
+        if let Some(text) = survivors {
+            self.node.sys_error(Some(current.number), &text);
+        }
+        current.page.clear();
+        current.cap_captured();
+        current.log.event(clock::wall_us(), Level::Info, &how);
+        current.log.tick(clock::wall_us());
+        self.node.release_device(current.number);
+        self.node.work.report(self.index, false, false);
+        self.node.say(NodeEvent::ProcessEnded { process: current.number, how });
+    }
+}

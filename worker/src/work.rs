@@ -1,0 +1,314 @@
+//! What a node has to do: tasks as received, handed to slots in pieces, acknowledged when all of a task is answered.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use fanfold_shared::backend::Delivery;
+use fanfold_shared::message::Task;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+/// A slot without work for so long may run copies of what others hold and have not started (design.md, "Child processes").
+const STARVING: Duration = Duration::from_secs(1);
+
+/// A task in hand. It is acknowledged when every mini-batch of it was answered and the answers are safe; when it is dropped
+/// before, it goes back to the queue.
+pub struct Hold {
+    /// The mini-batches of the task.
+    pub mini_batches: Range<u64>,
+    /// Their attempt.
+    pub attempt: u32,
+    open: Mutex<Open>,
+}
+
+struct Open {
+    /// One bit for each mini-batch: answered.
+    answered: Vec<u64>,
+    remaining: u64,
+    delivery: Option<Delivery<Task>>,
+}
+
+impl Hold {
+    fn new(delivery: Delivery<Task>) -> Arc<Hold> {
+        let (mini_batches, attempt) = (delivery.mini_batches.clone(), delivery.attempt);
+        let remaining = mini_batches.end - mini_batches.start;
+        let answered = vec![0; remaining.div_ceil(64) as usize];
+        Arc::new(Hold {
+            mini_batches,
+            attempt,
+            open: Mutex::new(Open { answered, remaining, delivery: Some(delivery) }),
+        })
+    }
+
+    /// Whether nobody has answered for this mini-batch yet.
+    pub fn is_open(&self, mini_batch: u64) -> bool {
+        let bit = mini_batch - self.mini_batches.start;
+        lock(&self.open).answered[(bit / 64) as usize] >> (bit % 64) & 1 == 0
+    }
+
+    /// The answers for these mini-batches are safe. Answering twice (a copy) changes nothing.
+    pub fn answered(&self, mini_batches: impl Iterator<Item = u64>) {
+        let mut open = lock(&self.open);
+        for mini_batch in mini_batches {
+            let bit = mini_batch - self.mini_batches.start;
+            let (word, mask) = ((bit / 64) as usize, 1 << (bit % 64));
+            if open.answered[word] & mask == 0 {
+                open.answered[word] |= mask;
+                open.remaining -= 1;
+            }
+        }
+        if open.remaining == 0
+            && let Some(delivery) = open.delivery.take()
+        {
+            drop(open);
+            delivery.ack();
+        }
+    }
+}
+
+/// Consecutive mini-batches of one task.
+#[derive(Clone)]
+pub struct Piece {
+    /// The task.
+    pub hold: Arc<Hold>,
+    /// Which of its mini-batches.
+    pub mini_batches: Range<u64>,
+}
+
+/// The mini-batches that a node has and no slot has taken; and which slots want some.
+pub struct Work {
+    state: Mutex<State>,
+    /// Signalled when pieces were taken or answered.
+    changed: Condvar,
+    wakers: Vec<EventFd>,
+}
+
+struct State {
+    pieces: VecDeque<Piece>,
+    /// Mini-batches in `pieces`.
+    waiting: u64,
+    /// For each slot: since when it has been ready without work.
+    idle_since: Vec<Option<Instant>>,
+    /// For each slot: whether it holds mini-batches.
+    holding: Vec<bool>,
+    drained: bool,
+}
+
+impl Work {
+    /// No work, for so many slots.
+    pub fn new(slots: usize) -> nix::Result<Work> {
+        let wakers = (0..slots)
+            .map(|_| EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK))
+            .collect::<nix::Result<_>>()?;
+        let state = State {
+            pieces: VecDeque::new(),
+            waiting: 0,
+            idle_since: vec![None; slots],
+            holding: vec![false; slots],
+            drained: false,
+        };
+        Ok(Work { state: Mutex::new(state), changed: Condvar::new(), wakers })
+    }
+
+    /// Adds a task behind all others.
+    pub fn add(&self, delivery: Delivery<Task>) {
+        let hold = Hold::new(delivery);
+        let mini_batches = hold.mini_batches.clone();
+        let mut state = lock(&self.state);
+        state.waiting += mini_batches.end - mini_batches.start;
+        state.pieces.push_back(Piece { hold, mini_batches });
+        self.wake_idle(&state);
+    }
+
+    /// Puts mini-batches that a process did not run back, before all others.
+    pub fn give_back(&self, pieces: impl IntoIterator<Item = Piece>) {
+        let mut state = lock(&self.state);
+        for piece in pieces {
+            state.waiting += piece.mini_batches.end - piece.mini_batches.start;
+            state.pieces.push_front(piece);
+        }
+        self.wake_idle(&state);
+    }
+
+    /// Takes up to `most` consecutive mini-batches for `slot`. `spare`: the slot has something to run already, so it leaves
+    /// what other slots without work could run at once.
+    pub fn take(&self, slot: usize, most: u64, spare: bool) -> Option<Piece> {
+        let mut state = lock(&self.state);
+        if state.drained {
+            return None;
+        }
+        let reserved = match spare {
+            true => state.holding.iter().enumerate().filter(|(other, holds)| *other != slot && !**holds).count() as u64,
+            false => 0,
+        };
+        // In the first round every slot gets its share of little work.
+        let slots = state.holding.len() as u64;
+        let most = most.min(state.waiting.saturating_sub(reserved)).min(state.waiting.div_ceil(slots));
+        if most == 0 {
+            return None;
+        }
+        let front = state.pieces.front_mut()?;
+        let end = front.mini_batches.end.min(front.mini_batches.start + most);
+        let taken = Piece { hold: front.hold.clone(), mini_batches: front.mini_batches.start..end };
+        front.mini_batches.start = end;
+        if front.mini_batches.is_empty() {
+            state.pieces.pop_front();
+        }
+        state.waiting -= taken.mini_batches.end - taken.mini_batches.start;
+        state.holding[slot] = true;
+        state.idle_since[slot] = None;
+        self.changed.notify_all();
+        Some(taken)
+    }
+
+    /// A slot says whether it is ready for work and whether it holds any.
+    pub fn report(&self, slot: usize, ready: bool, holds: bool) {
+        let mut state = lock(&self.state);
+        if state.holding[slot] != holds {
+            state.holding[slot] = holds;
+            self.changed.notify_all();
+        }
+        let idle = ready && !holds;
+        match (idle, state.idle_since[slot]) {
+            (true, None) => state.idle_since[slot] = Some(Instant::now()),
+            (false, Some(_)) => state.idle_since[slot] = None,
+            _ => (),
+        }
+    }
+
+    /// Whether some slot has been idle for a second with nothing to take.
+    pub fn starving(&self) -> bool {
+        let state = lock(&self.state);
+        state.waiting == 0 && state.idle_since.iter().flatten().any(|since| since.elapsed() >= STARVING)
+    }
+
+    /// Waits until fewer than `pieces` pieces wait, or all work was answered if that is 0; at most `wait`. True: so it is.
+    pub fn wait_below(&self, pieces: usize, wait: Duration) -> bool {
+        let deadline = Instant::now() + wait;
+        let mut state = lock(&self.state);
+        loop {
+            let below = match pieces {
+                0 => state.pieces.is_empty() && state.holding.iter().all(|holds| !holds),
+                _ => state.pieces.len() < pieces,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if below || left.is_zero() {
+                return below;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// No more work is handed out; what waits goes back to the queue, and every slot hears of it.
+    pub fn drain(&self) {
+        let mut state = lock(&self.state);
+        state.drained = true;
+        state.waiting = 0;
+        let pieces = std::mem::take(&mut state.pieces);
+        self.changed.notify_all();
+        drop(state);
+        drop(pieces);
+        self.wake_all();
+    }
+
+    /// Whether any mini-batch waits to be taken.
+    pub fn waits(&self) -> bool {
+        lock(&self.state).waiting > 0
+    }
+
+    /// Wakes one slot.
+    pub fn wake(&self, slot: usize) {
+        wake(&self.wakers[slot]);
+    }
+
+    /// Wakes every slot.
+    pub fn wake_all(&self) {
+        self.wakers.iter().for_each(wake);
+    }
+
+    /// Becomes readable when the slot should look around.
+    pub fn waker(&self, slot: usize) -> BorrowedFd<'_> {
+        self.wakers[slot].as_fd()
+    }
+
+    /// Makes the waker quiet again.
+    pub fn quiet(&self, slot: usize) {
+        // Nothing to read means that it is quiet.
+        let _ = self.wakers[slot].read();
+    }
+
+    fn wake_idle(&self, state: &State) {
+        let idle = state.idle_since.iter().zip(&self.wakers).filter(|(since, _)| since.is_some());
+        idle.for_each(|(_, waker)| wake(waker));
+    }
+}
+
+fn wake(waker: &EventFd) {
+    // It fails only if 2^64 - 2 wake-ups were never looked at.
+    let _ = waker.write(1);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fanfold_shared::backend::{Backend, embedded::Embedded};
+
+    fn task(mini_batches: Range<u64>) -> (Embedded, Delivery<Task>) {
+        let backend = Embedded::new();
+        backend.publish_tasks(vec![Task { mini_batches, attempt: 1, alone: false }]).unwrap();
+        let delivery = backend.receive_tasks(1, Duration::ZERO).unwrap().remove(0);
+        (backend, delivery)
+    }
+
+    fn unsettled(backend: &Embedded) -> bool {
+        !backend.receive_tasks(1, Duration::ZERO).unwrap().is_empty()
+    }
+
+    #[test]
+    fn a_task_is_acknowledged_when_its_last_mini_batch_is_answered() {
+        let (backend, delivery) = task(100..300);
+        let hold = Hold::new(delivery);
+        hold.answered(150..300);
+        hold.answered(140..200);
+        assert!(hold.is_open(139) && !hold.is_open(140));
+        hold.answered(100..140);
+        drop(hold);
+        assert!(!unsettled(&backend));
+    }
+
+    #[test]
+    fn an_unfinished_task_goes_back() {
+        let (backend, delivery) = task(0..3);
+        let hold = Hold::new(delivery);
+        hold.answered(0..2);
+        drop(hold);
+        assert!(unsettled(&backend));
+    }
+
+    #[test]
+    fn little_work_is_shared_and_nobody_hoards_what_others_could_run() {
+        let (_backend, delivery) = task(0..4);
+        let work = Work::new(2).unwrap();
+        work.add(delivery);
+        assert_eq!(work.take(0, 100, false).unwrap().mini_batches, 0..2, "half of it, for two slots");
+        assert_eq!(work.take(0, 100, true).unwrap().mini_batches, 2..3, "one is left for the slot that has none");
+        assert!(work.take(0, 100, true).is_none());
+        assert_eq!(work.take(1, 100, false).unwrap().mini_batches, 3..4);
+    }
+
+    #[test]
+    fn draining_gives_everything_back_and_hands_out_nothing() {
+        let (backend, delivery) = task(0..4);
+        let work = Work::new(1).unwrap();
+        work.add(delivery);
+        work.drain();
+        assert!(work.take(0, 1, false).is_none());
+        assert!(unsettled(&backend));
+    }
+}
