@@ -1,13 +1,12 @@
 //! `logs/user/error.txt`: the errors of the script, grouped; and the value it shares with `fanfold errors`.
 
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 
 use fanfold_shared::clock::rfc3339;
 use fanfold_shared::text::{counted, cut, grouped, harmless};
 
-use super::replace_file;
+use super::{Names, replace_file};
 use crate::ledger::{ErrorGroup, FailureRow};
 
 /// Distinct errors in the file, the most frequent first.
@@ -147,6 +146,7 @@ pub(crate) mod tests {
 
     use super::super::snapshot::fixtures::{THEN, bad_pixel};
     use super::*;
+    use std::ops::Range;
 
     pub(crate) fn failure(id: i64, mini_batch: u64) -> FailureRow {
         FailureRow {
@@ -159,6 +159,8 @@ pub(crate) mod tests {
             kind: ErrorKind::Exception,
             message: "ValueError: bad pixel".into(),
             group: 1,
+            instance: id as u64,
+            traceback: Some("Traceback: the long story".into()),
             stderr: String::new(),
             node: NodeId("0".into()),
             process: Some(ProcessNumber(2)),
