@@ -211,7 +211,10 @@ mod tests {
         let mut single = failure(2, 2);
         (single.items, single.traceback, single.process) = (8..9, None, None);
         errors.append(&[FailureRow { settled: false, ..failure(3, 9) }, single], &names);
-        insta::assert_snapshot!(fs::read_to_string(&path).unwrap(), @"");
+        insta::assert_snapshot!(fs::read_to_string(&path).unwrap(), @r#"
+        {"v":1,"time":"2026-11-21T02:38:55.226929Z","item":null,"mini_batch":1,"attempt":3,"node":"0","process":"process002","kind":"exception","message":"ValueError: bad pixel","error":1,"traceback":"Traceback: the long story","stderr":"","failed_items":4,"first_item":4,"item_count":4,"items":["img/4.png","img/5.png","img/6.png","img/7.png"]}
+        {"v":1,"time":"2026-11-21T02:38:55.226929Z","item":"caf�.png","mini_batch":2,"attempt":3,"node":"0","process":null,"kind":"exception","message":"ValueError: bad pixel","error":1,"traceback":null,"stderr":"","failed_items":4,"first_item":8,"item_count":1,"items":["caf�.png"],"items_hex":["636166e92e706e67"]}
+        "#);
         assert_eq!(read(&path).len(), 2, "an attempt that was tried again is no line");
     }
 

@@ -52,11 +52,7 @@ pub struct Example {
 
 impl ErrorSummary {
     /// The summary of `group`, with `example` if there is one; `names` gives the names of items.
-    pub fn new(
-        group: ErrorGroup,
-        example: Option<&FailureRow>,
-        names: &dyn Fn(Range<u64>) -> Vec<Vec<u8>>,
-    ) -> ErrorSummary {
+    pub fn new(group: ErrorGroup, example: Option<&FailureRow>, names: Names<'_>) -> ErrorSummary {
         let example = example.map(|row| Example {
             mini_batch: row.mini_batch,
             items: names(row.items.start..row.items.end.min(row.items.start + 3))
