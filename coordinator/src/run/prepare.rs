@@ -1,0 +1,293 @@
+//! Everything between a submitted job and its first mini-batch: snapshot, items, ledger, devices, environment, working
+//! directory. Cheap refusals come before expensive work, and all of it is recognised when it is there already.
+
+use std::fs;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fanfold_shared::clock;
+use fanfold_shared::items::{Fingerprints, ItemReader, is_complete};
+use fanfold_shared::job::{self, Difference, JobSpec, Places};
+use fanfold_shared::layout::JobDir;
+use fanfold_shared::report::{During, ExitCode, Report, Result};
+use fanfold_shared::split::Split;
+use fanfold_shared::state::JobState;
+use fanfold_worker::devices::{ChildEnv, Devices};
+use fanfold_worker::environment;
+use fanfold_worker::guard::{self, Guard};
+use fanfold_worker::logs::Level;
+use fanfold_worker::node::NodePlan;
+
+use super::driver::wants_fingerprints;
+use super::places::{node_id, output_file};
+use super::reporter::Reporter;
+use super::submit::{SubmitError, Submitted};
+use super::{facts, verdict};
+use crate::aggregate::{Aggregate, AggregateConfig, Recovered};
+use crate::ledger::LedgerReader;
+use crate::prepare::{listing, snapshot, workdir};
+use crate::registry;
+use crate::signals::Signals;
+use crate::terminal;
+
+/// A job that is ready to run.
+pub struct Prepared {
+    /// Its directory.
+    pub dir: JobDir,
+    /// What it is.
+    pub spec: JobSpec,
+    /// Its ledger and output.
+    pub aggregate: Aggregate,
+    /// What they said at the start.
+    pub recovered: Recovered,
+    /// What the user sees.
+    pub reporter: Reporter,
+    /// What the node does; taken when it starts, like the following.
+    pub plan: Option<NodePlan>,
+    /// What the node hands out.
+    pub devices: Option<Devices>,
+    /// What sweeps up behind it.
+    pub guard: Option<Guard>,
+    /// What the files were like.
+    pub fingerprints: Option<Fingerprints>,
+    /// What the user asks for.
+    pub signals: Signals,
+}
+
+/// What preparing came to.
+pub enum Outcome {
+    /// It can run.
+    Ready(Box<Prepared>),
+    /// There is nothing to run: it is over already, or a signal came.
+    Over(ExitCode),
+}
+
+/// Why a job can't be prepared, where no other error says it.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// It is Failed or Canceled.
+    #[error("job {id} in `{}` is {state}{}", dir.display(), because(cause))]
+    Ended {
+        /// The job.
+        id: String,
+        /// Its directory.
+        dir: PathBuf,
+        /// Its state.
+        state: JobState,
+        /// Why.
+        cause: Option<String>,
+    },
+    /// Listing took too long.
+    #[error("{}", .0.text)]
+    Late(verdict::Cause),
+}
+
+fn because(cause: &Option<String>) -> String {
+    cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
+}
+
+impl Report for PrepareError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            PrepareError::Ended { state: JobState::Canceled, .. } => ExitCode::Canceled,
+            PrepareError::Ended { .. } | PrepareError::Late(_) => ExitCode::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            PrepareError::Ended { id, .. } => format!(
+                "`fanfold errors {id}` shows what failed; mend it and run the job in a new directory (leave `--job-dir` out)"
+            ),
+            PrepareError::Late(_) => "raise first_task_creation_timeout, or name fewer files".into(),
+        })
+    }
+}
+
+/// Prepares a submitted job.
+///
+/// # Errors
+/// Everything that keeps it from running; nothing was run, and nothing of another job was touched.
+pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Result<Outcome> {
+    let began = Instant::now();
+    let started_us = clock::wall_us();
+    let Submitted { dir, spec, continued, .. } = &submitted;
+    if *continued && let Some(over) = over(&submitted, job_file)? {
+        return Ok(over);
+    }
+    registry::register(&submitted.id, &spec.name, dir, submitted.created_us);
+
+    let own = listing::own_directories(dir, &super::output_dir(spec, dir));
+    let taken = snapshot::take(spec, dir, &own)?;
+    if *continued {
+        same_script(&submitted, &own, &taken.hash)?;
+    }
+    let (items, notes) = match list(spec, dir, &own, began, signals)? {
+        Some(listed) => listed,
+        None => return Ok(Outcome::Over(ExitCode::Interrupted)),
+    };
+    let split = items.split().clone();
+
+    let facts = facts(&submitted, job_file.to_path_buf(), 0, started_us);
+    let progress = terminal::open(&facts);
+    let Submitted { dir, id, spec, lock, .. } = submitted;
+    let (aggregate, recovered) = Aggregate::open(AggregateConfig {
+        job: dir.clone(),
+        lock,
+        job_id: id.clone(),
+        fingerprint: fingerprint(&spec, &taken.hash),
+        split: split.clone(),
+        output: output_file(&spec, &dir),
+        header: spec.append_row_dataframe_header,
+        run_max_try: spec.run_max_try,
+    })?;
+    let mut facts = facts;
+    facts.settled_before = aggregate.totals().mini_batches_settled();
+    let mut reporter = Reporter::new(facts, ItemReader::open(&dir.items())?, spec.logging_level, progress);
+    reporter.begin(&split, &aggregate, &recovered);
+    for note in taken.notes.iter().chain(&notes) {
+        reporter.note(Level::Warning, note);
+    }
+
+    let swept = guard::sweep_leftovers(&id, &node_id());
+    if let Some(text) = swept.problem() {
+        reporter.note(Level::Warning, &text);
+    }
+    let python = environment::prepare(&spec.environment, &dir.logs().environment_build(), signals.flag(), &mut |line| {
+        reporter.building(line);
+    })?;
+    let inherited = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let devices = Devices::open(spec.gpus.as_deref(), inherited.as_deref(), spec.surplus_processes, &id.0)?;
+    let processes = processes(&spec, &devices);
+    if let Some(warning) = devices.warning(processes) {
+        reporter.note(Level::Warning, &warning);
+    }
+    let work = workdir::make(&spec, &dir, &node_id())?;
+    let output_dir = super::output_dir(&spec, &dir);
+    fs::create_dir_all(&output_dir).during("create", &output_dir)?;
+    let guard = Guard::start(&id, &node_id(), &devices.locks())?;
+    let env = ChildEnv {
+        devices: devices.names(),
+        output_dir: output_dir.clone(),
+        model_dir: work.model_dir.clone(),
+        variables: spec.environment_variables.clone(),
+    };
+    let plan = NodePlan {
+        job_id: id.0.clone(),
+        python,
+        working_dir: work.path,
+        entry_script: spec.entry_script.clone(),
+        argv: job::entry_argv(&spec, &Places::local(&spec, &output_dir, processes)),
+        input_type: spec.input_type,
+        output_action: spec.output_action,
+        dataframe_header: spec.append_row_dataframe_header,
+        output_dir,
+        logging_level: spec.logging_level,
+        profiling_module: spec.profiling_module,
+        processes,
+        next_process: next_process(&dir, &recovered),
+        run_max_try: spec.run_max_try,
+        run_invocation_timeout: spec.run_invocation_timeout,
+        task_overhead_timeout: spec.task_overhead_timeout,
+        env,
+    };
+    reporter.starting(&plan, &items);
+    let fingerprints = match wants_fingerprints(&spec) {
+        true => Some(Fingerprints::create(&dir.items(), items.items())?),
+        false => None,
+    };
+    let (signals, plan, devices, guard) = (signals.clone(), Some(plan), Some(devices), Some(guard));
+    let prepared = Prepared { dir, spec, aggregate, recovered, reporter, plan, devices, guard, fingerprints, signals };
+    Ok(Outcome::Ready(Box::new(prepared)))
+}
+
+/// A job that ended is not run again.
+fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
+    let ledger = match LedgerReader::open(&submitted.dir) {
+        Ok(ledger) => ledger,
+        Err(error) if error.is_absent() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let status = ledger.status()?;
+    match status.state {
+        JobState::Completed => {
+            let facts = facts(submitted, job_file.to_path_buf(), 0, status.created_us);
+            let exit = super::reporter::already_completed(&facts, &ledger)?;
+            Ok(Some(Outcome::Over(exit)))
+        }
+        JobState::Failed | JobState::Canceled => {
+            let (id, dir) = (submitted.id.0.clone(), submitted.dir.root().to_path_buf());
+            Err(PrepareError::Ended { id, dir, state: status.state, cause: status.cause }.into())
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The script may not have changed under a job that is continued: its rows would be of two kinds.
+fn same_script(submitted: &Submitted, own: &[PathBuf], hash: &str) -> Result<()> {
+    // A source that is gone, or was moved, is no obstacle: the job has its own copy.
+    let Ok(now) = snapshot::preview(&submitted.spec, own) else { return Ok(()) };
+    if now.hash == hash {
+        return Ok(());
+    }
+    let dir = submitted.dir.root().to_path_buf();
+    let differences = vec![Difference::new("the entry script or a file beside it", "as submitted", "changed since")];
+    Err(SubmitError::AnotherJob { dir, id: submitted.id.clone(), differences }.into())
+}
+
+/// The item list: the one that is there, or a new one. None: a signal came.
+fn list(
+    spec: &JobSpec,
+    dir: &JobDir,
+    own: &[PathBuf],
+    began: Instant,
+    signals: &Signals,
+) -> Result<Option<(ItemReader, Vec<String>)>> {
+    if is_complete(&dir.items()) {
+        return Ok(Some((ItemReader::open(&dir.items())?, Vec::new())));
+    }
+    let limit = Duration::from_secs(spec.first_task_creation_timeout);
+    let cancel = || signals.count() > 0 || began.elapsed() >= limit;
+    match listing::list(spec, &dir.items(), own, &cancel) {
+        Ok(listed) => Ok(Some((listed.items, listed.notes))),
+        Err(_) if signals.count() > 0 => Ok(None),
+        Err(_) if began.elapsed() >= limit => {
+            let doing = "the inputs were still being listed";
+            Err(PrepareError::Late(verdict::first_task_late(limit.as_secs(), doing)).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What makes a ledger this job's: the job, and the script it runs.
+fn fingerprint(spec: &JobSpec, snapshot: &str) -> String {
+    format!("{}:{snapshot}", job::fingerprint(spec))
+}
+
+/// One process on a node with GPUs, else one for each core.
+fn processes(spec: &JobSpec, devices: &Devices) -> u32 {
+    spec.process_count_per_node.unwrap_or_else(|| match devices.names().is_empty() {
+        true => thread::available_parallelism().map_or(1, NonZero::get) as u32,
+        false => 1,
+    })
+}
+
+/// The number after that of every process that the ledger or a log knows: a process that was started but never reported
+/// before a crash has only its log.
+fn next_process(dir: &JobDir, recovered: &Recovered) -> u32 {
+    let recorded = recovered.next_process.get(&node_id()).map_or(0, |number| number.0);
+    let logs = dir.logs();
+    let any = logs.process(&node_id(), fanfold_shared::ids::ProcessNumber(0));
+    let seen = any.parent().and_then(|parent| fs::read_dir(parent).ok()).into_iter().flatten().flatten();
+    let highest = seen
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let digits: String = name.strip_prefix("process")?.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse::<u32>().ok()
+        })
+        .max();
+    recorded.max(highest.map_or(0, |highest| highest + 1))
+}
+
