@@ -36,6 +36,11 @@ pub struct JobFileErrors {
 impl JobFileErrors {
     pub(crate) fn new(mut errors: Vec<JobFileError>) -> JobFileErrors {
         debug_assert!(!errors.is_empty());
+        for error in &mut errors {
+            // Names of files and keys reach messages by many ways; none of them must drive the terminal.
+            error.message = one_line(&error.message);
+            error.hint = error.hint.as_deref().map(one_line);
+        }
         errors.sort_by_key(|error| match (&error.place.origin, &error.place.spot) {
             (Origin::File(_), Some(spot)) => (0, spot.line, spot.column),
             (Origin::File(_), None) => (1, 0, 0),
@@ -116,15 +121,20 @@ fn excerpt(spot: &Spot) -> (String, String) {
     (text.trim_end().to_string(), format!("{}{}", " ".repeat(before), "^".repeat((spot.width as usize).min(room))))
 }
 
-/// User text inside a message: one line, bounded, no control characters.
+/// User text inside a message, bounded.
 pub(crate) fn shown(text: &str) -> String {
     const MAX: usize = 80;
-    let mut out = String::new();
-    for c in text.chars().take(MAX) {
-        if c.is_control() { out.extend(c.escape_debug()) } else { out.push(c) }
+    match text.char_indices().nth(MAX) {
+        Some((end, _)) => format!("{}…", one_line(&text[..end])),
+        None => one_line(text),
     }
-    if text.chars().nth(MAX).is_some() {
-        out.push('…');
+}
+
+/// Text with its control characters written out: `\n`, `\u{1b}`.
+fn one_line(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_debug()) } else { out.push(c) }
     }
     out
 }

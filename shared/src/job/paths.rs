@@ -100,7 +100,8 @@ pub(crate) fn near(path: &Path, typed: &str, base: &Path) -> String {
         .flatten()
         .take(SIBLINGS_MAX)
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| !name.starts_with('.'))
+        // Nobody looks for a hidden one, and a name must not drive the terminal.
+        .filter(|name| !name.starts_with('.') && !name.contains(char::is_control))
         .collect();
     names.sort();
     let relative = |path: &Path| {

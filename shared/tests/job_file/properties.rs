@@ -16,6 +16,8 @@ fn check(folder: &Folder, text: &str, overrides: &[String]) {
         let shown = errors.to_string();
         assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
         for error in &errors.errors {
+            let hint = error.hint.as_deref().unwrap_or_default();
+            assert!(!hint.chars().any(char::is_control), "{hint:?}");
             if let Some(spot) = &error.place.spot {
                 assert!(spot.line >= 1 && spot.column >= 1 && spot.width >= 1);
             }
@@ -68,6 +70,8 @@ fn noise() -> impl Strategy<Value = String> {
             "\u{2028}",
             "é",
             "😀",
+            "\u{1b}",
+            "\"\\e[2J\"",
             "s3://x",
             "*.png",
             "images",
