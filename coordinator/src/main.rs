@@ -1,2 +1,80 @@
-//! x
-fn main() {}
+//! The `fanfold` program: reads the command line and hands over to the library.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use fanfold::commands;
+use fanfold_shared::report::{self, Failure};
+
+/// Runs a Python entry script over a dataset in mini-batches and writes every result exactly once into one output file.
+#[derive(Parser)]
+#[command(name = "fanfold", version, max_term_width = 100, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a job on this machine, or go on with one that was interrupted
+    Run(commands::run::Args),
+    /// Show what would run, and run nothing
+    Plan(commands::plan::Args),
+    /// List the jobs of this user
+    Ls(commands::ls::Args),
+    /// Show how far a job is, and what is wrong with it
+    Status(commands::status::Args),
+    /// List or print the logs of a job
+    Logs(commands::logs::Args),
+    /// Show what failed, grouped by cause
+    Errors(commands::errors::Args),
+    /// Check this machine, or the result of a job
+    Doctor(commands::doctor::Args),
+}
+
+fn main() -> ExitCode {
+    // The guardian process is this program as well; it must not parse, print or allocate anything of a normal run.
+    fanfold_worker::guard::run_if_guard();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let mut out = io::stdout().lock();
+    let outcome = match cli.command {
+        // The job speaks to stderr; nobody else prints meanwhile.
+        Command::Run(args) => commands::run::run(args),
+        Command::Plan(args) => commands::plan::run(args, &mut out),
+        Command::Ls(args) => commands::ls::run(args, &mut out),
+        Command::Status(args) => commands::status::run(args, &mut out),
+        Command::Logs(args) => commands::logs::run(args, &mut out),
+        Command::Errors(args) => commands::errors::run(args, &mut out),
+        Command::Doctor(args) => commands::doctor::run(args, &mut out),
+    };
+    match outcome {
+        Ok(code) => code.into(),
+        Err(failure) => fail(&failure),
+    }
+}
+
+/// clap's own text, with an exit code of our table.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed stream leaves nobody to tell.
+    let _ = error.print();
+    match error.use_stderr() {
+        true => report::ExitCode::Usage.into(),
+        false => report::ExitCode::Completed.into(),
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    let mut text = Vec::new();
+    failure.print(&mut text).expect("a vector takes everything");
+    let mut err = io::stderr().lock();
+    if err.is_terminal() {
+        // What a job left of its progress bar must not run into the message.
+        let _ = err.write_all(b"\r");
+    }
+    let _ = err.write_all(&text);
+    failure.exit_code().into()
+}

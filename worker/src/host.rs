@@ -5,8 +5,25 @@ use std::path::{Path, PathBuf};
 
 use fanfold_shared::report::{During, Result};
 
-/// The files, relative to `worker/python`.
-const FILES: [(&str, &str); 1] = [("fanfold_host.py", include_str!("../python/fanfold_host.py"))];
+macro_rules! embedded {
+    ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../python/", $name)))),*] };
+}
+
+/// The files, relative to `worker/python`; the first is the one to start.
+const FILES: [(&str, &str); 12] = embedded![
+    "host/fanfold_host.py",
+    "host/_fanfold/__init__.py",
+    "host/_fanfold/channel.py",
+    "host/_fanfold/failure.py",
+    "host/_fanfold/host.py",
+    "host/_fanfold/loop.py",
+    "host/_fanfold/page.py",
+    "host/_fanfold/rows.py",
+    "host/_fanfold/script.py",
+    "host/_fanfold/streams.py",
+    "azureml_user/__init__.py",
+    "azureml_user/parallel_run/__init__.py",
+];
 
 /// Writes the host program into `dir` and returns the file to start.
 ///

@@ -212,7 +212,7 @@ impl Node {
         for directory in directories.iter().filter_map(|file| file.parent()).chain([job.spool().as_path()]) {
             fs::create_dir_all(directory).during("create", directory)?;
         }
-        let host = host::install(&job.node(&id).join("host"))?;
+        let host = host::install(&job.node(&id).join("python"))?;
         let items = ItemReader::open(&job.items())?;
         let fingerprints = Fingerprints::create(&job.items(), items.items())?;
         let slots = plan.processes as usize;

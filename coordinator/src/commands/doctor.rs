@@ -1,0 +1,150 @@
+//! `fanfold doctor`: whether this machine can run jobs, and `--verify`: whether a job's result is what its ledger proves.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use fanfold_shared::report::{ExitCode, Result};
+use fanfold_shared::text::{counted, size};
+use fanfold_worker::devices;
+use serde_json::json;
+
+use super::written;
+use crate::aggregate::verify;
+use crate::registry::Registry;
+
+/// The version of what `--json` prints.
+const DOCTOR_VERSION: u32 = 1;
+
+/// Check this machine, or the result of a job.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Check every checksum and interval of this job (an id, the beginning of one, or a job directory)
+    #[arg(long, value_name = "JOB")]
+    verify: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what was found to `out`. Exit code 1 if something is wrong.
+///
+/// # Errors
+/// The job can't be found, or its ledger can't be read at all.
+pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
+    match &args.verify {
+        Some(job) => verify_job(job, args.json, out),
+        None => machine(args.json, out),
+    }
+}
+
+fn verify_job(job: &str, as_json: bool, out: &mut dyn Write) -> Result<ExitCode> {
+    let dir = Registry::of_user().find(job)?;
+    let report = verify(&dir)?;
+    let sound = report.problems.is_empty();
+    let text = if as_json {
+        let report = json!({
+            "version": DOCTOR_VERSION,
+            "job_dir": dir.root(),
+            "sound": sound,
+            "groups": report.groups,
+            "mini_batches": report.mini_batches,
+            "items_settled": report.items,
+            "bytes": report.bytes,
+            "problems": report.problems,
+        });
+        format!("{report:#}\n")
+    } else {
+        let mut text = format!(
+            "{}: {} in {}, {} settled, {} of output\n",
+            dir.root().display(),
+            counted(report.mini_batches, "mini-batch"),
+            counted(report.groups, "commit"),
+            counted(report.items, "item"),
+            size(report.bytes),
+        );
+        for problem in &report.problems {
+            text += &format!("problem: {problem}\n");
+        }
+        text += if sound { "sound: every checksum and every interval is right\n" } else { "NOT sound\n" };
+        text
+    };
+    written(out.write_all(text.as_bytes()))?;
+    Ok(if sound { ExitCode::Completed } else { ExitCode::Failed })
+}
+
+/// One thing that was looked at.
+struct Check {
+    name: &'static str,
+    /// What was found, or what is wrong with it and how to mend it.
+    found: Result<String, String>,
+}
+
+fn machine(as_json: bool, out: &mut dyn Write) -> Result<ExitCode> {
+    let checks = [python(), venv(), gpus(), disk()];
+    let sound = checks.iter().all(|check| check.found.is_ok());
+    let text = if as_json {
+        let checks = checks.iter().map(|check| {
+            let (ok, text) = match &check.found {
+                Ok(text) => (true, text),
+                Err(text) => (false, text),
+            };
+            json!({ "check": check.name, "ok": ok, "found": text })
+        });
+        format!("{:#}\n", json!({ "version": DOCTOR_VERSION, "sound": sound, "checks": checks.collect::<Vec<_>>() }))
+    } else {
+        let line = |check: &Check| match &check.found {
+            Ok(text) => format!("ok       {:<8}{text}\n", check.name),
+            Err(text) => format!("problem  {:<8}{text}\n", check.name),
+        };
+        checks.iter().map(line).collect()
+    };
+    written(out.write_all(text.as_bytes()))?;
+    Ok(if sound { ExitCode::Completed } else { ExitCode::Failed })
+}
+
+fn python() -> Check {
+    let found = ask("python3", &["-c", "import sys; print(sys.version.split()[0], sys.executable)"])
+        .map_err(|why| format!("python3 can't be started ({why}); install Python 3.7 or later, or set `environment: python:`"));
+    Check { name: "python", found }
+}
+
+fn venv() -> Check {
+    let found = ask("python3", &["-c", "import venv, ensurepip; print('virtual environments can be built')"])
+        .map_err(|_| "the modules venv and ensurepip are missing; on Debian: apt-get install python3-venv".to_string());
+    Check { name: "venv", found }
+}
+
+fn gpus() -> Check {
+    let inherited = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let found = devices::discover(None, inherited.as_deref())
+        .map(|devices| match devices.as_slice() {
+            [] => "none".to_string(),
+            devices => devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        })
+        .map_err(|error| error.to_string());
+    Check { name: "gpus", found }
+}
+
+fn disk() -> Check {
+    let here = Path::new(".");
+    let found = match nix::sys::statvfs::statvfs(here) {
+        Ok(disk) => {
+            let free = disk.blocks_available() * disk.fragment_size();
+            match crate::ledger::network_file_system(here) {
+                Ok(Some(kind)) => Ok(format!("{} free here, on {kind}: ledgers go to the state directory", size(free))),
+                _ => Ok(format!("{} free here", size(free))),
+            }
+        }
+        Err(errno) => Err(format!("the file system here can't be examined: {}", errno.desc())),
+    };
+    Check { name: "disk", found }
+}
+
+fn ask(program: &str, args: &[&str]) -> Result<String, String> {
+    let output = Command::new(program).args(args).output().map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_string()),
+        false => Err(output.status.to_string()),
+    }
+}

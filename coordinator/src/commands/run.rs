@@ -1,0 +1,39 @@
+//! `fanfold run`: a job from its file to its result, on this machine.
+
+use std::path::PathBuf;
+
+use fanfold_shared::report::{During, ExitCode, Result};
+
+use crate::run::{self, RunRequest};
+use crate::signals::Signals;
+
+/// Run a job on this machine, or go on with one that was interrupted.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The job file
+    #[arg(value_name = "JOB.yaml")]
+    job_file: PathBuf,
+    /// Where the job lies; a directory with this job in it is continued [default: fanfold-jobs/<job id>]
+    #[arg(long, value_name = "DIR")]
+    job_dir: Option<PathBuf>,
+    /// Set a key of the job file, e.g. `--set mini_batch_size=5`; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// GPUs that this job may use, e.g. `0,1`; the same as `--set gpus=…`
+    #[arg(long, value_name = "LIST")]
+    gpus: Option<String>,
+    /// Run the job even if an identical one has finished (today every job is run)
+    #[arg(long)]
+    no_reuse: bool,
+}
+
+/// Runs the job.
+///
+/// # Errors
+/// What keeps the job from running, or ends the program; see [`run::run`].
+pub fn run(args: Args) -> Result<ExitCode> {
+    let signals = Signals::install().during("take signals in", "this process")?;
+    let mut overrides = args.overrides;
+    overrides.extend(args.gpus.map(|gpus| format!("gpus={gpus:?}")));
+    run::run(&RunRequest { job_file: args.job_file, job_dir: args.job_dir, overrides }, &signals)
+}

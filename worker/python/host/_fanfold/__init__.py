@@ -1,0 +1,1 @@
+"""The parts of the host program; `host` is where to start reading."""
