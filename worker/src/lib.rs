@@ -11,3 +11,4 @@ pub mod logs;
 pub mod node;
 pub mod slot;
 pub mod work;
+pub mod workdir;

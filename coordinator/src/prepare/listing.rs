@@ -12,7 +12,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use fanfold_shared::items::{ItemReader, ItemWriter};
+use fanfold_shared::items::{ItemReader, ItemWriter, is_complete};
 use fanfold_shared::job::{Input, InputType, JobSpec};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::split::{Split, SplitInput};
@@ -21,7 +21,7 @@ use super::lines::for_each_line;
 use super::notes::Notes;
 use super::sort::{RUN_BYTES, Sorter};
 use super::source::{Look, Source};
-use super::walk::Directories;
+use super::walk::Identities;
 use super::{ListError, empty};
 
 /// A list that is complete and durable.
@@ -29,7 +29,7 @@ use super::{ListError, empty};
 pub struct Listed {
     /// The list, with its split.
     pub items: ItemReader,
-    /// What was left out, and why: one line each, for the user.
+    /// What was left out, and why: one line each, for the user. Empty for a list that was there already.
     pub notes: Vec<String>,
 }
 
@@ -51,14 +51,18 @@ pub fn own_directories(job: &JobDir, output: &Path) -> Vec<PathBuf> {
     own
 }
 
-/// Lists the inputs of `spec` in the directory `dir` ([`JobDir::items`]), where no complete list may lie. Directories in
-/// `excluded` ([`own_directories`]) are left out. `cancel` is asked every few thousand items; true stops with
+/// Makes sure that the job has its list in the directory `dir` ([`JobDir::items`]): the one that is there, whatever has
+/// become of the inputs since, else a list of the inputs of `spec` as they are now. Directories in `excluded`
+/// ([`own_directories`]) are left out. `cancel` is asked every few thousand items; true stops with
 /// [`ListError::Canceled`] and leaves nothing complete.
 pub fn list(spec: &JobSpec, dir: &Path, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) -> Result<Listed, ListError> {
+    if is_complete(dir) {
+        return Ok(Listed { items: ItemReader::open(dir)?, notes: Vec::new() });
+    }
     list_in_runs(spec, dir, excluded, cancel, RUN_BYTES)
 }
 
-fn list_in_runs(
+pub(super) fn list_in_runs(
     spec: &JobSpec,
     dir: &Path,
     excluded: &[PathBuf],
@@ -108,7 +112,7 @@ fn split_inputs(
     lines: &mut Vec<String>,
     mut take: impl FnMut(&Input, &Source, Look<'_>, &mut Notes) -> Result<u64, ListError>,
 ) -> Result<Split, ListError> {
-    let excluded = Directories::new(excluded);
+    let excluded = Identities::new(excluded);
     let look = Look { excluded: &excluded, cancel };
     let mut split = Split { inputs: Vec::with_capacity(spec.inputs.len()), mini_batch_items: spec.mini_batch_size };
     for input in &spec.inputs {

@@ -5,6 +5,8 @@
 //! ([`fanfold_shared::items`]), [`snapshot`] copies the script's tree. A node makes its own working copy of the snapshot
 //! (`fanfold_worker::workdir`).
 
+#[cfg(all(test, feature = "failpoints"))]
+mod crash_tests;
 mod empty;
 mod error;
 mod glob;

@@ -11,7 +11,7 @@ use super::ListError;
 use super::empty;
 use super::glob::{self, Pattern};
 use super::notes::Notes;
-use super::walk::{Directories, Walk};
+use super::walk::{Identities, Walk};
 
 /// An input, looked at. Names of its files are relative to its root.
 pub(super) enum Source {
@@ -26,8 +26,8 @@ pub(super) enum Source {
 /// What all inputs of a job are looked at with.
 #[derive(Clone, Copy)]
 pub(super) struct Look<'a> {
-    /// Directories of the job itself, to be left out.
-    pub(super) excluded: &'a Directories,
+    /// Identities of the job itself, to be left out.
+    pub(super) excluded: &'a Identities,
     /// Asked regularly; true stops.
     pub(super) cancel: &'a dyn Fn() -> bool,
 }

@@ -24,17 +24,18 @@ const MAX_DEPTH: usize = 256;
 /// Entries between two looks at whether to stop.
 const CANCEL_EVERY: u64 = 1024;
 
-/// What identifies a directory whatever its path.
+/// What identifies a file or directory whatever its path.
 type Identity = (u64, u64);
 
-/// Directories known by what they are, not by how they are spelt.
+/// Files and directories known by what they are, not by how they are spelt.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Directories(HashSet<Identity>);
+pub(super) struct Identities(HashSet<Identity>);
 
-impl Directories {
+impl Identities {
     /// Those of `paths` that exist.
-    pub(super) fn new(paths: &[PathBuf]) -> Directories {
-        Directories(paths.iter().filter_map(|path| fs::metadata(path).ok()).map(|found| identity(&found)).collect())
+    pub(super) fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Identities {
+        let found = paths.into_iter().filter_map(|path| fs::metadata(path).ok());
+        Identities(found.map(|found| identity(&found)).collect())
     }
 
     /// Whether `found` is one of them.
@@ -54,7 +55,7 @@ pub(super) struct Walk<'a> {
     /// Where it begins.
     pub(super) root: &'a Path,
     /// Not entered (but for the root itself).
-    pub(super) excluded: &'a Directories,
+    pub(super) excluded: &'a Identities,
     /// Whether to enter a folder, by its depth (1: directly below the root) and its name.
     pub(super) enter: &'a dyn Fn(usize, &[u8]) -> bool,
     /// Asked regularly; true stops the walk.

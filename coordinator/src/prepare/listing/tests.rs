@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Instant;
 
-use fanfold_shared::items::is_complete;
 use fanfold_shared::report::{ExitCode, Failure, Report};
 use tempfile::TempDir;
 
@@ -268,6 +267,11 @@ fn stopping_leaves_nothing_complete_and_the_next_start_lists_anew() {
     assert!(matches!(list(&spec, &items, &[], &third_time), Err(ListError::Canceled)));
     assert!(!is_complete(&items));
     assert_eq!(list(&spec, &items, &[], &|| false).unwrap().items.items(), 3000);
+
+    // Once complete, the list is what it is.
+    place.write(b"one more", b"");
+    assert_eq!(list(&spec, &items, &[], &|| false).unwrap().items.items(), 3000);
+    assert_eq!(count(&spec, &[], &|| false).unwrap().split.items(), 3001);
 }
 
 /// Not a test but a measurement: `cargo test --release -p fanfold measure_listing -- --ignored --nocapture`.
@@ -276,8 +280,8 @@ fn stopping_leaves_nothing_complete_and_the_next_start_lists_anew() {
 fn measure_listing() {
     let place = Place { dir: tempfile::tempdir().unwrap() };
     fs::create_dir(place.path("data")).unwrap();
-    let count_of = 1_000_000;
-    for i in 0..count_of {
+    let files = 1_000_000u64;
+    for i in 0..files {
         fs::File::create(place.path("data").join(format!("image-{:09}.png", (i * 7919) % 1_000_003))).unwrap();
     }
     for input in ["data", "data/*.png", "data/**/*.png"] {
@@ -290,9 +294,12 @@ fn measure_listing() {
             let _ = fs::remove_dir_all(&items);
             let start = Instant::now();
             let listed = list(&spec, &items, &[], &|| false).unwrap();
+            assert_eq!(listed.items.items(), files);
             println!("{input}: listed {} in {:?}", listed.items.items(), start.elapsed());
         }
     }
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap());
     let items = ItemReader::open(&place.path("items0")).unwrap();
     let prints = fanfold_shared::items::Fingerprints::create(&place.path("items0"), items.items()).unwrap();
     let start = Instant::now();

@@ -1,0 +1,76 @@
+//! The snapshot: an immutable copy of the entry script's tree, made once at submission.
+//!
+//! It is built under another name, synced and renamed into place: **it is complete exactly if it is there under its
+//! name**. Its hash covers the names, the executable bits and the contents of its files, so the same source gives the
+//! same hash, and any change to what the script can read gives another.
+//!
+//! Without `source_directory` it is the script, the `.py` files beside it and `parallel_run_step.settings.json`. With it, it
+//! is the whole folder but for what `.amlignore` (or else `.gitignore`) says and for what is never meant: inputs, side
+//! inputs and models, job directories and the output, virtual environments, `.git`, `__pycache__`. Links within the
+//! folder stay links; what other links lead to is copied.
+
+mod copy;
+mod error;
+mod leave_out;
+mod select;
+mod size;
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use fanfold_shared::durable;
+use fanfold_shared::failpoint;
+use fanfold_shared::job::JobSpec;
+use fanfold_shared::layout::JobDir;
+use fanfold_shared::report::During;
+
+pub use error::SnapshotError;
+use select::Selection;
+
+/// A snapshot, or what would be one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// BLAKE3 over the sorted names, executable bits and contents: 64 hexadecimal digits.
+    pub hash: String,
+    /// Its files and links.
+    pub files: u64,
+    /// The bytes of its files.
+    pub bytes: u64,
+    /// What was left out that the user might miss: one line each. Empty for a snapshot that was there already.
+    pub notes: Vec<String>,
+}
+
+/// Makes sure that the job has its snapshot: the one that is there, whatever has become of the source since, else a copy
+/// of the source as it is now. `own` are the directories that the job writes to
+/// ([`own_directories`](super::listing::own_directories)).
+pub fn take(spec: &JobSpec, job: &JobDir, own: &[PathBuf]) -> Result<Snapshot, SnapshotError> {
+    let place = job.snapshot();
+    if place.is_dir() {
+        return copy::hash(&Selection { entries: select::stored(&place)?, notes: Vec::new() });
+    }
+    let selection = select::select(spec, own)?;
+    let building = durable::building(&place);
+    match fs::remove_dir_all(&building) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during("remove", &building)?,
+        _ => {}
+    }
+    fs::create_dir_all(&building).during("create", &building)?;
+    let snapshot = copy::copy(&selection, &building)?;
+    failpoint!("snapshot_copied");
+    durable::sync_tree(&building)?;
+    failpoint!("snapshot_synced");
+    fs::rename(&building, &place).during("rename", &building)?;
+    durable::sync_dir(durable::parent(&place))?;
+    failpoint!("snapshot_renamed");
+    Ok(snapshot)
+}
+
+/// What a snapshot of the source, as it is now, would be. It writes nothing: for `fanfold plan`, and to tell whether the
+/// script has changed since the job's snapshot was taken.
+pub fn preview(spec: &JobSpec, own: &[PathBuf]) -> Result<Snapshot, SnapshotError> {
+    copy::hash(&select::select(spec, own)?)
+}
+
+#[cfg(test)]
+mod tests;
