@@ -1,7 +1,15 @@
-//! One job, from its data to its output file.
+//! One job, from its data to its output file: submit, split, publish, aggregate, report.
+//!
+//! It stands before and behind the nodes of the flow: tasks leave here, results come back. Always true: what the ledger
+//! says is in the output file is in it, once and whole; everything shown is computed from the ledger. Start reading at
+//! [`run`], then [`aggregate`].
 
+pub mod aggregate;
 pub mod commands;
 pub mod ledger;
+pub mod prepare;
 pub mod registry;
 pub mod report;
+pub mod run;
+pub mod signals;
 pub mod terminal;
