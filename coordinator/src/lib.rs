@@ -1,3 +1,4 @@
 //! One job, from its data to its output file.
 
+pub mod aggregate;
 pub mod ledger;
