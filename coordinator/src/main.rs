@@ -45,10 +45,10 @@ fn main() -> ExitCode {
         // The job speaks to stderr; nobody else prints meanwhile.
         Command::Run(args) => commands::run::run(args),
         Command::Plan(args) => commands::plan::run(args, &mut out),
-        Command::Ls(args) => commands::ls::run(args, &mut out),
-        Command::Status(args) => commands::status::run(args, &mut out),
-        Command::Logs(args) => commands::logs::run(args, &mut out),
-        Command::Errors(args) => commands::errors::run(args, &mut out),
+        Command::Ls(args) => commands::ls::run(&args, &mut out),
+        Command::Status(args) => commands::status::run(&args, &mut out),
+        Command::Logs(args) => commands::logs::run(&args, &mut out),
+        Command::Errors(args) => commands::errors::run(&args, &mut out),
         Command::Doctor(args) => commands::doctor::run(args, &mut out),
     };
     match outcome {

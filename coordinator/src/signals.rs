@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -16,6 +16,7 @@ pub struct Signals {
 
 #[derive(Default)]
 struct Seen {
+    any: AtomicBool,
     count: AtomicU32,
     first: AtomicI32,
 }
@@ -34,9 +35,15 @@ impl Signals {
                 // The first is stored before it is counted: whoever sees the count sees the signal.
                 let _ = seen.first.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
                 seen.count.fetch_add(1, Ordering::SeqCst);
+                seen.any.store(true, Ordering::SeqCst);
             }
         })?;
         Ok(signals)
+    }
+
+    /// Whether any came, for those who only need to know that.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.seen.any
     }
 
     /// How many came.

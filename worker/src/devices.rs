@@ -1,8 +1,20 @@
 //! temp
 use fanfold_shared::ids::ProcessNumber;
+use fanfold_shared::job::SurplusProcesses;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::PathBuf;
 /// t
-pub struct ChildEnv;
+pub struct ChildEnv {
+    /// t
+    pub devices: Vec<String>,
+    /// t
+    pub output_dir: PathBuf,
+    /// t
+    pub model_dir: Option<PathBuf>,
+    /// t
+    pub variables: BTreeMap<String, String>,
+}
 impl ChildEnv {
     /// t
     pub fn variables(&self, _d: Option<&str>) -> Vec<(OsString, OsString)> {
@@ -13,6 +25,23 @@ impl ChildEnv {
 pub struct Devices;
 impl Devices {
     /// t
+    pub fn open(
+        _g: Option<&[String]>,
+        _i: Option<&str>,
+        _s: SurplusProcesses,
+        _j: &str,
+    ) -> Result<Devices, fanfold_shared::report::Failure> {
+        Ok(Devices)
+    }
+    /// t
+    pub fn warning(&self, _p: u32) -> Option<String> {
+        None
+    }
+    /// t
+    pub fn locks(&self) -> Vec<std::os::fd::BorrowedFd<'_>> {
+        vec![]
+    }
+    /// t
     pub fn names(&self) -> Vec<String> {
         vec![]
     }
@@ -22,4 +51,8 @@ impl Devices {
     }
     /// t
     pub fn release(&mut self, _p: ProcessNumber) {}
+}
+/// t
+pub fn discover(_g: Option<&[String]>, _i: Option<&str>) -> Result<Vec<String>, fanfold_shared::report::Failure> {
+    Ok(vec![])
 }

@@ -5,6 +5,7 @@
 //! with a death; no process outlives its node. Start reading at [`node`], then [`slot`].
 
 pub mod devices;
+pub mod environment;
 pub mod guard;
 pub mod host;
 pub mod logs;

@@ -41,7 +41,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
 fn verify_job(job: &str, as_json: bool, out: &mut dyn Write) -> Result<ExitCode> {
     let dir = Registry::of_user().find(job)?;
     let report = verify(&dir)?;
-    let sound = report.problems.is_empty();
+    let sound = report.is_clean();
     let text = if as_json {
         let report = json!({
             "version": DOCTOR_VERSION,
@@ -49,19 +49,18 @@ fn verify_job(job: &str, as_json: bool, out: &mut dyn Write) -> Result<ExitCode>
             "sound": sound,
             "groups": report.groups,
             "mini_batches": report.mini_batches,
-            "items_settled": report.items,
-            "bytes": report.bytes,
+            "bytes": report.committed_len,
+            "problem_count": report.problem_count,
             "problems": report.problems,
         });
         format!("{report:#}\n")
     } else {
         let mut text = format!(
-            "{}: {} in {}, {} settled, {} of output\n",
+            "{}: {} in {}, {} of output\n",
             dir.root().display(),
             counted(report.mini_batches, "mini-batch"),
             counted(report.groups, "commit"),
-            counted(report.items, "item"),
-            size(report.bytes),
+            size(report.committed_len),
         );
         for problem in &report.problems {
             text += &format!("problem: {problem}\n");
@@ -104,8 +103,9 @@ fn machine(as_json: bool, out: &mut dyn Write) -> Result<ExitCode> {
 }
 
 fn python() -> Check {
-    let found = ask("python3", &["-c", "import sys; print(sys.version.split()[0], sys.executable)"])
-        .map_err(|why| format!("python3 can't be started ({why}); install Python 3.7 or later, or set `environment: python:`"));
+    let found = ask("python3", &["-c", "import sys; print(sys.version.split()[0], sys.executable)"]).map_err(|why| {
+        format!("python3 can't be started ({why}); install Python 3.7 or later, or set `environment: python:`")
+    });
     Check { name: "python", found }
 }
 

@@ -2,9 +2,12 @@
 //!
 //! Data goes to the writer that `run` is given (standard output), everything else to stderr.
 
+pub mod doctor;
 pub mod errors;
 pub mod logs;
 pub mod ls;
+pub mod plan;
+pub mod run;
 pub mod status;
 
 use std::io;

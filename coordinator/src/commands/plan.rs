@@ -8,7 +8,6 @@ use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::split::Split;
 use fanfold_shared::text::{counted, grouped, size};
-use fanfold_worker::devices::Devices;
 use serde_json::json;
 
 use super::written;
@@ -51,7 +50,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     let processes = process_count(&spec, devices.len());
     let notes: Vec<&String> = snapshot.notes.iter().chain(&counted.notes).collect();
     let text = if args.json {
-        let inputs: Vec<_> = counted.split.inputs.iter().map(|input| {
+        let inputs = counted.split.inputs.iter().map(|input| {
             let items = input.items.end - input.items.start;
             json!({ "name": input.name, "items": items, "mini_batches": items.div_ceil(counted.split.mini_batch_items) })
         });
@@ -85,7 +84,8 @@ fn table(
         InputType::Files => "file",
         InputType::Lines => "line",
     };
-    let mut text = format!("{}: {} in {}\n", spec.name, counted(split.items(), item), counted(split.mini_batches(), "mini-batch"));
+    let mut text =
+        format!("{}: {} in {}\n", spec.name, counted(split.items(), item), counted(split.mini_batches(), "mini-batch"));
     let mut row = |name: &str, value: String| text += &format!("  {name:<14}{value}\n");
     for input in &split.inputs {
         let items = input.items.end - input.items.start;

@@ -8,6 +8,7 @@ mod error;
 mod error_groups;
 mod location;
 mod lock;
+mod lookup;
 mod model;
 pub(crate) mod packed;
 mod reader;

@@ -36,6 +36,8 @@ pub struct FailureFilter {
     pub settled: bool,
     /// Only those with a greater id: what came since the last look.
     pub after: i64,
+    /// Only so many.
+    pub limit: Option<u32>,
 }
 
 /// A ledger open for reading. Not shared between threads: open one for each.
@@ -169,7 +171,7 @@ impl LedgerReader {
                      f.error, f.instance, iif(f.instance <= ?6, e.traceback, NULL), f.stderr, f.node, f.process, f.time_us
                      FROM failures f JOIN errors e ON e.id = f.error
                      WHERE f.id > ?1 AND (?2 IS NULL OR f.mini_batch = ?2) AND (?3 IS NULL OR f.kind = ?3)
-                     AND (?4 IS NULL OR f.error = ?4) AND (NOT ?5 OR f.fate IN (1, 2)) ORDER BY f.id";
+                     AND (?4 IS NULL OR f.error = ?4) AND (NOT ?5 OR f.fate IN (1, 2)) ORDER BY f.id LIMIT ?7";
         let parameters = rusqlite::params![
             filter.after,
             filter.mini_batch.map(sql),
@@ -177,6 +179,7 @@ impl LedgerReader {
             filter.group,
             filter.settled,
             super::FULL_TRACEBACKS as i64,
+            filter.limit.map_or(-1, i64::from),
         ];
         self.for_each_row(query, parameters, failure, &mut each)
     }
@@ -355,7 +358,7 @@ impl LedgerReader {
         })
     }
 
-    fn collect<T>(
+    pub(super) fn collect<T>(
         &self,
         query: &str,
         parameters: impl rusqlite::Params,

@@ -14,7 +14,6 @@ use fanfold_shared::items::Fingerprints;
 use fanfold_shared::job::{InputType, JobSpec};
 use fanfold_shared::message::{FromNode, NodeEvent, NodeMessage};
 use fanfold_shared::report::Result;
-use fanfold_shared::state::JobState;
 use fanfold_worker::logs::Level;
 use fanfold_worker::node::NodeHandle;
 
@@ -29,7 +28,7 @@ const GROUP_BYTES: usize = 16 << 20;
 /// Between two looks at everything else, when no results come.
 const LOOK: Duration = Duration::from_millis(50);
 /// Between two tries while the disk is full.
-const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
+pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
 /// Items whose fingerprints are taken at once.
 const STRETCH: u64 = 4096;
 /// Beyond the limits of what runs, until an interrupted job is killed.
@@ -195,7 +194,8 @@ impl Driver<'_> {
     /// Shows that the disk is full and waits a moment. False: the user would not wait any longer.
     fn wait_for_room(&mut self, course: &mut Course, path: &Path, why: &str) -> bool {
         course.clock.run(false, Instant::now());
-        let blocked = format!("disk full: cannot write `{}` ({why}); make room, the job goes on by itself", path.display());
+        let blocked =
+            format!("disk full: cannot write `{}` ({why}); make room, the job goes on by itself", path.display());
         self.reporter.tick(self.aggregate, &self.window, Some(&blocked));
         if self.signals.count() > 0 {
             // Nothing of the group is lost: it is run again when the job is continued.
@@ -288,15 +288,6 @@ impl Course {
     /// The first reason to end is the one that is stated.
     fn end(&mut self, ending: Ending) {
         self.ending.get_or_insert(ending);
-    }
-}
-
-/// The state that an ending leads to, before the final work.
-pub fn state_after(ending: &Ending) -> JobState {
-    match ending {
-        Ending::Settled => JobState::Finalizing,
-        Ending::Failed(_) => JobState::Failed,
-        Ending::Interrupted => JobState::Paused,
     }
 }
 

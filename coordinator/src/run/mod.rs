@@ -28,10 +28,10 @@ use crate::report::{Interruption, JobFacts, exit_code};
 use crate::signals::Signals;
 use driver::{Driver, Ending};
 use prepare::Prepared;
-use reporter::Reporter;
 use window::Window;
 
 pub use places::output_dir;
+pub use prepare::process_count;
 pub use submit::SubmitError;
 
 /// What `fanfold run` was asked.
@@ -121,7 +121,8 @@ fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
     }
     if !fresh.is_empty() || !known.is_empty() {
         let committed = prepared.aggregate.commit(&parts)?;
-        let text = format!("a former run died with {} mini-batches running: they run alone now", fresh.len() + known.len());
+        let text =
+            format!("a former run died with {} mini-batches running: they run alone now", fresh.len() + known.len());
         prepared.reporter.log(Level::Warning, &text);
         prepared.reporter.committed(&prepared.aggregate, &committed);
         prepared.recovered.spent.extend(committed.again.iter().map(|retry| (retry.mini_batch, retry.attempt - 1)));

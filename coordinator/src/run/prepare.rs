@@ -12,13 +12,13 @@ use fanfold_shared::items::{Fingerprints, ItemReader, is_complete};
 use fanfold_shared::job::{self, Difference, JobSpec, Places};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
-use fanfold_shared::split::Split;
 use fanfold_shared::state::JobState;
 use fanfold_worker::devices::{ChildEnv, Devices};
 use fanfold_worker::environment;
 use fanfold_worker::guard::{self, Guard};
 use fanfold_worker::logs::Level;
 use fanfold_worker::node::NodePlan;
+use fanfold_worker::workdir;
 
 use super::driver::wants_fingerprints;
 use super::places::{node_id, output_file};
@@ -26,9 +26,9 @@ use super::reporter::Reporter;
 use super::submit::{SubmitError, Submitted};
 use super::{facts, verdict};
 use crate::aggregate::{Aggregate, AggregateConfig, Recovered};
-use crate::ledger::LedgerReader;
-use crate::prepare::{listing, snapshot, workdir};
-use crate::registry;
+use crate::ledger::{LedgerError, LedgerReader};
+use crate::prepare::{listing, snapshot};
+use crate::registry::{Entry, Registry};
 use crate::signals::Signals;
 use crate::terminal;
 
@@ -117,7 +117,10 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
     if *continued && let Some(over) = over(&submitted, job_file)? {
         return Ok(over);
     }
-    registry::register(&submitted.id, &spec.name, dir, submitted.created_us);
+    let entry = Entry::new(&submitted.id.0, &spec.name, dir.root(), submitted.created_us);
+    if let Err(error) = Registry::of_user().add(&entry) {
+        eprintln!("warning: `fanfold ls` will not show this job: {error}: {}", error.source);
+    }
 
     let own = listing::own_directories(dir, &super::output_dir(spec, dir));
     let taken = snapshot::take(spec, dir, &own)?;
@@ -155,16 +158,17 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
     if let Some(text) = swept.problem() {
         reporter.note(Level::Warning, &text);
     }
-    let python = environment::prepare(&spec.environment, &dir.logs().environment_build(), signals.flag(), &mut |line| {
-        reporter.building(line);
-    })?;
+    let python =
+        environment::prepare(&spec.environment, &dir.logs().environment_build(), signals.flag(), &mut |line| {
+            reporter.building(line);
+        })?;
     let inherited = std::env::var("CUDA_VISIBLE_DEVICES").ok();
     let devices = Devices::open(spec.gpus.as_deref(), inherited.as_deref(), spec.surplus_processes, &id.0)?;
-    let processes = processes(&spec, &devices);
+    let processes = process_count(&spec, devices.names().len());
     if let Some(warning) = devices.warning(processes) {
         reporter.note(Level::Warning, &warning);
     }
-    let work = workdir::make(&spec, &dir, &node_id())?;
+    let work = workdir::prepare(&dir, &node_id(), &spec.models)?;
     let output_dir = super::output_dir(&spec, &dir);
     fs::create_dir_all(&output_dir).during("create", &output_dir)?;
     let guard = Guard::start(&id, &node_id(), &devices.locks())?;
@@ -193,7 +197,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
         task_overhead_timeout: spec.task_overhead_timeout,
         env,
     };
-    reporter.starting(&plan, &items);
+    reporter.starting(&plan);
     let fingerprints = match wants_fingerprints(&spec) {
         true => Some(Fingerprints::create(&dir.items(), items.items())?),
         false => None,
@@ -207,7 +211,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
 fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
     let ledger = match LedgerReader::open(&submitted.dir) {
         Ok(ledger) => ledger,
-        Err(error) if error.is_absent() => return Ok(None),
+        Err(LedgerError::Absent { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let status = ledger.status()?;
@@ -233,7 +237,11 @@ fn same_script(submitted: &Submitted, own: &[PathBuf], hash: &str) -> Result<()>
         return Ok(());
     }
     let dir = submitted.dir.root().to_path_buf();
-    let differences = vec![Difference::new("the entry script or a file beside it", "as submitted", "changed since")];
+    let differences = vec![Difference {
+        key: "the entry script or a file beside it",
+        old: "as submitted".into(),
+        new: "changed since".into(),
+    }];
     Err(SubmitError::AnotherJob { dir, id: submitted.id.clone(), differences }.into())
 }
 
@@ -267,10 +275,10 @@ fn fingerprint(spec: &JobSpec, snapshot: &str) -> String {
 }
 
 /// One process on a node with GPUs, else one for each core.
-fn processes(spec: &JobSpec, devices: &Devices) -> u32 {
-    spec.process_count_per_node.unwrap_or_else(|| match devices.names().is_empty() {
-        true => thread::available_parallelism().map_or(1, NonZero::get) as u32,
-        false => 1,
+pub fn process_count(spec: &JobSpec, devices: usize) -> u32 {
+    spec.process_count_per_node.unwrap_or_else(|| match devices {
+        0 => thread::available_parallelism().map_or(1, NonZero::get) as u32,
+        _ => 1,
     })
 }
 
@@ -290,4 +298,3 @@ fn next_process(dir: &JobDir, recovered: &Recovered) -> u32 {
         .max();
     recorded.max(highest.map_or(0, |highest| highest + 1))
 }
-

@@ -2,7 +2,9 @@
 //! is written. A projection of the ledger; no report ever stops work.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::clock;
@@ -10,18 +12,21 @@ use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::items::ItemReader;
 use fanfold_shared::job::LoggingLevel;
 use fanfold_shared::message::{AttemptError, NodeEvent};
-use fanfold_shared::report::ExitCode;
+use fanfold_shared::report::{ExitCode, IoError};
+use fanfold_shared::split::Split;
 use fanfold_shared::state::JobState;
-use fanfold_worker::logs::Level;
+use fanfold_shared::text::harmless;
+use fanfold_worker::logs::{FILE_CAP, Level, LogFile};
+use fanfold_worker::node::NodePlan;
 
 use super::window::Window;
-use crate::aggregate::{Aggregate, Committed};
+use crate::aggregate::{Aggregate, Committed, Recovered};
 use crate::ledger::{ErrorGroup, FailureFilter, FailureRow, LedgerError, LedgerReader};
 use crate::report::{
-    ErrorSummary, ErrorsJsonl, JobFacts, JobReport, Lookup, MasterRole, Overview, Pacer, ProcessState, Snapshot,
-    Status, StatusFile, write_job_result, write_readme, write_user_errors,
+    ErrorSummary, ErrorsJsonl, Example, JobFacts, JobReport, MasterRole, Overview, Pacer, ProcessState, Snapshot,
+    Status, StatusFile, exit_code, write_job_result, write_readme, write_user_errors,
 };
-use crate::terminal::Progress;
+use crate::terminal::{self, Progress};
 
 /// Between two reports of how far the job is.
 const EVERY: Duration = Duration::from_secs(1);
@@ -35,6 +40,7 @@ pub struct Reporter {
     facts: JobFacts,
     items: ItemReader,
     master: MasterRole,
+    driver: LogFile,
     overview: Overview,
     errors: ErrorsJsonl,
     status: StatusFile,
@@ -50,6 +56,8 @@ pub struct Reporter {
     failures_came: bool,
     last_init_error: Option<AttemptError>,
     reported: Option<Instant>,
+    first_handover_us: Option<u64>,
+    last_commit_us: Option<u64>,
 }
 
 impl Reporter {
@@ -73,6 +81,9 @@ impl Reporter {
             failures_came: true,
             last_init_error: None,
             reported: None,
+            first_handover_us: None,
+            last_commit_us: None,
+            driver: LogFile::new(facts.dir.driver_log(), FILE_CAP),
             facts,
             items,
         }
@@ -109,7 +120,8 @@ impl Reporter {
 
     /// The user interrupted the job.
     pub fn interrupted(&mut self) {
-        self.progress.note("interrupted: finishing what runs; once more to kill it (nothing committed is lost either way)");
+        self.progress
+            .note("interrupted: finishing what runs; once more to kill it (nothing committed is lost either way)");
     }
 
     /// Everything was published at least once.
@@ -158,7 +170,7 @@ impl Reporter {
                 self.failures_came = true;
                 let text = format!("{node}: {process} could not start ({consecutive} in a row): {}", error.message);
                 self.master.log(Level::Error, &text);
-                self.progress.init_failed(error);
+                self.progress.note(&format!("{process} could not start: {}", error.message));
                 self.last_init_error = Some((**error).clone());
             }
             NodeEvent::ProcessEnded { process, how } => {
@@ -194,6 +206,9 @@ impl Reporter {
 
     /// A group was committed.
     pub fn committed(&mut self, aggregate: &Aggregate, committed: &Committed) {
+        if !committed.settled.is_empty() {
+            self.last_commit_us = Some(clock::wall_us());
+        }
         for text in &committed.rejected {
             self.master.log(Level::Error, text);
         }
@@ -202,18 +217,20 @@ impl Reporter {
         }
         self.failures_came = true;
         self.append_errors(aggregate, &committed.failures);
-        self.progress.failures(&committed.failures);
+        committed.failures.iter().for_each(|row| self.progress.failure(row));
     }
 
     fn append_errors(&mut self, aggregate: &Aggregate, failures: &[FailureRow]) {
         let items = &self.items;
         let names = |range| names(items, range);
-        let traceback = |group| traceback(aggregate.ledger(), group);
-        let lookup = Lookup { names: &names, traceback: &traceback };
-        if self.errors.is_stale() {
-            rewrite(&mut self.errors, aggregate.ledger(), &lookup, &self.master);
-        } else {
-            self.errors.append(failures, &lookup);
+        if !self.errors.is_stale() {
+            return self.errors.append(failures, &names);
+        }
+        let settled = FailureFilter { settled: true, ..FailureFilter::default() };
+        let written =
+            self.errors.rewrite(&names, |push| aggregate.ledger().for_each_failure(&settled, |row| push(&row)));
+        if let Err(ReportError(error)) = written {
+            self.master.log(Level::Error, &format!("errors.jsonl could not be written: {error}"));
         }
     }
 
@@ -238,7 +255,7 @@ impl Reporter {
         let pace = self.pacer.observe(&snapshot);
         self.overview.observe(&self.facts, &snapshot, &pace);
         self.status.write(&Status::new(&self.facts, &snapshot, &pace));
-        self.progress.observe(&self.facts, &snapshot, &pace);
+        self.progress.observe(&snapshot, &pace);
     }
 
     fn snapshot(&mut self, aggregate: &Aggregate, scheduled: u64, blocked: Option<&str>) -> Snapshot {
@@ -266,28 +283,26 @@ impl Reporter {
     ///
     /// # Errors
     /// The ledger can't be read, or the reports can't be written; neither makes the result wrong.
-    pub fn job_report(&self, aggregate: &Aggregate) -> Result<(), Box<dyn std::error::Error>> {
+    pub fn job_report(&self, aggregate: &Aggregate) -> Result<(), ReportError> {
         let mut report = JobReport::create(&self.facts.dir.logs())?;
-        aggregate
-            .ledger()
-            .for_each_mini_batch(|row| report.mini_batch(&row).map_err(|error| ReportError(error.to_string())))?;
-        report.finish(&aggregate.ledger().processes()?)?;
-        Ok(())
+        aggregate.ledger().for_each_mini_batch::<ReportError>(|row| Ok(report.mini_batch(&row)?))?;
+        Ok(report.finish(&aggregate.ledger().processes()?)?)
     }
 
-    /// The last reports of this run: everything that says how it ended.
-    pub fn finish(&mut self, aggregate: &Aggregate, exit: ExitCode) {
+    /// The last reports of this run: everything that says how it ended. `traceback` belongs to the cause.
+    pub fn finish(&mut self, aggregate: &Aggregate, exit: ExitCode, traceback: &str) {
         self.failures_came = true;
         let scheduled = aggregate.totals().mini_batches_settled();
         self.report(aggregate, scheduled, None);
         let snapshot = self.snapshot(aggregate, scheduled, None);
         self.overview.finish(&self.facts, &snapshot);
-        let listed = aggregate.ledger().error_groups(ERRORS_LISTED).unwrap_or_default();
-        let summaries: Vec<ErrorSummary> = listed
-            .iter()
+        let groups = aggregate.ledger().error_groups(ERRORS_LISTED).unwrap_or_default();
+        let names = |range| names(&self.items, range);
+        let summaries: Vec<ErrorSummary> = groups
+            .into_iter()
             .map(|group| {
-                let example = example(aggregate.ledger(), group.id);
-                ErrorSummary::new(group, example.as_ref(), &|range| names(&self.items, range))
+                let first = aggregate.ledger().first_failure(group.id).ok().flatten();
+                ErrorSummary::new(group, first.map(|row| Example::new(&row, &names)))
             })
             .collect();
         let written = [
@@ -297,18 +312,114 @@ impl Reporter {
         for error in written.into_iter().filter_map(Result::err) {
             self.master.log(Level::Error, &format!("a report could not be written: {error}"));
         }
-        self.progress.finish(&self.facts, &snapshot, &summaries, exit);
+        self.progress.finish(&snapshot);
+        let summary = terminal::summary(&self.facts, &snapshot);
+        if !traceback.is_empty() {
+            eprintln!("\n{}", harmless(traceback.trim_end()));
+        }
+        eprint!("{summary}");
+        self.driver.line(|out| out.extend_from_slice(format!("{traceback}{summary}").as_bytes()));
+        self.driver.flush();
+    }
+
+    /// Something was said while the job was prepared.
+    pub fn note(&mut self, level: Level, text: &str) {
+        self.master.log(level, text);
+        self.driver(text);
+        self.progress.note(text);
+    }
+
+    /// A line of the process that started the job: `azureml-logs/70_driver_log.txt`.
+    fn driver(&mut self, text: &str) {
+        let stamp = clock::iso(clock::wall_us());
+        self.driver.line(|out| out.extend_from_slice(format!("[{stamp}] {}", harmless(text)).as_bytes()));
+        self.driver.flush();
+    }
+
+    /// The builder of the environment said something.
+    pub fn building(&mut self, line: &str) {
+        self.driver(line);
+        self.progress.note(line);
+    }
+
+    /// The job is taken up.
+    pub fn begin(&mut self, split: &Split, aggregate: &Aggregate, recovered: &Recovered) {
+        let version = env!("CARGO_PKG_VERSION");
+        let text = format!(
+            "fanfold {version} takes up job {} in {}: {} items in {} mini-batches, {} settled before",
+            self.facts.id,
+            self.facts.dir.root().display(),
+            split.items(),
+            split.mini_batches(),
+            aggregate.totals().mini_batches_settled(),
+        );
+        self.master.log(Level::Info, &text);
+        self.driver(&text);
+        if recovered.cut > 0 {
+            let text = format!("{} bytes were written but never proven: cut off, they are run again", recovered.cut);
+            self.master.log(Level::Warning, &text);
+        }
+        if let Some(kind) = recovered.output_file_system {
+            self.note(Level::Warning, &format!("the output lies on {kind}: its syncs are as good as that server's"));
+        }
+    }
+
+    /// The node is about to start.
+    pub fn starting(&mut self, plan: &NodePlan) {
+        let text = format!("Preparing to call script [{}] with arguments:{:?}", plan.entry_script, plan.argv);
+        self.driver(&text);
+        let inputs: Vec<&str> = self.items.split().inputs.iter().map(|input| input.name.as_str()).collect();
+        self.master.log(Level::Info, "Start scheduling.");
+        self.master.log(Level::Info, &format!("Inputs {inputs:?}; {} processes", plan.processes));
+    }
+
+    /// The first mini-batches are handed out.
+    pub fn handed_out(&mut self) {
+        self.first_handover_us.get_or_insert_with(clock::wall_us);
+    }
+
+    /// The disk is full while nothing else goes on.
+    pub fn blocked(&mut self, aggregate: &Aggregate, path: &Path, why: &str) {
+        let text = format!("disk full: cannot write `{}` ({why})", path.display());
+        let scheduled = aggregate.totals().mini_batches_settled();
+        self.report(aggregate, scheduled, Some(&text));
     }
 }
 
-/// An error of the report's own file, where the ledger's reader wants one of its kind as well.
+/// Tells that a job is Completed already, and how it ended.
+///
+/// # Errors
+/// Its ledger can't be read.
+pub fn already_completed(facts: &JobFacts, ledger: &LedgerReader) -> fanfold_shared::report::Result<ExitCode> {
+    let totals = ledger.totals()?;
+    let exit = exit_code(JobState::Completed, &totals, facts.thresholds_set, None);
+    eprintln!("{} is Completed already: nothing was run", facts.id);
+    if let Some(file) = &facts.output_file {
+        eprintln!("  output        {}", file.display());
+    }
+    Ok(exit)
+}
+
+/// A report that could not be made, as text: it stops nothing.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct ReportError(String);
+pub struct ReportError(String);
 
 impl From<LedgerError> for ReportError {
     fn from(error: LedgerError) -> Self {
         ReportError(error.to_string())
+    }
+}
+
+impl From<io::Error> for ReportError {
+    fn from(error: io::Error) -> Self {
+        ReportError(error.to_string())
+    }
+}
+
+impl From<IoError> for ReportError {
+    fn from(error: IoError) -> Self {
+        ReportError(format!("{error}: {}", error.source))
     }
 }
 
@@ -325,19 +436,4 @@ fn names(items: &ItemReader, range: Range<u64>) -> Vec<Vec<u8>> {
         names.push(path);
     });
     names
-}
-
-fn traceback(ledger: &LedgerReader, group: i64) -> String {
-    ledger.traceback(group).unwrap_or_default()
-}
-
-fn example(ledger: &LedgerReader, group: i64) -> Option<FailureRow> {
-    ledger.first_failure(group).ok().flatten()
-}
-
-fn rewrite(errors: &mut ErrorsJsonl, ledger: &LedgerReader, lookup: &Lookup<'_>, master: &MasterRole) {
-    let filter = FailureFilter { settled: true, ..FailureFilter::default() };
-    if let Err(error) = errors.rewrite_from(ledger, &filter, lookup) {
-        master.log(Level::Error, &format!("errors.jsonl could not be written: {error}"));
-    }
 }

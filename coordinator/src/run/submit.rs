@@ -107,7 +107,8 @@ impl Report for SubmitError {
 }
 
 fn list(differences: &[Difference]) -> String {
-    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    let told = |difference: &Difference| format!("{} was {}, is {}", difference.key, difference.old, difference.new);
+    differences.iter().map(told).collect::<Vec<_>>().join("; ")
 }
 
 /// Makes the job of `job_file` in `job_dir` (a new directory under `fanfold-jobs` if None), or takes up the one that is there.
