@@ -4,6 +4,26 @@ use std::ops::Range;
 
 use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::message::ErrorKind;
+use fanfold_shared::state::JobState;
+
+/// Where the job stands, and since when. All times are microseconds since the epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobStatus {
+    /// The state.
+    pub state: JobState,
+    /// Its stated cause, if it has one.
+    pub cause: Option<String>,
+    /// When it came into that state.
+    pub since_us: u64,
+    /// When the ledger was made.
+    pub created_us: u64,
+    /// When it was first Running.
+    pub started_us: Option<u64>,
+    /// When it came into its final state, if it is in one.
+    pub ended_us: Option<u64>,
+    /// How often a coordinator opened the job for writing, the first time included.
+    pub starts: u64,
+}
 
 /// The job in figures: one row of the ledger, changed in the same transaction as what it counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +75,9 @@ impl Totals {
     }
 }
 
+/// Failures of one distinct error that carry its traceback; later ones carry only its id.
+pub const FULL_TRACEBACKS: u64 = 100;
+
 /// One failed attempt, short return or unreadable item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureRow {
@@ -76,6 +99,10 @@ pub struct FailureRow {
     pub message: String,
     /// The distinct error this is an instance of; see [`ErrorGroup`].
     pub group: i64,
+    /// Which instance of it, counted from 1.
+    pub instance: u64,
+    /// The traceback of the distinct error, for its first [`FULL_TRACEBACKS`] instances; None for later ones.
+    pub traceback: Option<String>,
     /// The last lines of the process's stderr.
     pub stderr: String,
     /// Where.
@@ -86,7 +113,8 @@ pub struct FailureRow {
     pub time_us: u64,
 }
 
-/// A distinct error: same kind and same traceback (or same message, where there is no traceback).
+/// A distinct error: same kind and same traceback, the exception's text left aside (`KeyError: 'a'` and `KeyError: 'b'`
+/// raised at the same place are one). Where there is no traceback the message stands for it; short returns are one error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorGroup {
     /// Stable within the job.
@@ -95,7 +123,7 @@ pub struct ErrorGroup {
     pub kind: ErrorKind,
     /// The message of its first instance.
     pub message: String,
-    /// The traceback; empty where there is none.
+    /// The traceback of its first instance; empty where there is none.
     pub traceback: String,
     /// Instances, attempts that were tried again included.
     pub count: u64,
@@ -108,11 +136,11 @@ pub struct ProcessRow {
     pub node: NodeId,
     /// Its number.
     pub process: ProcessNumber,
-    /// Its process id.
+    /// Its process id; 0 if nobody said.
     pub pid: u32,
     /// Its `CUDA_VISIBLE_DEVICES`, if it has one.
     pub device: Option<String>,
-    /// Microseconds since the epoch.
+    /// Microseconds since the epoch; 0 if nobody said.
     pub started_us: u64,
     /// How long import and `init()` took, if they succeeded, microseconds.
     pub init_us: Option<u64>,
@@ -151,4 +179,30 @@ pub struct MiniBatchRow {
     pub rows_len: u64,
     /// The class and text of what failed it, if it is out of tries.
     pub error: Option<(ErrorKind, String)>,
+}
+
+/// One commit: what one transaction proved about the output file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRow {
+    /// In the order of commits, from 1 without gaps.
+    pub id: i64,
+    /// Where its bytes begin in the output file.
+    pub offset: u64,
+    /// How many they are.
+    pub length: u64,
+    /// Their CRC-32.
+    pub crc32: u32,
+    /// How many of them, at the start, are the header line.
+    pub header_len: u64,
+    /// Mini-batches whose rows they are.
+    pub mini_batches: u64,
+}
+
+/// A mini-batch that was held by a node that died, and may have killed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// The mini-batch.
+    pub mini_batch: u64,
+    /// Nodes that died while they held it.
+    pub host_deaths: u32,
 }

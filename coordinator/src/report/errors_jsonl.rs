@@ -1,20 +1,21 @@
 //! `errors.jsonl`: one line for each failure that settled something. A projection of the ledger: written anew at every start,
 //! then appended to after each commit.
 //!
-//! A line is an [`ErrorLine`]. A traceback is in full in the first 100 lines of each distinct error; `error` is the id under
-//! which later lines refer to it. A name that is not UTF-8 is shown with replacement characters in `items`, and its bytes are in
+//! A line is an [`ErrorLine`]. A traceback is in full for the first instances of each distinct error
+//! ([`FULL_TRACEBACKS`](crate::ledger::FULL_TRACEBACKS), attempts that were tried again included); `error` is the id under which later
+//! lines refer to it. A name that is not UTF-8 is shown with replacement characters in `items`, and its bytes are in
 //! `items_hex` at the same place (lone surrogates, as Python would write them, are refused by most JSON readers).
 //!
 //! If an append is refused (full disk), the file is cut back to its last whole line and goes stale: [`ErrorsJsonl::is_stale`] asks
 //! for the next [`ErrorsJsonl::rewrite`], and until then nothing is appended, so that no line is ever missing in the middle.
 
-use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 
 use fanfold_shared::clock::serde_us;
+use fanfold_shared::report::{During, IoError};
 use serde::{Deserialize, Serialize};
 
 use super::replace::beside;
@@ -24,10 +25,6 @@ use crate::ledger::FailureRow;
 pub const ERRORS_VERSION: u32 = 1;
 /// Names of items in one line.
 const NAMES: u64 = 10;
-/// Lines with the full traceback of one distinct error.
-const FULL: u32 = 100;
-/// Distinct errors whose lines are counted for that; those beyond are so many that each is rare, and come in full.
-const COUNTED: usize = 1 << 16;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +50,7 @@ pub struct ErrorLine {
     pub message: String,
     /// The distinct error this is an instance of.
     pub error: i64,
-    /// The traceback; null where there is none, and beyond the first 100 lines of its `error`.
+    /// The traceback; null where there is none, and beyond the first 100 instances of its `error`.
     pub traceback: Option<String>,
     /// The last lines of the process's stderr.
     pub stderr: String,
@@ -70,13 +67,8 @@ pub struct ErrorLine {
     pub items_hex: Option<Vec<Option<String>>>,
 }
 
-/// What a line needs beyond its row.
-pub struct Lookup<'a> {
-    /// The names of these items; never asked for more than ten.
-    pub names: &'a dyn Fn(Range<u64>) -> Vec<Vec<u8>>,
-    /// The traceback of a distinct error by its id; empty if it has none.
-    pub traceback: &'a dyn Fn(i64) -> String,
-}
+/// Gives the names of items; never asked for more than ten at once.
+pub type Names<'a> = &'a dyn Fn(Range<u64>) -> Vec<Vec<u8>>;
 
 /// The writer; see the module documentation.
 #[derive(Debug)]
@@ -85,13 +77,12 @@ pub struct ErrorsJsonl {
     /// None: stale.
     file: Option<File>,
     len: u64,
-    written_in_full: HashMap<i64, u32>,
 }
 
 impl ErrorsJsonl {
     /// The file at `path` ([`fanfold_shared::layout::JobDir::errors_jsonl`]), stale until it is written anew.
     pub fn new(path: PathBuf) -> ErrorsJsonl {
-        ErrorsJsonl { path, file: None, len: 0, written_in_full: HashMap::new() }
+        ErrorsJsonl { path, file: None, len: 0 }
     }
 
     /// Whether lines are missing and [`ErrorsJsonl::rewrite`] is due.
@@ -99,23 +90,27 @@ impl ErrorsJsonl {
         self.file.is_none()
     }
 
-    /// Writes the whole file anew from the ledger's `rows`, replacing it in one step. It stays as it is (and stale) on an error.
-    pub fn rewrite(&mut self, rows: impl IntoIterator<Item = FailureRow>, lookup: &Lookup<'_>) -> io::Result<()> {
+    /// Writes the whole file anew, replacing it in one step. `feed` hands the ledger's failures, in their order, to the function
+    /// that it is given. On an error the file stays as it is, and stale.
+    pub fn rewrite<E: From<IoError>>(
+        &mut self,
+        names: Names<'_>,
+        feed: impl FnOnce(&mut dyn FnMut(&FailureRow) -> Result<(), E>) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.file = None;
-        self.written_in_full.clear();
         let tmp = beside(&self.path);
-        let mut write = || -> io::Result<(File, u64)> {
-            let file = OpenOptions::new().create(true).write(true).truncate(true).open(&tmp)?;
+        let write = || -> Result<(File, u64), E> {
+            let file = File::create(&tmp).during("create", &tmp)?;
             let mut out = BufWriter::with_capacity(64 << 10, file);
             let (mut line, mut len) = (Vec::new(), 0);
-            for row in rows {
+            feed(&mut |row| {
                 line.clear();
-                push_line(&mut line, &mut self.written_in_full, &row, lookup);
-                out.write_all(&line)?;
+                push_line(&mut line, row, names);
                 len += line.len() as u64;
-            }
-            let file = out.into_inner().map_err(|error| error.into_error())?;
-            fs::rename(&tmp, &self.path)?;
+                Ok(out.write_all(&line).during("write", &tmp)?)
+            })?;
+            let file = out.into_inner().map_err(|error| error.into_error()).during("write", &tmp)?;
+            fs::rename(&tmp, &self.path).during("replace", &self.path)?;
             Ok((file, len))
         };
         match write() {
@@ -131,11 +126,11 @@ impl ErrorsJsonl {
     }
 
     /// Appends those of `rows` that settled something. Never fails: see [`ErrorsJsonl::is_stale`].
-    pub fn append(&mut self, rows: &[FailureRow], lookup: &Lookup<'_>) {
+    pub fn append(&mut self, rows: &[FailureRow], names: Names<'_>) {
         let Some(file) = &mut self.file else { return };
         let mut lines = Vec::new();
         for row in rows {
-            push_line(&mut lines, &mut self.written_in_full, row, lookup);
+            push_line(&mut lines, row, names);
         }
         if lines.is_empty() {
             return;
@@ -150,11 +145,11 @@ impl ErrorsJsonl {
     }
 }
 
-fn push_line(out: &mut Vec<u8>, written_in_full: &mut HashMap<i64, u32>, row: &FailureRow, lookup: &Lookup<'_>) {
+fn push_line(out: &mut Vec<u8>, row: &FailureRow, names: Names<'_>) {
     if !row.settled {
         return;
     }
-    let names = (lookup.names)(row.items.start..row.items.end.min(row.items.start + NAMES));
+    let names = names(row.items.start..row.items.end.min(row.items.start + NAMES));
     let items: Vec<String> = names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
     let hex: Vec<Option<String>> = names.iter().map(|name| str::from_utf8(name).is_err().then(|| hex(name))).collect();
     let item_count = row.items.end - row.items.start;
@@ -169,9 +164,7 @@ fn push_line(out: &mut Vec<u8>, written_in_full: &mut HashMap<i64, u32>, row: &F
         kind: row.kind.name().into(),
         message: row.message.clone(),
         error: row.group,
-        traceback: in_full(written_in_full, row.group)
-            .then(|| (lookup.traceback)(row.group))
-            .filter(|traceback| !traceback.is_empty()),
+        traceback: row.traceback.clone().filter(|traceback| !traceback.is_empty()),
         stderr: row.stderr.clone(),
         failed_items: row.failed_items,
         first_item: row.items.start,
@@ -181,15 +174,6 @@ fn push_line(out: &mut Vec<u8>, written_in_full: &mut HashMap<i64, u32>, row: &F
     };
     serde_json::to_writer(&mut *out, &line).expect("strings and numbers go into a vector");
     out.push(b'\n');
-}
-
-fn in_full(written: &mut HashMap<i64, u32>, group: i64) -> bool {
-    if written.len() >= COUNTED && !written.contains_key(&group) {
-        return true;
-    }
-    let times = written.entry(group).or_insert(0);
-    *times = times.saturating_add(1);
-    *times <= FULL
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -210,8 +194,8 @@ mod tests {
             .collect()
     }
 
-    fn lookup() -> Lookup<'static> {
-        Lookup { names: &names, traceback: &|_| "Traceback: the long story".into() }
+    fn rewrite(errors: &mut ErrorsJsonl, rows: impl IntoIterator<Item = FailureRow>) -> Result<(), IoError> {
+        errors.rewrite(&names, |push| rows.into_iter().try_for_each(|row| push(&row)))
     }
 
     fn read(path: &PathBuf) -> Vec<ErrorLine> {
@@ -223,29 +207,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("errors.jsonl");
         let mut errors = ErrorsJsonl::new(path.clone());
-        errors.rewrite([failure(1, 1)], &lookup()).unwrap();
+        rewrite(&mut errors, [failure(1, 1)]).unwrap();
         let mut single = failure(2, 2);
-        single.items = 8..9;
-        errors.append(&[FailureRow { settled: false, ..failure(3, 9) }, single], &lookup());
+        (single.items, single.traceback, single.process) = (8..9, None, None);
+        errors.append(&[FailureRow { settled: false, ..failure(3, 9) }, single], &names);
         insta::assert_snapshot!(fs::read_to_string(&path).unwrap(), @r#"
         {"v":1,"time":"2026-11-21T02:38:55.226929Z","item":null,"mini_batch":1,"attempt":3,"node":"0","process":"process002","kind":"exception","message":"ValueError: bad pixel","error":1,"traceback":"Traceback: the long story","stderr":"","failed_items":4,"first_item":4,"item_count":4,"items":["img/4.png","img/5.png","img/6.png","img/7.png"]}
-        {"v":1,"time":"2026-11-21T02:38:55.226929Z","item":"caf�.png","mini_batch":2,"attempt":3,"node":"0","process":"process002","kind":"exception","message":"ValueError: bad pixel","error":1,"traceback":"Traceback: the long story","stderr":"","failed_items":4,"first_item":8,"item_count":1,"items":["caf�.png"],"items_hex":["636166e92e706e67"]}
+        {"v":1,"time":"2026-11-21T02:38:55.226929Z","item":"caf�.png","mini_batch":2,"attempt":3,"node":"0","process":null,"kind":"exception","message":"ValueError: bad pixel","error":1,"traceback":null,"stderr":"","failed_items":4,"first_item":8,"item_count":1,"items":["caf�.png"],"items_hex":["636166e92e706e67"]}
         "#);
         assert_eq!(read(&path).len(), 2, "an attempt that was tried again is no line");
     }
 
     #[test]
-    fn a_traceback_is_in_full_for_the_first_hundred_lines_of_each_error() {
+    fn what_was_appended_is_what_the_next_start_writes_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("errors.jsonl");
         let mut errors = ErrorsJsonl::new(path.clone());
-        errors.rewrite((0..80).map(|i| failure(i, i as u64 % 2)), &lookup()).unwrap();
-        errors.append(&(80..150).map(|i| failure(i, 0)).collect::<Vec<_>>(), &lookup());
-        errors.append(&[FailureRow { group: 2, ..failure(150, 0) }], &lookup());
-        let lines = read(&path);
-        assert_eq!(lines.len(), 151);
-        assert_eq!(lines.iter().filter(|line| line.traceback.is_some()).count(), 101);
-        assert!(lines[150].traceback.is_some(), "another error begins anew");
+        rewrite(&mut errors, (0..80).map(|i| failure(i, i as u64))).unwrap();
+        errors.append(&(80..150).map(|i| failure(i, i as u64)).collect::<Vec<_>>(), &names);
+        let appended = fs::read(&path).unwrap();
+        rewrite(&mut ErrorsJsonl::new(path.clone()), (0..150).map(|i| failure(i, i as u64))).unwrap();
+        assert!(appended == fs::read(&path).unwrap());
     }
 
     #[test]
@@ -254,18 +236,18 @@ mod tests {
         let path = dir.path().join("errors.jsonl");
         let mut errors = ErrorsJsonl::new(path.clone());
         assert!(errors.is_stale());
-        errors.append(&[failure(0, 0)], &lookup());
+        errors.append(&[failure(0, 0)], &names);
         assert!(!path.exists(), "nothing is appended to what was never written");
-        errors.rewrite([failure(1, 0)], &lookup()).unwrap();
+        rewrite(&mut errors, [failure(1, 0)]).unwrap();
         // The disk fills up.
-        errors.file = Some(OpenOptions::new().write(true).open("/dev/full").unwrap());
-        errors.append(&[failure(2, 0)], &lookup());
+        errors.file = Some(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        errors.append(&[failure(2, 0)], &names);
         assert!(errors.is_stale());
-        errors.append(&[failure(3, 0)], &lookup());
+        errors.append(&[failure(3, 0)], &names);
         assert_eq!(read(&path).len(), 1);
-        errors.rewrite((1..4).map(|i| failure(i, 0)), &lookup()).unwrap();
-        errors.append(&[failure(4, 0)], &lookup());
+        rewrite(&mut errors, (1..4).map(|i| failure(i, 0))).unwrap();
+        errors.append(&[failure(4, 0)], &names);
         assert_eq!(read(&path).len(), 4);
-        assert!(ErrorsJsonl::new("/proc/errors.jsonl".into()).rewrite([], &lookup()).is_err());
+        assert!(rewrite(&mut ErrorsJsonl::new("/proc/errors.jsonl".into()), []).is_err());
     }
 }

@@ -23,7 +23,7 @@ mod status;
 mod user_errors;
 
 pub use alive::{Coordinator, coordinator_of};
-pub use errors_jsonl::{ERRORS_VERSION, ErrorLine, ErrorsJsonl, Lookup};
+pub use errors_jsonl::{ERRORS_VERSION, ErrorLine, ErrorsJsonl, Names};
 pub use exit::{Interruption, exit_code};
 pub use job_report::JobReport;
 pub use master::MasterRole;

@@ -1,13 +1,12 @@
 //! `logs/user/error.txt`: the errors of the script, grouped; and the value it shares with `fanfold errors`.
 
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 
 use fanfold_shared::clock::rfc3339;
 use fanfold_shared::text::{counted, cut, grouped, harmless};
 
-use super::replace_file;
+use super::{Names, replace_file};
 use crate::ledger::{ErrorGroup, FailureRow};
 
 /// Distinct errors in the file, the most frequent first.
@@ -53,11 +52,7 @@ pub struct Example {
 
 impl ErrorSummary {
     /// The summary of `group`, with `example` if there is one; `names` gives the names of items.
-    pub fn new(
-        group: ErrorGroup,
-        example: Option<&FailureRow>,
-        names: &dyn Fn(Range<u64>) -> Vec<Vec<u8>>,
-    ) -> ErrorSummary {
+    pub fn new(group: ErrorGroup, example: Option<&FailureRow>, names: Names<'_>) -> ErrorSummary {
         let example = example.map(|row| Example {
             mini_batch: row.mini_batch,
             items: names(row.items.start..row.items.end.min(row.items.start + 3))
@@ -147,6 +142,7 @@ pub(crate) mod tests {
 
     use super::super::snapshot::fixtures::{THEN, bad_pixel};
     use super::*;
+    use std::ops::Range;
 
     pub(crate) fn failure(id: i64, mini_batch: u64) -> FailureRow {
         FailureRow {
@@ -159,6 +155,8 @@ pub(crate) mod tests {
             kind: ErrorKind::Exception,
             message: "ValueError: bad pixel".into(),
             group: 1,
+            instance: id as u64,
+            traceback: Some("Traceback: the long story".into()),
             stderr: String::new(),
             node: NodeId("0".into()),
             process: Some(ProcessNumber(2)),
