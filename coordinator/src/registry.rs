@@ -122,7 +122,8 @@ impl Registry {
     pub fn add(&self, entry: &Entry) -> Result<(), IoError> {
         let Some(dir) = &self.dir else { return Ok(()) };
         let path = dir.join(format!("{}.json", entry.id));
-        let mut bytes = serde_json::to_vec(entry).expect("strings only; a path that is not UTF-8 was refused before");
+        // Fails for a path that is not UTF-8.
+        let mut bytes = serde_json::to_vec(entry).during("write", &path)?;
         bytes.push(b'\n');
         replace_file(&path, &bytes).during("write", path)
     }

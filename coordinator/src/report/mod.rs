@@ -35,3 +35,9 @@ pub use result::{next_steps, shell_word, write_job_result};
 pub use snapshot::{JobFacts, ProcessState, Snapshot};
 pub use status::{STATUS_VERSION, Status, StatusCounts, StatusError, StatusFile, StatusOutput, StatusProcess};
 pub use user_errors::{ErrorSummary, Example, write_user_errors};
+
+pub(crate) use result::rerun;
+#[cfg(test)]
+pub(crate) use snapshot::fixtures;
+#[cfg(test)]
+pub(crate) use user_errors::tests::failure as failure_fixture;

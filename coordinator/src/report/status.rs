@@ -142,8 +142,8 @@ impl Status {
             version: STATUS_VERSION,
             job_id: facts.id.0.clone(),
             name: facts.name.clone(),
-            job_dir: facts.dir.root().to_path_buf(),
-            job_file: facts.job_file.clone(),
+            job_dir: lossy(facts.dir.root()),
+            job_file: lossy(&facts.job_file),
             state: snapshot.state,
             cause: snapshot.cause.clone(),
             blocked: snapshot.blocked.clone(),
@@ -158,8 +158,8 @@ impl Status {
             mini_batches_per_second: round(pace.mini_batches_per_second),
             eta_seconds: pace.eta_seconds.map(round),
             output: StatusOutput {
-                dir: facts.output_dir.clone(),
-                file: facts.output_file.clone(),
+                dir: lossy(&facts.output_dir),
+                file: facts.output_file.as_deref().map(lossy),
                 bytes: snapshot.totals.committed_len,
                 rows: snapshot.totals.returned,
             },
@@ -223,6 +223,11 @@ impl StatusCounts {
     }
 }
 
+/// `path` as JSON can hold it.
+fn lossy(path: &Path) -> PathBuf {
+    path.to_string_lossy().into_owned().into()
+}
+
 /// Three digits after the point say all that a rate knows.
 fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
@@ -242,7 +247,7 @@ impl StatusFile {
 
     /// Replaces the file in one step. A refusal is passed over: the next second brings the next try.
     pub fn write(&self, status: &Status) {
-        let mut bytes = serde_json::to_vec_pretty(status).expect("strings and finite numbers");
+        let mut bytes = serde_json::to_vec_pretty(status).expect("strings and numbers");
         bytes.push(b'\n');
         let _ = replace_file(&self.path, &bytes);
     }

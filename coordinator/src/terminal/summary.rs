@@ -1,0 +1,122 @@
+//! The last word of `fanfold run`.
+
+use fanfold_shared::clock::duration;
+use fanfold_shared::state::JobState;
+use fanfold_shared::text::{counted, grouped, harmless, one_line, rate, size};
+
+use crate::report::{JobFacts, Snapshot, next_steps};
+
+/// Errors by kind are at most eleven lines, so only the first few distinct ones are shown beside them.
+const ERRORS: usize = 5;
+
+/// State and cause; counts; duration and rate; output; errors; what to run next. Several lines, each ended.
+pub fn summary(facts: &JobFacts, snapshot: &Snapshot) -> String {
+    let totals = &snapshot.totals;
+    let seconds = snapshot.now_us.saturating_sub(facts.started_us) as f64 / 1e6;
+    let mut text = format!("\n{} {} after {}\n", facts.id, snapshot.state, duration(seconds));
+    let mut row = |name: &str, value: String| text += &format!("  {name:<14}{value}\n");
+    if let Some(cause) = &snapshot.cause {
+        row("cause", harmless(cause.trim_end()).replace('\n', "\n                "));
+    }
+
+    let mut mini_batches = format!(
+        "{} planned, {} run, {} run again, {} committed",
+        grouped(totals.mini_batches),
+        grouped(totals.attempts),
+        grouped(crate::report::rerun(totals)),
+        grouped(totals.mini_batches_succeeded),
+    );
+    let mut also = |value: u64, what: &str| {
+        if value > 0 {
+            mini_batches += &format!(", {} {what}", grouped(value));
+        }
+    };
+    also(totals.mini_batches_failed, "failed");
+    also(totals.mini_batches_remaining(), "not done");
+    also(facts.settled_before, "settled in earlier runs");
+    row("mini-batches", mini_batches);
+    if totals.items > 0 {
+        row("items", format!("{} succeeded, {} failed", grouped(totals.items_succeeded), grouped(totals.items_failed)));
+    }
+    if totals.surplus_results > 0 {
+        row("surplus", format!("{} more than one for each item", counted(totals.surplus_results, "result")));
+    }
+    let settled = totals.mini_batches_settled().saturating_sub(facts.settled_before);
+    if settled > 0 && seconds > 0.0 {
+        row("rate", format!("{} mini-batches/s", rate(settled as f64 / seconds)));
+    }
+    match &facts.output_file {
+        Some(file) => {
+            let partial = if snapshot.state == JobState::Completed { "" } else { ".partial" };
+            let (rows, bytes) = (counted(totals.returned, "result"), size(totals.committed_len));
+            row("output", format!("{}{partial} ({rows}, {bytes})", file.display()));
+        }
+        None => row("output", format!("what the script stored under {}", facts.output_dir.display())),
+    }
+
+    if !snapshot.errors.is_empty() {
+        for (i, error) in snapshot.errors.iter().take(ERRORS).enumerate() {
+            let name = if i == 0 { "errors" } else { "" };
+            row(name, format!("{} × {}: {}", grouped(error.count), error.kind.name(), one_line(&error.message, 160)));
+        }
+        let shown = snapshot.errors.len().min(ERRORS) as u64;
+        if snapshot.distinct_errors > shown {
+            row("", format!("{} more", counted(snapshot.distinct_errors - shown, "distinct error")));
+        }
+    }
+    if snapshot.distinct_errors > 0 || totals.items_failed > 0 {
+        row("", format!("each failure is in {}", facts.dir.errors_jsonl().display()));
+    }
+    row("logs", facts.dir.logs().root().display().to_string());
+    for (i, (command, purpose)) in next_steps(facts, snapshot).into_iter().enumerate() {
+        row(if i == 0 { "next" } else { "" }, format!("{command}    # {purpose}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::report::fixtures::*;
+
+    #[test]
+    fn an_interrupted_job_says_how_to_go_on() {
+        let mut snapshot = running();
+        (snapshot.state, snapshot.cause) = (JobState::Paused, Some("interrupted (SIGINT)".into()));
+        let facts = JobFacts { settled_before: 20, ..facts(Path::new("/jobs/score-1a2b3c4d")) };
+        insta::assert_snapshot!(summary(&facts, &snapshot), @r#"
+        score-1a2b3c4d Paused after 30 s
+          cause         interrupted (SIGINT)
+          mini-batches  276 planned, 123 run, 3 run again, 119 committed, 1 failed, 156 not done, 20 settled in earlier runs
+          items         237 succeeded, 3 failed
+          rate          3.3 mini-batches/s
+          output        /data/out/parallel_run_step.txt.partial (237 results, 1.2 MiB)
+          errors        4 × exception: ValueError: bad pixel
+                        each failure is in /jobs/score-1a2b3c4d/errors.jsonl
+          logs          /jobs/score-1a2b3c4d/logs
+          next          fanfold run job.yaml --job-dir /jobs/score-1a2b3c4d    # go on where it stopped
+                        fanfold errors score-1a2b3c4d    # what failed, grouped; --full with tracebacks
+        "#);
+    }
+
+    #[test]
+    fn a_clean_job_says_where_its_output_is_and_little_more() {
+        let mut snapshot = running();
+        snapshot.state = JobState::Completed;
+        (snapshot.errors, snapshot.distinct_errors) = (vec![], 0);
+        let totals = &mut snapshot.totals;
+        (totals.mini_batches_succeeded, totals.mini_batches_failed, totals.mini_batches_short) = (276, 0, 0);
+        (totals.items_succeeded, totals.items_failed, totals.returned) = (551, 0, 551);
+        (totals.attempts, totals.attempts_failed) = (276, 0);
+        insta::assert_snapshot!(summary(&facts(Path::new("/jobs/score-1a2b3c4d")), &snapshot), @r#"
+        score-1a2b3c4d Completed after 30 s
+          mini-batches  276 planned, 276 run, 0 run again, 276 committed
+          items         551 succeeded, 0 failed
+          rate          9.2 mini-batches/s
+          output        /data/out/parallel_run_step.txt (551 results, 1.2 MiB)
+          logs          /jobs/score-1a2b3c4d/logs
+        "#);
+    }
+}
