@@ -16,6 +16,17 @@ pub enum Coordinator {
     Unknown,
 }
 
+impl Coordinator {
+    /// The word in JSON: `alive`, `gone`, `unknown`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Coordinator::Alive => "alive",
+            Coordinator::Gone => "gone",
+            Coordinator::Unknown => "unknown",
+        }
+    }
+}
+
 /// Looks at the lock of the job in `dir`, without taking it: a look can never keep a coordinator from starting.
 pub fn coordinator_of(dir: &JobDir) -> Coordinator {
     let file = match File::open(dir.lock()) {

@@ -1,0 +1,231 @@
+//! `fanfold errors JOB`: what failed, grouped; or every failure as JSON.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+
+use fanfold_shared::clock::rfc3339;
+use fanfold_shared::layout::JobDir;
+use fanfold_shared::message::ErrorKind;
+use fanfold_shared::report::{During, ExitCode, IoError, Result};
+use fanfold_shared::text::{counted, grouped, harmless};
+
+use super::is_broken_pipe;
+use crate::registry::Registry;
+use crate::report::{ErrorLine, ErrorSummary, Example};
+
+/// Distinct errors that are told apart; what is beyond is counted together.
+const DISTINCT: usize = 100_000;
+
+/// What `errors` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A job id, the beginning of one, or a job directory
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// With the traceback of each distinct error
+    #[arg(long)]
+    pub full: bool,
+    /// Only failures of this kind
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(ErrorKind::ALL.map(ErrorKind::name)))]
+    pub kind: Option<String>,
+    /// Distinct errors to show, the most frequent first; 0: all
+    #[arg(long, default_value_t = 20)]
+    pub limit: usize,
+    /// Write the failures themselves: the lines of errors.jsonl
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Shows the job's failures.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
+    let dir = Registry::of_user().find(&args.job)?;
+    let outcome = match args.json {
+        true => write_lines(&dir, args.kind.as_deref(), out),
+        false => groups(&dir, args.kind.as_deref())
+            .and_then(|groups| write_groups(&groups, args, out).during("write", "standard output")),
+    };
+    match outcome {
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::Completed),
+        outcome => Ok(outcome.map(|()| ExitCode::Completed)?),
+    }
+}
+
+/// Calls `each` with every line of the job's errors.jsonl of that kind; a job that has none yet has no failures.
+fn for_each_line(
+    dir: &JobDir,
+    kind: Option<&str>,
+    mut each: impl FnMut(&str, ErrorLine) -> Result<(), IoError>,
+) -> Result<(), IoError> {
+    let path = dir.errors_jsonl();
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        file => file.during("open", &path)?,
+    };
+    let (mut reader, mut line) = (BufReader::with_capacity(256 << 10, file), String::new());
+    loop {
+        line.clear();
+        // A line without its end is being written just now.
+        if reader.read_line(&mut line).during("read", &path)? == 0 || !line.ends_with('\n') {
+            return Ok(());
+        }
+        let parsed: ErrorLine = serde_json::from_str(&line).during("understand", &path)?;
+        if kind.is_none_or(|kind| kind == parsed.kind) {
+            each(&line, parsed)?;
+        }
+    }
+}
+
+fn write_lines(dir: &JobDir, kind: Option<&str>, out: &mut dyn Write) -> Result<(), IoError> {
+    for_each_line(dir, kind, |line, _| out.write_all(line.as_bytes()).during("write", "standard output"))
+}
+
+/// The failures, grouped.
+#[derive(Debug, Default)]
+struct Groups {
+    /// The most frequent first.
+    errors: Vec<ErrorSummary>,
+    failures: u64,
+    /// Failures whose distinct error was not told apart.
+    beyond: u64,
+}
+
+fn groups(dir: &JobDir, kind: Option<&str>) -> Result<Groups, IoError> {
+    let mut groups = Groups::default();
+    let mut by_id: HashMap<i64, usize> = HashMap::new();
+    for_each_line(dir, kind, |_, line| {
+        groups.failures += 1;
+        if let Some(&known) = by_id.get(&line.error) {
+            groups.errors[known].count += 1;
+        } else if by_id.len() < DISTINCT {
+            by_id.insert(line.error, groups.errors.len());
+            groups.errors.push(ErrorSummary {
+                kind: line.kind,
+                message: line.message,
+                traceback: line.traceback.unwrap_or_default(),
+                count: 1,
+                example: Some(Example {
+                    mini_batch: line.mini_batch,
+                    items: line.items.into_iter().take(3).collect(),
+                    item_count: line.item_count,
+                    attempt: line.attempt,
+                    node: line.node,
+                    process: line.process,
+                    time: rfc3339(line.time),
+                }),
+            });
+        } else {
+            groups.beyond += 1;
+        }
+        Ok(())
+    })?;
+    groups.errors.sort_by_key(|error| std::cmp::Reverse(error.count));
+    Ok(groups)
+}
+
+fn write_groups(groups: &Groups, args: &Args, out: &mut dyn Write) -> std::io::Result<()> {
+    if groups.failures == 0 {
+        let of_kind = args.kind.as_ref().map(|kind| format!(" of kind `{kind}`")).unwrap_or_default();
+        return writeln!(out, "No failures{of_kind}.");
+    }
+    let limit = if args.limit == 0 { usize::MAX } else { args.limit };
+    let (all, distinct) = (counted(groups.failures, "failure"), counted(groups.errors.len() as u64, "distinct error"));
+    writeln!(out, "{all}, {distinct}")?;
+    for error in groups.errors.iter().take(limit) {
+        writeln!(out, "\n{} × {}: {}", grouped(error.count), error.kind, error.message_indented("    "))?;
+        if let Some(example) = &error.example {
+            writeln!(out, "    example: {}", example.in_words())?;
+        }
+        if args.full {
+            for line in harmless(error.traceback.trim_end()).lines() {
+                writeln!(out, "    {line}")?;
+            }
+        }
+    }
+    let hidden = groups.errors.len().saturating_sub(limit) as u64;
+    if hidden > 0 {
+        writeln!(out, "\n{} more; --limit 0 shows all", counted(hidden, "distinct error"))?;
+    }
+    if groups.beyond > 0 {
+        writeln!(out, "\n{} of still other errors; see --json", counted(groups.beyond, "failure"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use super::*;
+    use crate::ledger::FailureRow;
+    use crate::report::{ErrorsJsonl, failure_fixture as failure};
+
+    fn job() -> (tempfile::TempDir, JobDir) {
+        let root = tempfile::tempdir().unwrap();
+        let dir = JobDir::new(root.path());
+        let names = |items: Range<u64>| items.map(|i| format!("img/{i}.png").into_bytes()).collect();
+        let mut rows: Vec<FailureRow> = (0..12).map(|i| failure(i, 10 + i as u64)).collect();
+        rows.insert(
+            0,
+            FailureRow {
+                kind: ErrorKind::Signal,
+                message: "killed by SIGSEGV (signal 11)".into(),
+                group: 2,
+                traceback: None,
+                ..failure(99, 3)
+            },
+        );
+        let mut errors = ErrorsJsonl::new(dir.errors_jsonl());
+        errors.rewrite(&names, |push| rows.iter().try_for_each(|row| push(row))).map_err(|e: IoError| e).unwrap();
+        (root, dir)
+    }
+
+    fn args(full: bool, limit: usize, kind: Option<&str>) -> Args {
+        Args { job: String::new(), full, kind: kind.map(Into::into), limit, json: false }
+    }
+
+    fn text(dir: &JobDir, args: &Args) -> String {
+        let mut out = Vec::new();
+        write_groups(&groups(dir, args.kind.as_deref()).unwrap(), args, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn failures_are_grouped_the_most_frequent_first() {
+        let (_root, dir) = job();
+        insta::assert_snapshot!(text(&dir, &args(true, 20, None)), @r#"
+        13 failures, 2 distinct errors
+
+        12 × exception: ValueError: bad pixel
+            example: mini-batch 10 (img/40.png, img/41.png, img/42.png and 1 item more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
+            Traceback: the long story
+
+        1 × signal: killed by SIGSEGV (signal 11)
+            example: mini-batch 3 (img/12.png, img/13.png, img/14.png and 1 item more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
+        "#);
+        assert!(text(&dir, &args(false, 1, None)).ends_with("\n1 distinct error more; --limit 0 shows all\n"));
+        assert!(text(&dir, &args(false, 20, Some("signal"))).starts_with("1 failure, 1 distinct error\n"));
+        assert_eq!(text(&dir, &args(false, 20, Some("oom"))), "No failures of kind `oom`.\n");
+    }
+
+    #[test]
+    fn json_is_the_lines_of_the_file() {
+        let (_root, dir) = job();
+        let mut out = Vec::new();
+        write_lines(&dir, None, &mut out).unwrap();
+        assert!(out == std::fs::read(dir.errors_jsonl()).unwrap());
+        let mut out = Vec::new();
+        write_lines(&dir, Some("signal"), &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn a_job_without_failures_and_a_line_in_the_making_are_no_errors() {
+        let (_root, dir) = job();
+        let mut file = std::fs::OpenOptions::new().append(true).open(dir.errors_jsonl()).unwrap();
+        file.write_all(b"{\"v\":1,\"time\"").unwrap();
+        assert_eq!(groups(&dir, None).unwrap().failures, 13);
+        std::fs::remove_file(dir.errors_jsonl()).unwrap();
+        assert_eq!(text(&dir, &args(false, 20, None)), "No failures.\n");
+    }
+}

@@ -1,0 +1,204 @@
+//! `fanfold status JOB`: where a job stands. Made from `status.json`, so it works wherever the job directory can be read.
+
+use std::io::{self, Write};
+
+use fanfold_shared::clock::{duration, wall_us};
+use fanfold_shared::layout::JobDir;
+use fanfold_shared::report::{During, ExitCode, Result};
+use fanfold_shared::text::{counted, grouped, harmless, one_line, rate, size};
+
+use super::ls::state_in_words;
+use super::written;
+use crate::registry::Registry;
+use crate::report::{Coordinator, Status, coordinator_of};
+use crate::terminal::{Align, Table};
+
+/// What `status` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A job id, the beginning of one, or a job directory
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// Write the job's status.json, with the coordinator's fate and the age of the figures
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Shows the job's state and figures.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
+    let dir = Registry::of_user().find(&args.job)?;
+    let path = dir.status_json();
+    let status = Status::read(&path).during("read", &path)?;
+    let coordinator = coordinator_of(&dir);
+    let age = wall_us().saturating_sub(status.updated) as f64 / 1e6;
+    let outcome = match args.json {
+        true => write_json(&status, coordinator, age, out),
+        false => write_text(&dir, &status, coordinator, age, out),
+    };
+    Ok(written(outcome)?)
+}
+
+fn write_json(status: &Status, coordinator: Coordinator, age: f64, out: &mut dyn Write) -> io::Result<()> {
+    let mut value = serde_json::to_value(status)?;
+    value["coordinator"] = coordinator.name().into();
+    value["age_seconds"] = ((age * 10.0).round() / 10.0).into();
+    serde_json::to_writer_pretty(&mut *out, &value)?;
+    writeln!(out)
+}
+
+fn write_text(
+    dir: &JobDir,
+    status: &Status,
+    coordinator: Coordinator,
+    age: f64,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let state = state_in_words(status.state, coordinator == Coordinator::Gone);
+    // What the user came for is on the first line.
+    match status.errors.first() {
+        Some(error) => {
+            let times = if error.count == 1 { "once".into() } else { format!("{} times", grouped(error.count)) };
+            writeln!(out, "error: {} ({}, {times})", one_line(&error.message, 300), error.kind)?;
+            for line in harmless(error.traceback.trim_end()).lines() {
+                writeln!(out, "  {line}")?;
+            }
+            writeln!(out, "{} {state}", status.job_id)?;
+        }
+        None => writeln!(out, "{} {state}", status.job_id)?,
+    }
+    if let Some(cause) = &status.cause {
+        writeln!(out, "  cause: {}", harmless(cause).replace('\n', "\n         "))?;
+    }
+    if let Some(blocked) = &status.blocked {
+        writeln!(out, "  blocked: {}", harmless(blocked))?;
+    }
+
+    let counts = &status.counts;
+    writeln!(out)?;
+    let mut table = Table::new(&[
+        ("", Align::Left),
+        ("ALL", Align::Right),
+        ("SUCCEEDED", Align::Right),
+        ("FAILED", Align::Right),
+        ("REMAINING", Align::Right),
+        ("PER SECOND", Align::Right),
+    ]);
+    table.row([
+        "mini-batches".to_string(),
+        grouped(counts.mini_batches),
+        grouped(counts.mini_batches_succeeded),
+        grouped(counts.mini_batches_failed),
+        grouped(counts.mini_batches_remaining),
+        rate(status.mini_batches_per_second),
+    ]);
+    table.row([
+        "items".to_string(),
+        grouped(counts.items),
+        grouped(counts.items_succeeded),
+        grouped(counts.items_failed),
+        grouped(counts.items.saturating_sub(counts.items_succeeded + counts.items_failed)),
+        rate(status.items_per_second),
+    ]);
+    table.write(out)?;
+
+    writeln!(out)?;
+    let mut table = Table::without_headings(&[Align::Left, Align::Left]);
+    if let Some(eta) = status.eta_seconds.filter(|_| status.ended.is_none() && coordinator != Coordinator::Gone) {
+        table.row(["time to go", &duration(eta)]);
+    }
+    let until = status.ended.unwrap_or(status.updated);
+    table.row(["running for", &duration(until.saturating_sub(status.started) as f64 / 1e6)]);
+    table.row([
+        "attempts".to_string(),
+        format!("{} run, {} failed", grouped(counts.attempts), grouped(counts.attempts_failed)),
+    ]);
+    let ready = status.processes.iter().filter(|process| process.ready).count();
+    if status.ended.is_none() {
+        let processes = counted(status.processes.len() as u64, "process");
+        table.row([
+            "processes".to_string(),
+            format!("{processes} ({ready} ready) on {}", counted(status.nodes.into(), "node")),
+        ]);
+    }
+    let output = match &status.output.file {
+        Some(file) => {
+            let partial = if status.state == fanfold_shared::state::JobState::Completed { "" } else { ".partial" };
+            let (rows, bytes) = (counted(status.output.rows, "result"), size(status.output.bytes));
+            format!("{}{partial} ({rows}, {bytes})", file.display())
+        }
+        None => status.output.dir.display().to_string(),
+    };
+    table.row(["output", &output]);
+    table.row(["job dir", &dir.root().display().to_string()]);
+    if status.distinct_errors > 0 {
+        let errors = counted(status.distinct_errors, "distinct error");
+        table.row(["errors", &format!("{errors}; see `fanfold errors {}`", status.job_id)]);
+    }
+    table.row(["figures", &format!("{} old", duration(age))]);
+    table.write(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::report::{Pace, Snapshot, fixtures::*};
+
+    fn text(snapshot: &Snapshot, coordinator: Coordinator) -> String {
+        let pace = Pace { items_per_second: 24.2, mini_batches_per_second: 12.1, eta_seconds: Some(13.0) };
+        let facts = facts(Path::new("/jobs/score-1a2b3c4d"));
+        let mut out = Vec::new();
+        write_text(&facts.dir, &Status::new(&facts, snapshot, &pace), coordinator, 0.7, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_first_line_is_the_first_distinct_error() {
+        insta::assert_snapshot!(text(&running(), Coordinator::Alive), @r#"
+        error: ValueError: bad pixel (exception, 4 times)
+          Traceback (most recent call last):
+            File "score.py", line 9, in run
+              raise ValueError("bad pixel")
+          ValueError: bad pixel
+        score-1a2b3c4d Running
+
+                      ALL  SUCCEEDED  FAILED  REMAINING  PER SECOND
+        mini-batches  276        119       1        156          12
+        items         551        237       3        311          24
+
+        time to go   13 s
+        running for  30 s
+        attempts     123 run, 4 failed
+        processes    2 processes (1 ready) on 1 node
+        output       /data/out/parallel_run_step.txt.partial (237 results, 1.2 MiB)
+        job dir      /jobs/score-1a2b3c4d
+        errors       1 distinct error; see `fanfold errors score-1a2b3c4d`
+        figures      0.7 s old
+        "#);
+    }
+
+    #[test]
+    fn without_errors_the_first_line_is_the_state() {
+        let mut snapshot = running();
+        (snapshot.errors, snapshot.distinct_errors) = (vec![], 0);
+        snapshot.blocked = Some("disk full".into());
+        let text = text(&snapshot, Coordinator::Gone);
+        let begin = "score-1a2b3c4d Running (stopped: coordinator is gone)\n  blocked: disk full\n";
+        assert!(text.starts_with(begin), "{text}");
+        assert!(!text.contains("time to go"), "nobody is going anywhere: {text}");
+    }
+
+    #[test]
+    fn the_json_is_the_file_and_what_only_a_reader_can_know() {
+        let status = Status::new(&facts(Path::new("/j")), &running(), &Pace::default());
+        let mut out = Vec::new();
+        write_json(&status, Coordinator::Gone, 12.34, &mut out).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(
+            (&value["version"], &value["coordinator"], &value["age_seconds"]),
+            (&1.into(), &"gone".into(), &12.3.into())
+        );
+        assert_eq!(serde_json::from_value::<Status>(value).unwrap(), status);
+    }
+}
