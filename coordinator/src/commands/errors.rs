@@ -176,7 +176,7 @@ mod tests {
             },
         );
         let mut errors = ErrorsJsonl::new(dir.errors_jsonl());
-        errors.rewrite(&names, |push| rows.iter().try_for_each(|row| push(row))).map_err(|e: IoError| e).unwrap();
+        errors.rewrite::<IoError>(&names, |push| rows.iter().try_for_each(push)).unwrap();
         (root, dir)
     }
 

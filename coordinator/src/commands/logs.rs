@@ -1,24 +1,22 @@
 //! `fanfold logs JOB [WHICH]`: the files of the log tree and what they are; or what is in them, also as it comes.
 
-use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
+mod show;
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use fanfold_shared::layout::JobDir;
-use fanfold_shared::report::{During, ExitCode, IoError, Report, Result};
-use fanfold_shared::text::{harmless, size};
+use fanfold_shared::report::{ExitCode, Report, Result};
+use fanfold_shared::text::size;
+use serde::Serialize;
 
 use super::{is_broken_pipe, written};
 use crate::registry::Registry;
-use crate::report::{Coordinator, coordinator_of};
 use crate::terminal::{Align, Table};
 
-/// Between two looks at the files that are followed.
-const LOOK: Duration = Duration::from_millis(200);
-/// Bytes from the end of a file in which `--tail` looks for its lines.
-const TAIL_BYTES: u64 = 16 << 20;
+/// The version of what `--json` writes.
+const VERSION: u32 = 1;
 
 /// What `logs` takes.
 #[derive(Debug, clap::Args)]
@@ -42,6 +40,9 @@ pub struct Args {
     /// Go on with what is written until the job is over
     #[arg(long, short)]
     pub follow: bool,
+    /// List the files as one JSON object
+    #[arg(long, conflicts_with = "which")]
+    pub json: bool,
 }
 
 /// Why there is nothing to show.
@@ -71,14 +72,17 @@ impl Report for LogsError {
 /// Lists or shows the job's logs.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
     let dir = Registry::of_user().find(&args.job)?;
-    let Some(which) = &args.which else { return Ok(written(list(&dir, out))?) };
+    let Some(which) = &args.which else {
+        let listed = listed(&dir);
+        return Ok(written(if args.json { write_json(&dir, &listed, out) } else { write_table(&dir, &listed, out) })?);
+    };
     let files = select(&dir, which, args.stdout, args.stderr);
     if files.is_empty() {
         return Err(LogsError::NoMatch { which: which.clone(), job: args.job.clone() }.into());
     }
     // What scripts print may steer a terminal; a file or a pipe gets the bytes as they are.
     let raw = !io::stdout().is_terminal();
-    match show(&dir, &files, args, raw, out) {
+    match show::show(&dir, &files, args.tail, args.follow, raw, out) {
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::Completed),
         outcome => Ok(outcome.map(|()| ExitCode::Completed)?),
     }
@@ -99,12 +103,34 @@ fn files(dir: &JobDir) -> Vec<PathBuf> {
     files
 }
 
-fn list(dir: &JobDir, out: &mut dyn Write) -> io::Result<()> {
+/// One file of the list.
+#[derive(Debug, Serialize)]
+struct Listed {
+    /// Relative to the job directory.
+    path: String,
+    bytes: u64,
+    what: &'static str,
+}
+
+fn listed(dir: &JobDir) -> Vec<Listed> {
+    let listed = |file: PathBuf| {
+        let bytes = fs::metadata(dir.root().join(&file)).map_or(0, |metadata| metadata.len());
+        let path = file.to_string_lossy().into_owned();
+        Listed { what: describe(&path), path, bytes }
+    };
+    files(dir).into_iter().map(listed).collect()
+}
+
+fn write_json(dir: &JobDir, listed: &[Listed], out: &mut dyn Write) -> io::Result<()> {
+    let value = serde_json::json!({"version": VERSION, "job_dir": dir.root().to_string_lossy(), "files": listed});
+    serde_json::to_writer_pretty(&mut *out, &value)?;
+    writeln!(out)
+}
+
+fn write_table(dir: &JobDir, listed: &[Listed], out: &mut dyn Write) -> io::Result<()> {
     let mut table = Table::new(&[("SIZE", Align::Right), ("FILE", Align::Left), ("WHAT", Align::Left)]);
-    for file in files(dir) {
-        let len = fs::metadata(dir.root().join(&file)).map_or(0, |metadata| metadata.len());
-        let name = file.to_string_lossy();
-        table.row([&size(len), &*name, describe(&name)]);
+    for file in listed {
+        table.row([&size(file.bytes), &file.path, file.what]);
     }
     writeln!(out, "{}", dir.root().display())?;
     table.write(out)
@@ -174,129 +200,6 @@ fn select(dir: &JobDir, which: &str, stdout: bool, stderr: bool) -> Vec<PathBuf>
     files(dir).into_iter().filter(wanted).collect()
 }
 
-fn show(dir: &JobDir, files: &[PathBuf], args: &Args, raw: bool, out: &mut dyn Write) -> Result<(), IoError> {
-    let mut last_shown = None;
-    let mut at: Vec<u64> = Vec::new();
-    for (i, file) in files.iter().enumerate() {
-        let path = dir.root().join(file);
-        let start = args.tail.map_or(Ok(0), |lines| tail_start(&path, lines)).during("read", &path)?;
-        if files.len() > 1 {
-            heading(file, &mut last_shown, i, out)?;
-        }
-        at.push(copy(&path, start, raw, out)?);
-    }
-    while args.follow {
-        out.flush().during("write", "standard output")?;
-        // Asked before the last look, so that what was written before the end is shown.
-        let over = coordinator_of(dir) == Coordinator::Gone;
-        for (i, file) in files.iter().enumerate() {
-            let path = dir.root().join(file);
-            let len = fs::metadata(&path).map_or(at[i], |metadata| metadata.len());
-            if len > at[i] {
-                if files.len() > 1 {
-                    heading(file, &mut last_shown, i, out)?;
-                }
-                at[i] = copy(&path, at[i], raw, out)?;
-            } else if len < at[i] {
-                // Cut at its cap: what follows is new.
-                at[i] = len;
-            }
-        }
-        if over {
-            break;
-        }
-        std::thread::sleep(LOOK);
-    }
-    out.flush().during("write", "standard output")
-}
-
-/// `==> logs/… <==`, as `tail` does, where the file changes.
-fn heading(file: &Path, last: &mut Option<usize>, this: usize, out: &mut dyn Write) -> Result<(), IoError> {
-    if *last == Some(this) {
-        return Ok(());
-    }
-    let gap = if last.is_some() { "\n" } else { "" };
-    *last = Some(this);
-    writeln!(out, "{gap}==> {} <==", file.display()).during("write", "standard output")
-}
-
-/// Writes the file from `start` on, and returns where it ended.
-fn copy(path: &Path, start: u64, raw: bool, out: &mut dyn Write) -> Result<u64, IoError> {
-    let mut file = File::open(path).during("open", path)?;
-    file.seek(SeekFrom::Start(start)).during("read", path)?;
-    let (mut buffer, mut at) = (vec![0; 256 << 10], start);
-    // The end of a buffer may be in the middle of a character, which is shown with the next one.
-    let mut rest = 0;
-    loop {
-        let read = file.read(&mut buffer[rest..]).during("read", path)?;
-        at += read as u64;
-        let filled = rest + read;
-        if filled == 0 {
-            return Ok(at);
-        }
-        let whole = match raw || read == 0 {
-            true => filled,
-            false => filled - incomplete(&buffer[..filled]),
-        };
-        let outcome = match raw {
-            true => out.write_all(&buffer[..whole]),
-            false => out.write_all(harmless(&String::from_utf8_lossy(&buffer[..whole])).as_bytes()),
-        };
-        outcome.during("write", "standard output")?;
-        buffer.copy_within(whole..filled, 0);
-        rest = filled - whole;
-        if read == 0 {
-            return Ok(at);
-        }
-    }
-}
-
-/// How many bytes at the end begin a character that is not complete.
-fn incomplete(bytes: &[u8]) -> usize {
-    for (i, byte) in bytes.iter().rev().take(3).enumerate() {
-        let len = match byte {
-            // Inside a character: its first byte is before this one.
-            0x80..0xc0 => continue,
-            0xc0..0xe0 => 2,
-            0xe0..0xf0 => 3,
-            0xf0..=0xff => 4,
-            _ => 1,
-        };
-        return if len > i + 1 { i + 1 } else { 0 };
-    }
-    0
-}
-
-/// Where the last `lines` lines begin.
-fn tail_start(path: &Path, lines: usize) -> io::Result<u64> {
-    let mut file = File::open(path)?;
-    let len = file.metadata()?.len();
-    let begin = len.saturating_sub(TAIL_BYTES);
-    file.seek(SeekFrom::Start(begin))?;
-    if lines == 0 {
-        return Ok(len);
-    }
-    // The starts of the last lines; one more than wanted never stays.
-    let mut starts = VecDeque::from([begin]);
-    let (mut buffer, mut at) = (vec![0; 256 << 10], begin);
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(starts[0]);
-        }
-        for i in buffer[..read].iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(i, _)| i as u64) {
-            // Nothing begins behind the last newline.
-            if at + i + 1 < len {
-                starts.push_back(at + i + 1);
-            }
-            if starts.len() > lines {
-                starts.pop_front();
-            }
-        }
-        at += read as u64;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,13 +225,9 @@ mod tests {
         (root, dir)
     }
 
-    fn args(tail: Option<usize>, follow: bool) -> Args {
-        Args { job: "j".into(), which: None, stdout: false, stderr: false, tail, follow }
-    }
-
-    fn shown(dir: &JobDir, which: &str, streams: (bool, bool), args: &Args, raw: bool) -> String {
+    fn shown(dir: &JobDir, which: &str, (stdout, stderr): (bool, bool), raw: bool) -> String {
         let mut out = Vec::new();
-        show(dir, &select(dir, which, streams.0, streams.1), args, raw, &mut out).unwrap();
+        show::show(dir, &select(dir, which, stdout, stderr), None, false, raw, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -336,7 +235,7 @@ mod tests {
     fn the_list_says_what_each_file_is() {
         let (root, dir) = job();
         let mut out = Vec::new();
-        list(&dir, &mut out).unwrap();
+        write_table(&dir, &listed(&dir), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap().replace(root.path().to_str().unwrap(), "/j");
         insta::assert_snapshot!(text, @r#"
         /j
@@ -353,90 +252,35 @@ mod tests {
     }
 
     #[test]
+    fn the_list_is_json_too() {
+        let (_root, dir) = job();
+        let mut out = Vec::new();
+        write_json(&dir, &listed(&dir)[..1], &mut out).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let file = serde_json::json!(
+            {"path": "azureml-logs/70_driver_log.txt", "bytes": 7, "what": "the process that started the job"}
+        );
+        assert_eq!((&value["version"], &value["files"]), (&1.into(), &vec![file].into()));
+    }
+
+    #[test]
     fn names_and_parts_of_paths_select_files() {
         let (_root, dir) = job();
-        let plain = args(None, false);
         let none = (false, false);
-        assert_eq!(shown(&dir, "overview", none, &plain, true), "one\ntwo\nthree\n");
-        assert_eq!(shown(&dir, "driver", none, &plain, true), "driver\n");
-        assert_eq!(shown(&dir, "1/process000", none, &plain, true), "mini-batches of 1\n");
+        assert_eq!(shown(&dir, "overview", none, true), "one\ntwo\nthree\n");
+        assert_eq!(shown(&dir, "driver", none, true), "driver\n");
+        assert_eq!(shown(&dir, "1/process000", none, true), "mini-batches of 1\n");
         assert_eq!(
-            shown(&dir, "process000", none, &plain, true),
+            shown(&dir, "process000", none, true),
             "==> logs/sys/node/0/process000.txt <==\nmini-batches of 0\n\n==> logs/sys/node/1/process000.txt <==\nmini-batches of 1\n"
         );
-        assert_eq!(shown(&dir, "process000", (true, false), &plain, true), "Python says yes\n");
+        assert_eq!(shown(&dir, "process000", (true, false), true), "Python says yes\n");
         assert_eq!(
-            shown(&dir, "0/process000", (false, true), &plain, false),
+            shown(&dir, "0/process000", (false, true), false),
             "==> logs/sys/node/0/process000.stderr.txt <==\nC says \\x1b[31mno\n\n==> logs/user/stderr/0/process000.stderr.txt <==\nPython says no\n"
         );
         assert_eq!(select(&dir, "user/std", false, false).len(), 2);
         assert!(select(&dir, "result", false, false).is_empty(), "it is not there yet");
         assert!(select(&dir, "process001", false, false).is_empty());
-    }
-
-    #[test]
-    fn the_tail_is_the_last_lines() {
-        let (_root, dir) = job();
-        for (lines, expected) in [(0, ""), (1, "three\n"), (2, "two\nthree\n"), (9, "one\ntwo\nthree\n")] {
-            assert_eq!(shown(&dir, "overview", (false, false), &args(Some(lines), false), true), expected);
-        }
-        let path = dir.logs().overview(Some("2026112102"));
-        fs::write(&path, "no newline at the\nend").unwrap();
-        assert_eq!(shown(&dir, "overview", (false, false), &args(Some(1), false), true), "end");
-    }
-
-    #[test]
-    fn following_ends_with_the_job_and_shows_what_came_meanwhile() {
-        let (_root, dir) = job();
-        fs::create_dir_all(dir.internal()).unwrap();
-        let lock = File::create(dir.lock()).unwrap();
-        let whole = libc::flock {
-            l_type: libc::F_WRLCK as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        nix::fcntl::fcntl(&lock, nix::fcntl::FcntlArg::F_OFD_SETLK(&whole)).unwrap();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        struct Out(std::sync::mpsc::Sender<Vec<u8>>);
-        impl Write for Out {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let followed = dir.clone();
-        let follower = std::thread::spawn(move || {
-            let files = select(&followed, "overview", false, false);
-            show(&followed, &files, &args(None, true), true, &mut Out(sender)).unwrap();
-        });
-        let limit = Duration::from_secs(20);
-        assert_eq!(receiver.recv_timeout(limit).unwrap(), b"one\ntwo\nthree\n");
-        let mut log = fs::OpenOptions::new().append(true).open(dir.logs().overview(None)).unwrap();
-        log.write_all(b"four\n").unwrap();
-        assert_eq!(receiver.recv_timeout(limit).unwrap(), b"four\n");
-        log.write_all(b"last words\n").unwrap();
-        drop(lock);
-        assert_eq!(receiver.recv_timeout(limit).unwrap(), b"last words\n");
-        follower.join().unwrap();
-    }
-
-    #[test]
-    fn a_character_on_the_edge_of_a_buffer_is_shown_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        let text = format!("x{}", "żółw€𝄞".repeat(60_000));
-        fs::write(&path, &text).unwrap();
-        let mut out = Vec::new();
-        assert_eq!(copy(&path, 0, false, &mut out).unwrap(), text.len() as u64);
-        assert!(String::from_utf8(out).unwrap() == text);
-        fs::write(&path, b"cut \xe2\x82").unwrap();
-        let mut out = Vec::new();
-        copy(&path, 0, false, &mut out).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "cut \u{fffd}");
     }
 }
