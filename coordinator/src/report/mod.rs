@@ -5,8 +5,9 @@
 //! and **a report never stops work**: what a full disk refuses is left out and made up for at the next opportunity.
 //! (Only the writers of the final reports return their I/O errors, for the caller to mention.)
 //!
-//! Flow: [`JobFacts`] and a [`Snapshot`] a second → [`Pacer`] → [`StatusFile`], [`Overview`] and the terminal; failures as they are
-//! committed → [`ErrorsJsonl`]; at the end [`JobReport`], [`write_user_errors`], [`write_job_result`] and [`exit_code`].
+//! Start at [`Reporter`], which drives the rest: a [`Snapshot`] a second → [`Pacer`] → [`StatusFile`], [`Overview`] and the
+//! terminal; failures as they are committed → [`ErrorsJsonl`]; at the end [`write_job_result`]. Beside it stand [`MasterRole`], which
+//! any thread writes to, [`JobReport`] for the time of Finalizing, and [`exit_code`].
 
 mod alive;
 mod errors_jsonl;
@@ -17,6 +18,7 @@ mod overview;
 mod pace;
 mod readme;
 mod replace;
+mod reporter;
 mod result;
 mod snapshot;
 mod status;
@@ -31,6 +33,7 @@ pub use overview::Overview;
 pub use pace::{Pace, Pacer};
 pub use readme::write_readme;
 pub use replace::replace_file;
+pub use reporter::{ItemNames, Reporter};
 pub use result::{next_steps, shell_word, write_job_result};
 pub use snapshot::{JobFacts, ProcessState, Snapshot};
 pub use status::{STATUS_VERSION, Status, StatusCounts, StatusError, StatusFile, StatusOutput, StatusProcess};

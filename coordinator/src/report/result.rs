@@ -10,6 +10,8 @@ use fanfold_shared::text::{counted, cut, grouped, harmless, size};
 
 use super::{JobFacts, Snapshot, replace_file};
 
+/// Distinct errors in the file.
+const ERRORS: usize = 10;
 /// Bytes of one traceback in the file.
 const TRACEBACK: usize = 16 << 10;
 
@@ -108,7 +110,7 @@ fn job_result(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String {
 
     if !snapshot.errors.is_empty() {
         text += &format!("\nErrors ({} distinct, the first ones here)\n", grouped(snapshot.distinct_errors));
-        for error in &snapshot.errors {
+        for error in snapshot.first_errors(ERRORS) {
             let message = harmless(error.message.trim_end()).replace('\n', "\n    ");
             text += &format!("  {} × {}: {message}\n", grouped(error.count), error.kind.name());
             for line in harmless(cut(error.traceback.trim_end(), TRACEBACK)).lines() {

@@ -56,7 +56,7 @@ pub struct Snapshot {
     pub nodes: u32,
     /// Processes that live now.
     pub processes: Vec<ProcessState>,
-    /// The first few distinct errors, oldest first.
+    /// Distinct errors, about a hundred at most; the most frequent where there are more (`LedgerReader::error_groups`).
     pub errors: Vec<ErrorGroup>,
     /// How many distinct errors there are.
     pub distinct_errors: u64,
@@ -66,6 +66,14 @@ impl Snapshot {
     /// Processes whose `init()` is done.
     pub fn ready(&self) -> usize {
         self.processes.iter().filter(|process| process.ready).count()
+    }
+
+    /// The first `count` of the distinct errors: the one that came up first is most often the cause of others.
+    pub fn first_errors(&self, count: usize) -> Vec<&ErrorGroup> {
+        let mut errors: Vec<_> = self.errors.iter().collect();
+        errors.sort_by_key(|error| error.id);
+        errors.truncate(count);
+        errors
     }
 }
 

@@ -13,6 +13,9 @@ use crate::ledger::Totals;
 /// The version in [`Status::version`].
 pub const STATUS_VERSION: u32 = 1;
 
+/// Distinct errors in the file.
+const ERRORS: usize = 5;
+
 /// The file, as a value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -66,7 +69,7 @@ pub struct Status {
     pub processes: Vec<StatusProcess>,
     /// How many distinct errors there are.
     pub distinct_errors: u64,
-    /// The first few of them, oldest first.
+    /// The first five of them, oldest first.
     pub errors: Vec<StatusError>,
 }
 
@@ -179,8 +182,8 @@ impl Status {
                 .collect(),
             distinct_errors: snapshot.distinct_errors,
             errors: snapshot
-                .errors
-                .iter()
+                .first_errors(ERRORS)
+                .into_iter()
                 .map(|error| StatusError {
                     kind: error.kind.name().into(),
                     message: error.message.clone(),

@@ -51,20 +51,8 @@ pub struct Example {
 }
 
 impl ErrorSummary {
-    /// The summary of `group`, with `example` if there is one; `names` gives the names of items.
-    pub fn new(group: ErrorGroup, example: Option<&FailureRow>, names: Names<'_>) -> ErrorSummary {
-        let example = example.map(|row| Example {
-            mini_batch: row.mini_batch,
-            items: names(row.items.start..row.items.end.min(row.items.start + 3))
-                .iter()
-                .map(|name| String::from_utf8_lossy(name).into_owned())
-                .collect(),
-            item_count: row.items.end - row.items.start,
-            attempt: row.attempt,
-            node: row.node.0.clone(),
-            process: row.process.map(|process| process.to_string()),
-            time: rfc3339(row.time_us),
-        });
+    /// The summary of `group`.
+    pub fn new(group: ErrorGroup, example: Option<Example>) -> ErrorSummary {
         ErrorSummary {
             kind: group.kind.name().into(),
             message: group.message,
@@ -81,6 +69,20 @@ impl ErrorSummary {
 }
 
 impl Example {
+    /// The instance that `row` is; `names` gives the names of items.
+    pub fn new(row: &FailureRow, names: Names<'_>) -> Example {
+        let name = |name: &Vec<u8>| String::from_utf8_lossy(name).into_owned();
+        Example {
+            mini_batch: row.mini_batch,
+            items: names(row.items.start..row.items.end.min(row.items.start + 3)).iter().map(name).collect(),
+            item_count: row.items.end - row.items.start,
+            attempt: row.attempt,
+            node: row.node.0.clone(),
+            process: row.process.map(|process| process.to_string()),
+            time: rfc3339(row.time_us),
+        }
+    }
+
     /// `mini-batch 16 (a.png and 9 more items), attempt 3, node 0, process000, 2026-11-21T02:38:55.226929Z`
     pub fn in_words(&self) -> String {
         let mut text = format!("mini-batch {}", self.mini_batch);
@@ -168,7 +170,7 @@ pub(crate) mod tests {
     fn errors_are_grouped_with_count_example_and_traceback() {
         let names = |items: Range<u64>| items.map(|i| format!("img/{i}.png").into_bytes()).collect();
         let errors = [
-            ErrorSummary::new(bad_pixel(), Some(&failure(1, 16)), &names),
+            ErrorSummary::new(bad_pixel(), Some(Example::new(&failure(1, 16), &names))),
             ErrorSummary {
                 kind: "signal".into(),
                 message: "killed by \x1b[1mSIGSEGV\nin run()".into(),
@@ -198,8 +200,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_file_is_capped() {
-        let error =
-            ErrorSummary { traceback: "x".repeat(100_000), ..ErrorSummary::new(bad_pixel(), None, &|_| vec![]) };
+        let error = ErrorSummary { traceback: "x".repeat(100_000), ..ErrorSummary::new(bad_pixel(), None) };
         let text = user_errors(&vec![error; 500], 500);
         assert!(text.len() < CAP + 2 * TRACEBACK, "{}", text.len());
         assert!(text.ends_with("more; all failures are in errors.jsonl.\n"));

@@ -55,7 +55,7 @@ pub fn summary(facts: &JobFacts, snapshot: &Snapshot) -> String {
     }
 
     if !snapshot.errors.is_empty() {
-        for (i, error) in snapshot.errors.iter().take(ERRORS).enumerate() {
+        for (i, error) in snapshot.first_errors(ERRORS).into_iter().enumerate() {
             let name = if i == 0 { "errors" } else { "" };
             row(name, format!("{} × {}: {}", grouped(error.count), error.kind.name(), one_line(&error.message, 160)));
         }
