@@ -1,0 +1,173 @@
+//! Decides what is settled, and appends it to the output file: each mini-batch exactly once.
+//!
+//! Results may repeat, overlap, come late and in any order. The ledger alone decides whether a mini-batch is in, hence the order
+//! of a commit: write at the committed length, sync, one transaction, and only then may the caller acknowledge. At the start
+//! the file is cut back to the length that the ledger proves. One thread owns an [`Aggregate`]; nothing else opens
+//! ledger or file for writing.
+//!
+//! Start at [`Aggregate::open`]; then [`Aggregate::commit`] for every group of messages, [`Aggregate::finish`] at the end.
+//! `docs/design/ledger.md` says what may die between two steps.
+
+mod commit;
+mod error;
+mod finish;
+mod output;
+mod plan;
+mod recovery;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
+use fanfold_shared::interval::IntervalSet;
+use fanfold_shared::layout::JobDir;
+use fanfold_shared::split::Split;
+use fanfold_shared::state::JobState;
+
+pub use commit::{Committed, Part, Retry};
+pub use error::{CommitError, OpenError};
+pub use verify::{VerifyReport, verify};
+
+use crate::ledger::{JobLock, JobStatus, Ledger, LedgerError, LedgerReader, Suspect, Totals};
+use output::OutputFile;
+
+/// What [`Aggregate::open`] needs to know.
+#[derive(Debug)]
+pub struct AggregateConfig {
+    /// The job directory.
+    pub job: JobDir,
+    /// The right to write to it; given back when the [`Aggregate`] is dropped.
+    pub lock: JobLock,
+    /// The job's id.
+    pub job_id: JobId,
+    /// A hash of all that makes it another job if it changes.
+    pub fingerprint: String,
+    /// The split.
+    pub split: Split,
+    /// The output file under its final name, absolute; None for `summary_only`: rows are then only counted.
+    pub output: Option<PathBuf>,
+    /// Whether the header line of a DataFrame is written once, first.
+    pub header: bool,
+    /// Attempts of a mini-batch, at least 1: the failure of this one settles it.
+    pub run_max_try: u32,
+}
+
+/// What the ledger and the file said at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Where the job stands; Preparing for a new one.
+    pub status: JobStatus,
+    /// Last failed attempt of each mini-batch that has failed and is not settled: the next one is one more.
+    pub spent: BTreeMap<u64, u32>,
+    /// Unsettled mini-batches that were held by a node when it died: each must run alone.
+    pub suspects: Vec<Suspect>,
+    /// The lowest number that no recorded process of a node has had. A process that was started but never reported before
+    /// a crash is not recorded: its log file is then the only trace of it.
+    pub next_process: BTreeMap<NodeId, ProcessNumber>,
+    /// Bytes cut off the end of the output file: written, but never proven.
+    pub cut: u64,
+    /// The network file system that the output file lies on, if it does: other machines may touch it, and its syncs are as
+    /// good as its server.
+    pub output_file_system: Option<&'static str>,
+}
+
+/// The one owner of a job's ledger and output file. See the module documentation.
+#[derive(Debug)]
+pub struct Aggregate {
+    ledger: Ledger,
+    output: Output,
+    job: JobDir,
+    split: Split,
+    /// Of the split; counting them anew costs a walk over the inputs.
+    mini_batches: u64,
+    header: bool,
+    run_max_try: u32,
+    settled: IntervalSet,
+    totals: Totals,
+    state: JobState,
+    /// Last failed attempt of each unsettled mini-batch that has failed.
+    spent: HashMap<u64, u32>,
+    /// Node deaths of each unsettled mini-batch under suspicion.
+    suspects: BTreeMap<u64, u32>,
+    /// After an error that leaves open what is on disk, only a new start may write.
+    stopped: bool,
+}
+
+/// Where rows go.
+#[derive(Debug)]
+enum Output {
+    /// Nowhere: `summary_only`.
+    None,
+    /// To the end of this file.
+    Partial(OutputFile),
+    /// The file has its final name; nothing is added any more.
+    Finished,
+}
+
+impl Aggregate {
+    /// The items that are settled: committed, or failed for good.
+    pub fn settled(&self) -> &IntervalSet {
+        &self.settled
+    }
+
+    /// The job in figures.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// The state last recorded.
+    pub fn state(&self) -> JobState {
+        self.state
+    }
+
+    /// The split of the job.
+    pub fn split(&self) -> &Split {
+        &self.split
+    }
+
+    /// The last failed attempt of an unsettled mini-batch; 0 if none failed.
+    pub fn spent(&self, mini_batch: u64) -> u32 {
+        self.spent.get(&mini_batch).copied().unwrap_or_default()
+    }
+
+    /// The unsettled mini-batches under suspicion, ascending.
+    pub fn suspects(&self) -> impl Iterator<Item = Suspect> + '_ {
+        self.suspects.iter().map(|(&mini_batch, &host_deaths)| Suspect { mini_batch, host_deaths })
+    }
+
+    /// For reading what was recorded (reports, errors) without a second connection.
+    pub fn ledger(&self) -> &LedgerReader {
+        self.ledger.reader()
+    }
+
+    /// Records that the job is in `state`, and why.
+    ///
+    /// # Errors
+    /// [`CommitError::DiskFull`]: try again when there is room.
+    pub fn set_state(&mut self, state: JobState, cause: Option<&str>) -> Result<(), CommitError> {
+        self.usable()?;
+        let recorded = self.ledger.set_state(state, cause);
+        self.recorded(recorded)?;
+        self.state = state;
+        Ok(())
+    }
+
+    fn usable(&self) -> Result<(), CommitError> {
+        if self.stopped { Err(CommitError::Stopped) } else { Ok(()) }
+    }
+
+    /// Sorts the outcome of a transaction: lack of space changed nothing; anything else leaves open what is in the ledger.
+    fn recorded<T>(&mut self, outcome: Result<T, LedgerError>) -> Result<T, CommitError> {
+        outcome.map_err(|error| match error {
+            LedgerError::Full { path, source } => CommitError::DiskFull { path, source },
+            error => {
+                self.stopped = true;
+                CommitError::Ledger(error)
+            }
+        })
+    }
+}

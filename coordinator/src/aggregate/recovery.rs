@@ -1,0 +1,223 @@
+//! The start: what the ledger proves, and a file that holds exactly that.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use fanfold_shared::interval::IntervalSet;
+use fanfold_shared::layout::JobDir;
+use fanfold_shared::report::During;
+use fanfold_shared::state::JobState;
+
+use super::output::{OutputFile, crc_of};
+use super::{Aggregate, AggregateConfig, OpenError, Output, Recovered};
+use crate::ledger::{Identity, Ledger, LedgerError, LedgerReader, Suspect, Totals, network_file_system};
+
+/// So many commits at the end of the file are compared with their checksums at each start; `doctor --verify` compares all.
+const CHECKED_GROUPS: u32 = 8;
+
+impl Aggregate {
+    /// Opens the ledger and the output file of a job, or makes them, and brings the file to what the ledger proves.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Only bytes behind the committed length are ever removed.
+    pub fn open(config: AggregateConfig) -> Result<(Aggregate, Recovered), OpenError> {
+        let AggregateConfig { job, lock, job_id, fingerprint, split, output, header, run_max_try } = config;
+        let identity = Identity { job_id, fingerprint, split };
+        let mut ledger = Ledger::open(&job, lock, &identity)?;
+        let split = identity.split;
+        let totals = ledger.reader().totals()?;
+        let status = ledger.reader().status()?;
+        let settled = settled(ledger.reader(), &totals)?;
+
+        let mut cut = 0;
+        let mut output_file_system = None;
+        let output = match output {
+            None if recorded_output(ledger.reader(), &job)?.is_none() => Output::None,
+            None => {
+                let recorded = recorded_output(ledger.reader(), &job)?.unwrap_or_default();
+                return Err(OpenError::OutputMoved { recorded, wanted: PathBuf::from("summary_only") });
+            }
+            Some(target) => {
+                let (output, tail) = open_output(&mut ledger, &job, &target, &totals, status.state)?;
+                cut = tail;
+                if let Output::Partial(file) = &output {
+                    output_file_system =
+                        network_file_system(file.path()).during("look at the file system of", file.path())?;
+                }
+                output
+            }
+        };
+
+        let mut spent = BTreeMap::new();
+        ledger.reader().for_each_spent(|(mini_batch, attempt)| {
+            let known = mini_batch < split.mini_batches();
+            if known && !settled.meets(&split.mini_batch(mini_batch).1) {
+                spent.insert(mini_batch, attempt);
+            }
+            Ok::<(), LedgerError>(())
+        })?;
+        let suspects: BTreeMap<u64, u32> =
+            ledger.reader().suspects()?.into_iter().map(|suspect| (suspect.mini_batch, suspect.host_deaths)).collect();
+        let recovered = Recovered {
+            spent: spent.clone(),
+            suspects: suspects.iter().map(|(&mini_batch, &host_deaths)| Suspect { mini_batch, host_deaths }).collect(),
+            next_process: ledger.next_numbers().map(|(node, number)| (node.clone(), number)).collect(),
+            cut,
+            output_file_system,
+            status,
+        };
+        let aggregate = Aggregate {
+            state: recovered.status.state,
+            mini_batches: split.mini_batches(),
+            spent: spent.into_iter().collect::<HashMap<_, _>>(),
+            ledger,
+            output,
+            job,
+            split,
+            header,
+            run_max_try,
+            settled,
+            totals,
+            suspects,
+            stopped: false,
+        };
+        Ok((aggregate, recovered))
+    }
+}
+
+/// Every settled item, from the packed records and the mini-batches out of tries. Refuses a ledger that contradicts itself.
+fn settled(reader: &LedgerReader, totals: &Totals) -> Result<IntervalSet, LedgerError> {
+    let contradiction = |what: String| LedgerError::Damaged { path: reader.path().to_path_buf(), what, source: None };
+    let mut settled = IntervalSet::new();
+    let (mut succeeded, mut failed, mut rows) = (0, 0, 0u64);
+    reader.for_each_group(|group| {
+        if group.offset != rows {
+            return Err(contradiction(format!("commit {} begins at {}, not at {rows}", group.id, group.offset)));
+        }
+        rows += group.length;
+        Ok(())
+    })?;
+    reader.for_each_record(|record, items| {
+        succeeded += 1;
+        if settled.insert(items) {
+            Ok(())
+        } else {
+            Err(contradiction(format!("mini-batch {} is in twice", record.mini_batch)))
+        }
+    })?;
+    let split = reader.split();
+    let mini_batches = split.mini_batches();
+    reader.for_each_failed(|(mini_batch, items)| {
+        failed += 1;
+        if mini_batch < mini_batches && split.mini_batch(mini_batch).1 == items && settled.insert(items) {
+            Ok(())
+        } else {
+            Err(contradiction(format!("mini-batch {mini_batch} is failed and settled otherwise")))
+        }
+    })?;
+    let counted = (rows, succeeded, failed, settled.len());
+    let stated =
+        (totals.committed_len, totals.mini_batches_succeeded, totals.mini_batches_failed, totals.items_settled());
+    if counted != stated {
+        return Err(contradiction(format!(
+            "bytes, mini-batches succeeded and failed, and items settled are {counted:?} by its commits, {stated:?} by its totals"
+        )));
+    }
+    Ok(settled)
+}
+
+/// Opens or makes the output file. Returns it and the number of bytes that were cut off.
+fn open_output(
+    ledger: &mut Ledger,
+    job: &JobDir,
+    target: &Path,
+    totals: &Totals,
+    state: JobState,
+) -> Result<(Output, u64), OpenError> {
+    if let Some(recorded) = recorded_output(ledger.reader(), job)? {
+        if recorded != target {
+            return Err(OpenError::OutputMoved { recorded, wanted: target.to_path_buf() });
+        }
+    } else {
+        if exists(target)? {
+            return Err(OpenError::OutputExists { path: target.to_path_buf() });
+        }
+        let file = OutputFile::create(target)?;
+        // From here on a file under this name is ours. A start that dies before it finds an empty one.
+        let recorded = target.strip_prefix(job.root()).unwrap_or(target);
+        ledger.set_meta(&[("output", &recorded.as_os_str().as_bytes())])?;
+        return Ok((Output::Partial(file), 0));
+    }
+
+    if state == JobState::Completed {
+        return Ok((Output::Finished, 0));
+    }
+    let committed = totals.committed_len;
+    let Some(file) = OutputFile::open(target)? else {
+        let found = match fs::symlink_metadata(target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            metadata => Some(metadata.during("look at", target)?.len()),
+        };
+        return match found {
+            // Died between the rename and the end: the rename is taken as done.
+            Some(len) if state == JobState::Finalizing && len == committed => {
+                check_tail(ledger.reader(), target)?;
+                Ok((Output::Finished, 0))
+            }
+            Some(_) => Err(OpenError::OutputExists { path: target.to_path_buf() }),
+            None if committed == 0 => Ok((Output::Partial(OutputFile::create(target)?), 0)),
+            None => Err(OpenError::OutputShort { path: OutputFile::partial_path(target), found: 0, committed }),
+        };
+    };
+    if exists(target)? {
+        // A file system without exclusive rename gave the final name by a link, and the start died before the old name went.
+        let same = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).during("look at", path);
+        if state != JobState::Finalizing || same(target)? != same(file.path())? {
+            return Err(OpenError::OutputExists { path: target.to_path_buf() });
+        }
+        check_tail(ledger.reader(), target)?;
+        fs::remove_file(file.path()).during("remove", file.path())?;
+        return Ok((Output::Finished, 0));
+    }
+    let path = file.path().to_path_buf();
+    let found = file.len().during("look at", &path)?;
+    if found < committed {
+        return Err(OpenError::OutputShort { path, found, committed });
+    }
+    check_tail(ledger.reader(), &path)?;
+    if found > committed {
+        file.cut(committed).and_then(|()| file.sync_all()).during("cut", &path)?;
+    }
+    Ok((Output::Partial(file), found - committed))
+}
+
+/// Compares the last commits with their checksums.
+fn check_tail(reader: &LedgerReader, path: &Path) -> Result<(), OpenError> {
+    let groups = reader.last_groups(CHECKED_GROUPS)?;
+    let file = File::open(path).during("open", path)?;
+    for group in groups {
+        if crc_of(&file, group.offset, group.length).during("read", path)? != group.crc32 {
+            let path = path.to_path_buf();
+            return Err(OpenError::OutputDamaged { path, offset: group.offset, length: group.length });
+        }
+    }
+    Ok(())
+}
+
+/// The output file's final name, as recorded; None for `summary_only` and before it was made.
+pub(super) fn recorded_output(reader: &LedgerReader, job: &JobDir) -> Result<Option<PathBuf>, LedgerError> {
+    let recorded: Option<Vec<u8>> = reader.meta("output")?;
+    // A relative path moves with the job directory; joining an absolute one leaves it as it is.
+    Ok(recorded.map(|bytes| job.root().join(PathBuf::from(std::ffi::OsString::from_vec(bytes)))))
+}
+
+fn exists(path: &Path) -> Result<bool, OpenError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        metadata => Ok(metadata.map(|_| true).during("look at", path)?),
+    }
+}
