@@ -12,6 +12,7 @@
 mod alive;
 mod errors_jsonl;
 mod exit;
+mod from_ledger;
 mod job_report;
 mod master;
 mod overview;
@@ -27,6 +28,7 @@ mod user_errors;
 pub use alive::{Coordinator, coordinator_of};
 pub use errors_jsonl::{ERRORS_VERSION, ErrorLine, ErrorsJsonl, Names};
 pub use exit::{Interruption, exit_code};
+pub use from_ledger::write_job_report;
 pub use job_report::JobReport;
 pub use master::MasterRole;
 pub use overview::Overview;

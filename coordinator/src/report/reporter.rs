@@ -96,6 +96,11 @@ impl Reporter {
         self.progress.note(text);
     }
 
+    /// A line of the overview only.
+    pub fn overview(&mut self, now_us: u64, text: &str) {
+        self.overview.line(now_us, text);
+    }
+
     /// Takes a look. To be called about once a second, and at every change of state.
     pub fn observe(&mut self, snapshot: &Snapshot) {
         let pace = self.pacer.observe(snapshot);

@@ -60,6 +60,10 @@ pub struct Snapshot {
     pub errors: Vec<ErrorGroup>,
     /// How many distinct errors there are.
     pub distinct_errors: u64,
+    /// When this run published its first mini-batch, microseconds since the epoch.
+    pub first_handover_us: Option<u64>,
+    /// When this run committed last, microseconds since the epoch.
+    pub last_commit_us: Option<u64>,
 }
 
 impl Snapshot {
@@ -154,6 +158,8 @@ pub(crate) mod fixtures {
             processes: vec![process(0, true), process(1, false)],
             errors: vec![bad_pixel()],
             distinct_errors: 1,
+            first_handover_us: None,
+            last_commit_us: None,
         }
     }
 

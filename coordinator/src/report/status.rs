@@ -61,6 +61,9 @@ pub struct Status {
     pub eta_seconds: Option<f64>,
     /// The results.
     pub output: StatusOutput,
+    /// The times between which the speed of dispatching is measured.
+    #[serde(default)]
+    pub timing: StatusTiming,
     /// Whether the job set a threshold for failures.
     pub thresholds_set: bool,
     /// Nodes that take part.
@@ -91,6 +94,15 @@ pub struct StatusCounts {
     pub attempts_failed: u64,
     pub duplicates: u64,
     pub run_seconds: f64,
+}
+
+/// When this run of the coordinator began and ended to hand out and commit, microseconds since the epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StatusTiming {
+    /// The first mini-batch was published.
+    pub first_handover_us: Option<u64>,
+    /// The last group was committed.
+    pub last_commit_us: Option<u64>,
 }
 
 /// Where the results are.
@@ -165,6 +177,10 @@ impl Status {
                 file: facts.output_file.as_deref().map(lossy),
                 bytes: snapshot.totals.committed_len,
                 rows: snapshot.totals.returned,
+            },
+            timing: StatusTiming {
+                first_handover_us: snapshot.first_handover_us,
+                last_commit_us: snapshot.last_commit_us,
             },
             thresholds_set: facts.thresholds_set,
             nodes: snapshot.nodes,

@@ -17,7 +17,7 @@ use fanfold_shared::report::Result;
 use fanfold_worker::logs::Level;
 use fanfold_worker::node::NodeHandle;
 
-use super::reporter::Reporter;
+use super::observer::Observer;
 use super::verdict::{self, Cause, ProgressClock};
 use super::window::Window;
 use crate::aggregate::{Aggregate, CommitError, Part};
@@ -56,7 +56,7 @@ pub struct Driver<'a> {
     /// The node.
     pub node: &'a NodeHandle,
     /// What the user sees.
-    pub reporter: &'a mut Reporter,
+    pub observer: &'a mut Observer,
     /// What the user asks for.
     pub signals: &'a Signals,
     /// What is out.
@@ -112,7 +112,7 @@ impl Driver<'_> {
             }
             self.take(&mut course, deliveries)?;
             self.judge(&mut course);
-            self.reporter.tick(self.aggregate, &self.window, None);
+            self.observer.tick(self.aggregate, &self.window, None);
         }
         Ok(course.ending.unwrap_or(Ending::Interrupted))
     }
@@ -128,7 +128,7 @@ impl Driver<'_> {
             let needed = split.mini_batch(last.mini_batches.end - 1).1.end.max(course.fingerprinted);
             if needed > course.fingerprinted {
                 let to = needed.next_multiple_of(STRETCH).min(split.items());
-                fingerprints.take(self.reporter.items(), course.fingerprinted..to)?;
+                fingerprints.take(self.observer.items(), course.fingerprinted..to)?;
                 course.fingerprinted = to;
             }
         }
@@ -138,10 +138,10 @@ impl Driver<'_> {
         failpoint!("before_publish");
         // Only the end of the job closes the backend, and then `receive_results` says so.
         let _ = self.backend.publish_tasks(tasks);
-        self.reporter.handed_out();
+        self.observer.handed_out();
         if self.window.all_scheduled() && !course.scheduled_noted {
             course.scheduled_noted = true;
-            self.reporter.scheduling_finished(course.began.elapsed());
+            self.observer.scheduling_finished(course.began.elapsed());
         }
         Ok(())
     }
@@ -187,7 +187,7 @@ impl Driver<'_> {
         if !committed.settled.is_empty() {
             course.clock.progress(Instant::now());
         }
-        self.reporter.committed(self.aggregate, &committed);
+        self.observer.committed(self.aggregate, &committed);
         Ok(())
     }
 
@@ -196,7 +196,7 @@ impl Driver<'_> {
         course.clock.run(false, Instant::now());
         let blocked =
             format!("disk full: cannot write `{}` ({why}); make room, the job goes on by itself", path.display());
-        self.reporter.tick(self.aggregate, &self.window, Some(&blocked));
+        self.observer.tick(self.aggregate, &self.window, Some(&blocked));
         if self.signals.count() > 0 {
             // Nothing of the group is lost: it is run again when the job is continued.
             course.end(Ending::Interrupted);
@@ -208,7 +208,7 @@ impl Driver<'_> {
     }
 
     fn hear(&mut self, course: &mut Course, message: &FromNode, event: &NodeEvent) {
-        self.reporter.event(&message.node, event);
+        self.observer.event(&message.node, event);
         match event {
             NodeEvent::Joined { .. } => {
                 course.joined = true;
@@ -241,8 +241,8 @@ impl Driver<'_> {
                 course.end(Ending::Settled);
                 self.drain(course);
             } else if self.signals.count() > 0 {
-                self.reporter.log(Level::Info, "interrupted: nothing more is handed out, what runs is finished");
-                self.reporter.interrupted();
+                self.observer.log(Level::Info, "interrupted: nothing more is handed out, what runs is finished");
+                self.observer.interrupted();
                 course.end(Ending::Interrupted);
                 self.drain(course);
             }
@@ -262,13 +262,13 @@ impl Driver<'_> {
     fn hopeless_init(&self, course: &Course) -> Option<Cause> {
         let age = course.began.elapsed();
         verdict::init_hopeless(age, course.init_failures, course.inits, self.processes)
-            .then(|| Cause::init_hopeless(course.init_failures, self.reporter.last_init_error()))
+            .then(|| Cause::init_hopeless(course.init_failures, self.observer.last_init_error()))
     }
 
     fn no_progress(&self, course: &mut Course, now: Instant) -> Option<Cause> {
         course.clock.run(course.joined, now);
         let waited = course.clock.expired(now)?;
-        Some(verdict::no_progress(waited, &self.reporter.what_is_stuck(self.window.outstanding())))
+        Some(verdict::no_progress(waited, &self.observer.what_is_stuck(self.window.outstanding())))
     }
 
     fn drain(&mut self, course: &mut Course) {

@@ -4,9 +4,9 @@
 //! half done is made anew. Nothing of a former run is trusted but the ledger, the item list and the snapshot.
 
 mod driver;
+mod observer;
 mod places;
 mod prepare;
-mod reporter;
 mod submit;
 mod verdict;
 mod window;
@@ -83,7 +83,7 @@ fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
         aggregate: &mut prepared.aggregate,
         backend,
         node: &node,
-        reporter: &mut prepared.reporter,
+        observer: &mut prepared.observer,
         signals,
         window,
         fingerprints: prepared.fingerprints.take(),
@@ -123,8 +123,8 @@ fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
         let committed = prepared.aggregate.commit(&parts)?;
         let text =
             format!("a former run died with {} mini-batches running: they run alone now", fresh.len() + known.len());
-        prepared.reporter.log(Level::Warning, &text);
-        prepared.reporter.committed(&prepared.aggregate, &committed);
+        prepared.observer.log(Level::Warning, &text);
+        prepared.observer.committed(&prepared.aggregate, &committed);
         prepared.recovered.spent.extend(committed.again.iter().map(|retry| (retry.mini_batch, retry.attempt - 1)));
     }
     failpoint!("blame_before_forget");
@@ -142,16 +142,14 @@ fn finalise(prepared: &mut Prepared, ending: Ending, signals: &Signals) -> Resul
     if ending == Ending::Settled {
         set_state(prepared, JobState::Finalizing, None)?;
         failpoint!("finalizing");
-        if let Err(error) = prepared.reporter.job_report(&prepared.aggregate) {
-            prepared.reporter.log(Level::Error, &format!("the job report could not be written: {error}"));
-        }
+        prepared.observer.job_report(&prepared.aggregate);
     }
     match (&ending, &cause) {
         (_, Some(cause)) => set_state(prepared, JobState::Failed, Some(&cause.text))?,
         (Ending::Interrupted, None) => set_state(prepared, JobState::Paused, Some("interrupted"))?,
         (_, None) => {
             until_there_is_room(prepared, Aggregate::finish)?;
-            prepared.reporter.state(JobState::Completed, None);
+            prepared.observer.state(JobState::Completed, None);
         }
     }
     let interrupted = match ending {
@@ -161,11 +159,11 @@ fn finalise(prepared: &mut Prepared, ending: Ending, signals: &Signals) -> Resul
     let exit = exit_code(
         prepared.aggregate.state(),
         prepared.aggregate.totals(),
-        prepared.reporter.facts().thresholds_set,
+        prepared.observer.facts().thresholds_set,
         interrupted,
     );
     let traceback = cause.map(|cause| cause.traceback).unwrap_or_default();
-    prepared.reporter.finish(&prepared.aggregate, exit, &traceback);
+    prepared.observer.finish(&prepared.aggregate, exit, &traceback);
     Ok(exit)
 }
 
@@ -183,7 +181,7 @@ fn interruption(signals: &Signals) -> Interruption {
 
 fn set_state(prepared: &mut Prepared, state: JobState, cause: Option<&str>) -> Result<()> {
     until_there_is_room(prepared, |aggregate| aggregate.set_state(state, cause))?;
-    prepared.reporter.state(state, cause);
+    prepared.observer.state(state, cause);
     Ok(())
 }
 
@@ -196,7 +194,7 @@ fn until_there_is_room<T>(
         match work(&mut prepared.aggregate) {
             Err(error @ CommitError::DiskFull { .. }) if prepared.signals.count() > 0 => return Err(error.into()),
             Err(CommitError::DiskFull { path, source }) => {
-                prepared.reporter.blocked(&prepared.aggregate, &path, &source.to_string());
+                prepared.observer.blocked(&prepared.aggregate, &path, &source.to_string());
                 std::thread::sleep(driver::DISK_FULL_RETRY);
             }
             outcome => return Ok(outcome?),

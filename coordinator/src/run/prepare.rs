@@ -21,8 +21,8 @@ use fanfold_worker::node::NodePlan;
 use fanfold_worker::workdir;
 
 use super::driver::wants_fingerprints;
+use super::observer::Observer;
 use super::places::{node_id, output_file};
-use super::reporter::Reporter;
 use super::submit::{SubmitError, Submitted};
 use super::{facts, verdict};
 use crate::aggregate::{Aggregate, AggregateConfig, Recovered};
@@ -30,7 +30,6 @@ use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
 use crate::signals::Signals;
-use crate::terminal;
 
 /// A job that is ready to run.
 pub struct Prepared {
@@ -43,7 +42,7 @@ pub struct Prepared {
     /// What they said at the start.
     pub recovered: Recovered,
     /// What the user sees.
-    pub reporter: Reporter,
+    pub observer: Observer,
     /// What the node does; taken when it starts, like the following.
     pub plan: Option<NodePlan>,
     /// What the node hands out.
@@ -134,7 +133,6 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
     let split = items.split().clone();
 
     let facts = facts(&submitted, job_file.to_path_buf(), 0, started_us);
-    let progress = terminal::open(&facts);
     let Submitted { dir, id, spec, lock, .. } = submitted;
     let (aggregate, recovered) = Aggregate::open(AggregateConfig {
         job: dir.clone(),
@@ -148,25 +146,25 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
     })?;
     let mut facts = facts;
     facts.settled_before = aggregate.totals().mini_batches_settled();
-    let mut reporter = Reporter::new(facts, ItemReader::open(&dir.items())?, spec.logging_level, progress);
-    reporter.begin(&split, &aggregate, &recovered);
+    let mut observer = Observer::new(facts, ItemReader::open(&dir.items())?, spec.logging_level);
+    observer.begin(&split, &aggregate, &recovered);
     for note in taken.notes.iter().chain(&notes) {
-        reporter.note(Level::Warning, note);
+        observer.note(Level::Warning, note);
     }
 
     let swept = guard::sweep_leftovers(&id, &node_id());
     if let Some(text) = swept.problem() {
-        reporter.note(Level::Warning, &text);
+        observer.note(Level::Warning, &text);
     }
     let python =
         environment::prepare(&spec.environment, &dir.logs().environment_build(), signals.flag(), &mut |line| {
-            reporter.building(line);
+            observer.building(line);
         })?;
     let inherited = std::env::var("CUDA_VISIBLE_DEVICES").ok();
     let devices = Devices::open(spec.gpus.as_deref(), inherited.as_deref(), spec.surplus_processes, &id.0)?;
     let processes = process_count(&spec, devices.names().len());
     if let Some(warning) = devices.warning(processes) {
-        reporter.note(Level::Warning, &warning);
+        observer.note(Level::Warning, &warning);
     }
     let work = workdir::prepare(&dir, &node_id(), &spec.models)?;
     let output_dir = super::output_dir(&spec, &dir);
@@ -197,13 +195,13 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
         task_overhead_timeout: spec.task_overhead_timeout,
         env,
     };
-    reporter.starting(&plan);
+    observer.starting(&plan);
     let fingerprints = match wants_fingerprints(&spec) {
         true => Some(Fingerprints::create(&dir.items(), items.items())?),
         false => None,
     };
     let (signals, plan, devices, guard) = (signals.clone(), Some(plan), Some(devices), Some(guard));
-    let prepared = Prepared { dir, spec, aggregate, recovered, reporter, plan, devices, guard, fingerprints, signals };
+    let prepared = Prepared { dir, spec, aggregate, recovered, observer, plan, devices, guard, fingerprints, signals };
     Ok(Outcome::Ready(Box::new(prepared)))
 }
 
@@ -218,7 +216,7 @@ fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
     match status.state {
         JobState::Completed => {
             let facts = facts(submitted, job_file.to_path_buf(), 0, status.created_us);
-            let exit = super::reporter::already_completed(&facts, &ledger)?;
+            let exit = super::observer::already_completed(&facts, &ledger)?;
             Ok(Some(Outcome::Over(exit)))
         }
         JobState::Failed | JobState::Canceled => {

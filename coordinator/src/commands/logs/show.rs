@@ -189,16 +189,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (dir, log) = (JobDir::new(root.path()), root.path().join("log"));
         fs::write(&log, "one\ntwo\nthree\n").unwrap();
-        fs::create_dir_all(dir.internal()).unwrap();
-        let lock = File::create(dir.lock()).unwrap();
-        let whole = libc::flock {
-            l_type: libc::F_WRLCK as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        nix::fcntl::fcntl(&lock, nix::fcntl::FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+        let lock = crate::ledger::JobLock::acquire(&dir).unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
         struct Out(std::sync::mpsc::Sender<Vec<u8>>);
         impl Write for Out {

@@ -1,10 +1,10 @@
-//! Everything that the running job tells the outside, in one place: the driver says what happened, this decides where it
-//! is written. A projection of the ledger; no report ever stops work.
+//! What the running job tells the outside: the driver says what happened; this keeps the picture of nodes and processes,
+//! makes snapshots of it and the ledger, and hands them to the reports. No report ever stops work.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::clock;
@@ -21,31 +21,22 @@ use fanfold_worker::node::NodePlan;
 
 use super::window::Window;
 use crate::aggregate::{Aggregate, Committed, Recovered};
-use crate::ledger::{ErrorGroup, FailureFilter, FailureRow, LedgerError, LedgerReader};
-use crate::report::{
-    ErrorSummary, ErrorsJsonl, Example, JobFacts, JobReport, MasterRole, Overview, Pacer, ProcessState, Snapshot,
-    Status, StatusFile, exit_code, write_job_result, write_readme, write_user_errors,
-};
-use crate::terminal::{self, Progress};
+use crate::ledger::{ErrorGroup, FailureFilter, LedgerError, LedgerReader};
+use crate::report::{JobFacts, MasterRole, ProcessState, Reporter, Snapshot, exit_code, write_job_report};
+use crate::terminal;
 
 /// Between two reports of how far the job is.
 const EVERY: Duration = Duration::from_secs(1);
 /// Distinct errors that the status names.
-const ERRORS_NAMED: usize = 5;
-/// Distinct errors in `user/error.txt`.
-const ERRORS_LISTED: usize = 200;
+const ERRORS_NAMED: usize = 100;
 
 /// See the module documentation.
-pub struct Reporter {
+pub struct Observer {
     facts: JobFacts,
-    items: ItemReader,
+    items: Arc<ItemReader>,
     master: MasterRole,
     driver: LogFile,
-    overview: Overview,
-    errors: ErrorsJsonl,
-    status: StatusFile,
-    pacer: Pacer,
-    progress: Box<dyn Progress>,
+    reports: Reporter,
     processes: BTreeMap<(NodeId, ProcessNumber), ProcessState>,
     nodes: u32,
     state: JobState,
@@ -60,18 +51,17 @@ pub struct Reporter {
     last_commit_us: Option<u64>,
 }
 
-impl Reporter {
+impl Observer {
     /// Begins to report; the logs of a job that is continued are continued.
-    pub fn new(facts: JobFacts, items: ItemReader, level: LoggingLevel, progress: Box<dyn Progress>) -> Reporter {
+    pub fn new(facts: JobFacts, items: ItemReader, level: LoggingLevel) -> Observer {
         let logs = facts.dir.logs();
-        write_readme(&logs);
-        Reporter {
+        let items = Arc::new(items);
+        let named = items.clone();
+        let names = Box::new(move |range| names(&named, range));
+        Observer {
             master: MasterRole::new(&logs, level),
-            overview: Overview::new(logs),
-            errors: ErrorsJsonl::new(facts.dir.errors_jsonl()),
-            status: StatusFile::new(facts.dir.status_json()),
-            pacer: Pacer::default(),
-            progress,
+            driver: LogFile::new(facts.dir.driver_log(), FILE_CAP),
+            reports: Reporter::new(facts.clone(), names, terminal::open(&facts)),
             processes: BTreeMap::new(),
             nodes: 0,
             state: JobState::Preparing,
@@ -83,7 +73,6 @@ impl Reporter {
             reported: None,
             first_handover_us: None,
             last_commit_us: None,
-            driver: LogFile::new(facts.dir.driver_log(), FILE_CAP),
             facts,
             items,
         }
@@ -104,11 +93,6 @@ impl Reporter {
         self.master.log(level, text);
     }
 
-    /// Writes a line of the overview.
-    pub fn overview(&mut self, text: &str) {
-        self.overview.line(clock::wall_us(), text);
-    }
-
     /// The job is in another state.
     pub fn state(&mut self, state: JobState, cause: Option<&str>) {
         self.state = state;
@@ -120,8 +104,7 @@ impl Reporter {
 
     /// The user interrupted the job.
     pub fn interrupted(&mut self) {
-        self.progress
-            .note("interrupted: finishing what runs; once more to kill it (nothing committed is lost either way)");
+        self.tell("interrupted: finishing what runs; once more to kill it (nothing committed is lost either way)");
     }
 
     /// Everything was published at least once.
@@ -132,7 +115,7 @@ impl Reporter {
             "Scheduling finished. Scheduled {mini_batches} mini batches in {seconds} seconds. There are {mini_batches} tasks \
              with {items} items."
         );
-        self.overview(&text);
+        self.reports.overview(clock::wall_us(), &text);
         self.master.log(Level::Info, &text);
     }
 
@@ -170,7 +153,7 @@ impl Reporter {
                 self.failures_came = true;
                 let text = format!("{node}: {process} could not start ({consecutive} in a row): {}", error.message);
                 self.master.log(Level::Error, &text);
-                self.progress.note(&format!("{process} could not start: {}", error.message));
+                self.tell(&format!("{process} could not start: {}", error.message));
                 self.last_init_error = Some((**error).clone());
             }
             NodeEvent::ProcessEnded { process, how } => {
@@ -216,29 +199,27 @@ impl Reporter {
             return;
         }
         self.failures_came = true;
-        self.append_errors(aggregate, &committed.failures);
-        committed.failures.iter().for_each(|row| self.progress.failure(row));
+        if !self.refresh_errors(aggregate) {
+            self.reports.failures(&committed.failures);
+        }
     }
 
-    fn append_errors(&mut self, aggregate: &Aggregate, failures: &[FailureRow]) {
-        let items = &self.items;
-        let names = |range| names(items, range);
-        if !self.errors.is_stale() {
-            return self.errors.append(failures, &names);
+    /// Writes `errors.jsonl` anew from the ledger if it is not known to be complete. True: that was done.
+    pub fn refresh_errors(&mut self, aggregate: &Aggregate) -> bool {
+        if !self.reports.errors_are_stale() {
+            return false;
         }
         let settled = FailureFilter { settled: true, ..FailureFilter::default() };
         let written =
-            self.errors.rewrite(&names, |push| aggregate.ledger().for_each_failure(&settled, |row| push(&row)));
+            self.reports.rewrite_errors(|push| aggregate.ledger().for_each_failure(&settled, |row| push(&row)));
         if let Err(ReportError(error)) = written {
             self.master.log(Level::Error, &format!("errors.jsonl could not be written: {error}"));
         }
+        true
     }
 
-    /// Writes `errors.jsonl` anew, if it is not known to be what the ledger says.
-    pub fn refresh_errors(&mut self, aggregate: &Aggregate) {
-        if self.errors.is_stale() {
-            self.append_errors(aggregate, &[]);
-        }
+    fn tell(&mut self, text: &str) {
+        self.reports.note(clock::wall_us(), text);
     }
 
     /// To be called often; reports about once a second, and at once when the state changed.
@@ -252,10 +233,7 @@ impl Reporter {
         self.reported = Some(Instant::now());
         self.refresh_errors(aggregate);
         let snapshot = self.snapshot(aggregate, scheduled, blocked);
-        let pace = self.pacer.observe(&snapshot);
-        self.overview.observe(&self.facts, &snapshot, &pace);
-        self.status.write(&Status::new(&self.facts, &snapshot, &pace));
-        self.progress.observe(&snapshot, &pace);
+        self.reports.observe(&snapshot);
     }
 
     fn snapshot(&mut self, aggregate: &Aggregate, scheduled: u64, blocked: Option<&str>) -> Snapshot {
@@ -276,49 +254,31 @@ impl Reporter {
             processes: self.processes.values().cloned().collect(),
             errors: self.named.clone(),
             distinct_errors: self.distinct,
+            first_handover_us: self.first_handover_us,
+            last_commit_us: self.last_commit_us,
         }
     }
 
-    /// Writes the reports of `logs/sys/job_report` from the ledger.
-    ///
-    /// # Errors
-    /// The ledger can't be read, or the reports can't be written; neither makes the result wrong.
-    pub fn job_report(&self, aggregate: &Aggregate) -> Result<(), ReportError> {
-        let mut report = JobReport::create(&self.facts.dir.logs())?;
-        aggregate.ledger().for_each_mini_batch::<ReportError>(|row| Ok(report.mini_batch(&row)?))?;
-        Ok(report.finish(&aggregate.ledger().processes()?)?)
+    /// Writes the reports of `logs/sys/job_report` from the ledger. What is missing of them makes no result wrong.
+    pub fn job_report(&self, aggregate: &Aggregate) {
+        if let Err(error) = write_job_report(aggregate.ledger(), &self.facts.dir.logs()) {
+            self.master.log(Level::Error, &format!("the job report could not be written: {error}"));
+        }
     }
 
     /// The last reports of this run: everything that says how it ended. `traceback` belongs to the cause.
     pub fn finish(&mut self, aggregate: &Aggregate, exit: ExitCode, traceback: &str) {
         self.failures_came = true;
-        let scheduled = aggregate.totals().mini_batches_settled();
-        self.report(aggregate, scheduled, None);
-        let snapshot = self.snapshot(aggregate, scheduled, None);
-        self.overview.finish(&self.facts, &snapshot);
-        let groups = aggregate.ledger().error_groups(ERRORS_LISTED).unwrap_or_default();
-        let names = |range| names(&self.items, range);
-        let summaries: Vec<ErrorSummary> = groups
-            .into_iter()
-            .map(|group| {
-                let first = aggregate.ledger().first_failure(group.id).ok().flatten();
-                ErrorSummary::new(group, first.map(|row| Example::new(&row, &names)))
-            })
-            .collect();
-        let written = [
-            write_user_errors(&self.facts.dir.logs().user_errors(), &summaries, self.distinct),
-            write_job_result(&self.facts, &snapshot, exit),
-        ];
-        for error in written.into_iter().filter_map(Result::err) {
-            self.master.log(Level::Error, &format!("a report could not be written: {error}"));
-        }
-        self.progress.finish(&snapshot);
-        let summary = terminal::summary(&self.facts, &snapshot);
+        self.refresh_errors(aggregate);
+        let snapshot = self.snapshot(aggregate, aggregate.totals().mini_batches_settled(), None);
+        let summary = self.reports.finish(&snapshot, exit);
+        let mut text = String::new();
         if !traceback.is_empty() {
-            eprintln!("\n{}", harmless(traceback.trim_end()));
+            text = format!("\n{}\n", harmless(traceback.trim_end()));
         }
-        eprint!("{summary}");
-        self.driver.line(|out| out.extend_from_slice(format!("{traceback}{summary}").as_bytes()));
+        text.push_str(&summary);
+        eprint!("{text}");
+        self.driver.line(|out| out.extend_from_slice(text.as_bytes()));
         self.driver.flush();
     }
 
@@ -326,7 +286,7 @@ impl Reporter {
     pub fn note(&mut self, level: Level, text: &str) {
         self.master.log(level, text);
         self.driver(text);
-        self.progress.note(text);
+        self.tell(text);
     }
 
     /// A line of the process that started the job: `azureml-logs/70_driver_log.txt`.
@@ -339,7 +299,7 @@ impl Reporter {
     /// The builder of the environment said something.
     pub fn building(&mut self, line: &str) {
         self.driver(line);
-        self.progress.note(line);
+        self.tell(line);
     }
 
     /// The job is taken up.
@@ -407,12 +367,6 @@ pub struct ReportError(String);
 
 impl From<LedgerError> for ReportError {
     fn from(error: LedgerError) -> Self {
-        ReportError(error.to_string())
-    }
-}
-
-impl From<io::Error> for ReportError {
-    fn from(error: io::Error) -> Self {
         ReportError(error.to_string())
     }
 }
