@@ -53,6 +53,9 @@ pub enum OpenError {
         /// Where it was looked for.
         wanted: PathBuf,
     },
+    /// An earlier error left open what is on disk.
+    #[error("the ledger is closed after an earlier error")]
+    Stopped,
     /// A file.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -63,6 +66,7 @@ impl Report for OpenError {
         match self {
             OpenError::Ledger(error) => error.exit_code(),
             OpenError::Io(error) => error.exit_code(),
+            OpenError::Stopped => ExitCode::Failed,
             _ => ExitCode::Usage,
         }
     }
@@ -74,6 +78,7 @@ impl Report for OpenError {
             OpenError::OutputExists { .. } => {
                 "move it away, or set another `output` or `append_row_file_name`; nothing was overwritten".into()
             }
+            OpenError::Stopped => "run the same command again: it goes on from what the ledger proves".into(),
             OpenError::OutputBusy { .. } => "set another `output` or `append_row_file_name`".into(),
             OpenError::OutputShort { .. } | OpenError::OutputDamaged { .. } => {
                 "bring the file back from a copy, or run the job again in another --job-dir; nothing was changed".into()

@@ -52,7 +52,9 @@ impl Aggregate {
                 }));
             }
             failpoint!("finish_before_rename");
-            match rename_new(file.path(), target) {
+            let replaces = self.ledger.reader().meta::<i64>("replaces").map_err(CommitError::Ledger)? == Some(1);
+            let renamed = if replaces { fs::rename(file.path(), target) } else { rename_new(file.path(), target) };
+            match renamed {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(CommitError::OutputExists { path: target.clone() });
                 }

@@ -11,9 +11,11 @@
 mod commit;
 mod error;
 mod finish;
+mod message;
 mod output;
 mod plan;
 mod recovery;
+mod retry;
 mod verify;
 
 #[cfg(test)]

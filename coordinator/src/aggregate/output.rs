@@ -80,6 +80,21 @@ impl OutputFile {
         Ok(Some(OutputFile { path, file }))
     }
 
+    /// Makes the file of `target` as a copy of it, durably. An earlier one is replaced.
+    pub fn copy_of(target: &Path) -> Result<OutputFile, OpenError> {
+        let path = OutputFile::partial_path(target);
+        let new = path.with_extension("partial.new");
+        // Shares the blocks where the file system can.
+        fs::copy(target, &new).during("copy", target)?;
+        File::open(&new).and_then(|file| file.sync_all()).during("sync", &new)?;
+        fs::rename(&new, &path).during("rename", &new)?;
+        sync_dir(path.parent().expect("an output file lies in a directory"))?;
+        match OutputFile::open(target)? {
+            Some(file) => Ok(file),
+            None => Err(OpenError::OutputShort { path, found: 0, committed: 0 }),
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

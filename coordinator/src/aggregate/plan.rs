@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::interval::IntervalSet;
@@ -11,7 +11,7 @@ use fanfold_shared::message::{AttemptError, ErrorKind, ItemError, NodeEvent, Out
 use fanfold_shared::split::Split;
 
 use super::output::Piece;
-use super::{Aggregate, Output, Part, Retry};
+use super::{Aggregate, Output, Part, Retry, message};
 use crate::ledger::packed::{Packer, Record};
 use crate::ledger::{Fate, Ledger, NewFailure, ProcessChange, Totals, now_us};
 
@@ -155,7 +155,7 @@ impl<'a> Planner<'_, 'a> {
 
     fn results(&mut self, node: &'a NodeId, results: &'a Results) {
         let place = Place { node, process: Some(results.process) };
-        if let Err(why) = announced_length(results) {
+        if let Err(why) = message::announced_length(results) {
             self.plan.rejected.push(format!("{} of node {node}: {why}", results.process));
             for outcome in &results.outcomes {
                 self.lose(outcome);
@@ -181,7 +181,7 @@ impl<'a> Planner<'_, 'a> {
                 continue;
             };
             let inline = if spooled.is_none() { *rows_len as usize } else { 0 };
-            let file = spooled.as_deref().map(|path| self.spooled(path, *rows_len));
+            let file = spooled.as_deref().map(|path| message::spooled(&self.spool, path, *rows_len, self.lost));
             let usable = match &file {
                 Some(Err(why)) if !self.is_settled(&outcome.items) => {
                     let why = format!("rows of mini-batch {} can't be used: {why}", outcome.mini_batch);
@@ -250,18 +250,7 @@ impl<'a> Planner<'_, 'a> {
             self.duplicate();
             return false;
         }
-        let why = if outcome.mini_batch >= self.mini_batches {
-            "it is beyond the split"
-        } else if self.split.mini_batch(outcome.mini_batch).1 != outcome.items {
-            // An interval that is not a mini-batch's own has no place in the packed records.
-            "its items are not those of the split"
-        } else if outcome.attempt == 0 {
-            "attempts are counted from 1"
-        } else if unreadable.len() as u64 > outcome.items.end - outcome.items.start
-            || unreadable.iter().any(|error| !outcome.items.contains(&error.item))
-        {
-            "it reports items that it has not got"
-        } else {
+        let Err(why) = message::consistent(outcome, unreadable, self.split, self.mini_batches) else {
             return true;
         };
         let Place { node, process } = place;
@@ -427,40 +416,5 @@ impl<'a> Planner<'_, 'a> {
         };
         self.plan.processes.push(change);
         self.plan.changed = true;
-    }
-
-    /// The path of a spooled file, if it is one of this job's and whole.
-    fn spooled(&self, path: &Path, len: u64) -> Result<PathBuf, String> {
-        // A message names a place in the spool, never anything else: the file is removed afterwards.
-        let path = self.spool.join(path);
-        if !path.starts_with(&self.spool) || path.components().any(|part| part == Component::ParentDir) {
-            return Err(format!("`{}` is not in the spool", path.display()));
-        }
-        if let Some(why) = self.lost.get(&path) {
-            return Err(format!("`{}`: {why}", path.display()));
-        }
-        match path.symlink_metadata() {
-            Ok(file) if !file.is_file() => Err(format!("`{}` is not a file", path.display())),
-            Ok(file) if file.len() != len => {
-                Err(format!("`{}` has {} bytes, {len} were announced", path.display(), file.len()))
-            }
-            Ok(_) => Ok(path),
-            Err(error) => Err(format!("`{}`: {error}", path.display())),
-        }
-    }
-}
-
-/// Checks that the rows are as long as the outcomes say.
-fn announced_length(results: &Results) -> Result<(), String> {
-    let mut announced = 0u64;
-    for outcome in &results.outcomes {
-        if let OutcomeEnd::Returned { rows_len, spooled: None, .. } = &outcome.end {
-            announced = announced.saturating_add(*rows_len);
-        }
-    }
-    if announced == results.rows.len() as u64 {
-        Ok(())
-    } else {
-        Err(format!("{announced} bytes of rows were announced, {} came", results.rows.len()))
     }
 }

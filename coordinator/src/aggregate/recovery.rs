@@ -1,6 +1,6 @@
 //! The start: what the ledger proves, and a file that holds exactly that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -52,14 +52,7 @@ impl Aggregate {
             }
         };
 
-        let mut spent = BTreeMap::new();
-        ledger.reader().for_each_spent(|(mini_batch, attempt)| {
-            let known = mini_batch < split.mini_batches();
-            if known && !settled.meets(&split.mini_batch(mini_batch).1) {
-                spent.insert(mini_batch, attempt);
-            }
-            Ok::<(), LedgerError>(())
-        })?;
+        let spent = spent(ledger.reader(), &settled)?;
         let suspects: BTreeMap<u64, u32> =
             ledger.reader().suspects()?.into_iter().map(|suspect| (suspect.mini_batch, suspect.host_deaths)).collect();
         let recovered = Recovered {
@@ -73,7 +66,7 @@ impl Aggregate {
         let aggregate = Aggregate {
             state: recovered.status.state,
             mini_batches: split.mini_batches(),
-            spent: spent.into_iter().collect::<HashMap<_, _>>(),
+            spent: spent.into_iter().collect(),
             ledger,
             output,
             job,
@@ -89,8 +82,22 @@ impl Aggregate {
     }
 }
 
+/// The last failed attempt of each unsettled mini-batch.
+pub(super) fn spent(reader: &LedgerReader, settled: &IntervalSet) -> Result<BTreeMap<u64, u32>, LedgerError> {
+    let split = reader.split();
+    let mini_batches = split.mini_batches();
+    let mut spent = BTreeMap::new();
+    reader.for_each_spent(|(mini_batch, attempt)| {
+        if mini_batch < mini_batches && !settled.meets(&split.mini_batch(mini_batch).1) {
+            spent.insert(mini_batch, attempt);
+        }
+        Ok::<(), LedgerError>(())
+    })?;
+    Ok(spent)
+}
+
 /// Every settled item, from the packed records and the mini-batches out of tries. Refuses a ledger that contradicts itself.
-fn settled(reader: &LedgerReader, totals: &Totals) -> Result<IntervalSet, LedgerError> {
+pub(super) fn settled(reader: &LedgerReader, totals: &Totals) -> Result<IntervalSet, LedgerError> {
     let contradiction = |what: String| LedgerError::Damaged { path: reader.path().to_path_buf(), what, source: None };
     let mut settled = IntervalSet::new();
     let (mut succeeded, mut failed, mut rows) = (0, 0, 0u64);
@@ -157,6 +164,7 @@ fn open_output(
         return Ok((Output::Finished, 0));
     }
     let committed = totals.committed_len;
+    let replaces = ledger.reader().meta::<i64>("replaces")? == Some(1);
     let Some(file) = OutputFile::open(target)? else {
         let found = match fs::symlink_metadata(target) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -168,12 +176,12 @@ fn open_output(
                 check_tail(ledger.reader(), target)?;
                 Ok((Output::Finished, 0))
             }
-            Some(_) => Err(OpenError::OutputExists { path: target.to_path_buf() }),
-            None if committed == 0 => Ok((Output::Partial(OutputFile::create(target)?), 0)),
-            None => Err(OpenError::OutputShort { path: OutputFile::partial_path(target), found: 0, committed }),
+            Some(_) if !replaces => Err(OpenError::OutputExists { path: target.to_path_buf() }),
+            None if committed == 0 && !replaces => Ok((Output::Partial(OutputFile::create(target)?), 0)),
+            _ => Err(OpenError::OutputShort { path: OutputFile::partial_path(target), found: 0, committed }),
         };
     };
-    if exists(target)? {
+    if !replaces && exists(target)? {
         // A file system without exclusive rename gave the final name by a link, and the start died before the old name went.
         let same = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).during("look at", path);
         if state != JobState::Finalizing || same(target)? != same(file.path())? {
@@ -196,7 +204,7 @@ fn open_output(
 }
 
 /// Compares the last commits with their checksums.
-fn check_tail(reader: &LedgerReader, path: &Path) -> Result<(), OpenError> {
+pub(super) fn check_tail(reader: &LedgerReader, path: &Path) -> Result<(), OpenError> {
     let groups = reader.last_groups(CHECKED_GROUPS)?;
     let file = File::open(path).during("open", path)?;
     for group in groups {

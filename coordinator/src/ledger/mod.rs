@@ -4,6 +4,7 @@
 //! held; [`LedgerReader`] may be opened by anybody at any time. What a transaction recorded stays, whatever dies; what
 //! none recorded did not happen. Nothing here touches the output file: that order is `aggregate`'s.
 
+mod connection;
 mod error;
 mod error_groups;
 mod location;

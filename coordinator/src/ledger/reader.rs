@@ -4,23 +4,22 @@
 //! of ten million mini-batches costs no more memory than one of ten.
 
 use std::collections::HashMap;
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::ErrorKind;
 use fanfold_shared::split::Split;
 use fanfold_shared::state::JobState;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Rows};
+use rusqlite::{Connection, ErrorCode, Row, Rows};
 
+use super::connection::{READ_ONLY, connect, connect_immutable, log_len, version};
 use super::packed::{Record, Unpacker};
 use super::schema::{closed, meta, sql, totals, unsigned};
 use super::{
     ErrorGroup, FailureRow, Fate, GroupRow, JobLock, JobStatus, LedgerError, MiniBatchRow, ProcessRow, Suspect, Totals,
-    location, writer,
+    location,
 };
 
 /// Which failures are wanted: all that pass every condition.
@@ -55,8 +54,7 @@ impl LedgerReader {
     /// [`LedgerError::Absent`] before the job has one; see the other variants for what can be wrong with it.
     pub fn open(job: &JobDir) -> Result<LedgerReader, LedgerError> {
         let path = location::find(job)?.ok_or_else(|| LedgerError::Absent { job: job.root().to_path_buf() })?;
-        let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let refused = match LedgerReader::attach(&path, connect(&path, read_only)) {
+        let refused = match LedgerReader::attach(&path, connect(&path, READ_ONLY)) {
             Err(LedgerError::Sqlite { operation, path, source })
                 if matches!(source.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)) =>
             {
@@ -64,20 +62,19 @@ impl LedgerReader {
             }
             opened => return opened,
         };
-        // The directory is not ours to write to, so SQLite can't make its shared memory there. That is no obstacle where nobody writes
-        // and nothing waits in the log: then the file is all there is. In any other case "immutable" would read old or torn pages.
-        let log = fs::metadata(with_suffix(&path, "-wal")).map_or(0, |file| file.len());
-        if log > 0 || JobLock::holder(job)?.is_some() {
+        // The directory is not ours to write to, so SQLite can't make its shared memory there. That is no obstacle where nobody
+        // writes and nothing waits in the log: then the file is all there is. In any other case "immutable" would read old or torn
+        // pages.
+        if log_len(&path) > 0 || JobLock::holder(job)?.is_some() {
             return Err(refused);
         }
-        let uri = immutable_uri(&path);
-        LedgerReader::attach(&path, connect(&uri, read_only | OpenFlags::SQLITE_OPEN_URI))
+        LedgerReader::attach(&path, connect_immutable(&path))
     }
 
     /// Takes over a connection after checking that it leads to a ledger that we can read.
     pub(super) fn attach(path: &Path, connection: rusqlite::Result<Connection>) -> Result<LedgerReader, LedgerError> {
         let opened = connection.and_then(|connection| {
-            let version = writer::version(&connection)?;
+            let version = version(&connection)?;
             Ok((connection, version))
         });
         let (connection, version) = opened.map_err(|error| LedgerError::from_sqlite("open", path, error))?;
@@ -375,35 +372,6 @@ impl LedgerReader {
 
 pub(super) fn damaged(path: &Path, what: String) -> LedgerError {
     LedgerError::Damaged { path: path.to_path_buf(), what, source: None }
-}
-
-pub(super) fn connect(path: impl AsRef<Path>, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, flags)?;
-    // Only for the moments in which another connection recovers or removes the log.
-    connection.busy_timeout(Duration::from_secs(10))?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
-}
-
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// `file:/path?immutable=1`, with what URIs reserve escaped.
-fn immutable_uri(path: &Path) -> PathBuf {
-    use std::ffi::OsString;
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let mut uri = b"file:".to_vec();
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'%' | b'?' | b'#' => uri.extend(format!("%{byte:02X}").bytes()),
-            byte => uri.push(*byte),
-        }
-    }
-    uri.extend(b"?immutable=1");
-    PathBuf::from(OsString::from_vec(uri))
 }
 
 fn group(row: &Row<'_>) -> rusqlite::Result<GroupRow> {

@@ -16,8 +16,9 @@ use fanfold_shared::split::Split;
 use fanfold_shared::state::JobState;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
-use super::reader::{connect, damaged, with_suffix};
-use super::record::{self, GroupRecord};
+use super::connection::{READ_ONLY, connect, with_suffix};
+use super::reader::damaged;
+use super::record::{self, Fate, GroupRecord};
 use super::schema::{APPLICATION_ID, TABLES, VERSION, set_meta, set_totals, sql, totals};
 use super::{FailureRow, JobLock, LedgerError, LedgerReader, Totals, location};
 
@@ -190,12 +191,7 @@ impl Ledger {
 
     /// Records that the job is in `state`, and why.
     pub(crate) fn set_state(&mut self, state: JobState, cause: Option<&str>) -> Result<(), LedgerError> {
-        transaction(&self.reader.connection, &self.reader.path, |connection| {
-            connection
-                .prepare_cached("INSERT INTO states (state, cause, time_us) VALUES (?1, ?2, ?3)")?
-                .execute(params![state.name(), cause, sql(now_us())])
-                .map(drop)
-        })
+        transaction(&self.reader.connection, &self.reader.path, |connection| insert_state(connection, state, cause))
     }
 
     /// Sets values of the table `meta`, all of them or none.
@@ -205,19 +201,20 @@ impl Ledger {
         })
     }
 
-    /// Opens the mini-batches out of tries again: their attempts are forgotten, what was recorded about them stays.
-    /// Returns the totals as they are then.
-    pub(crate) fn reopen_failed(&mut self) -> Result<Totals, LedgerError> {
+    /// Opens the mini-batches out of tries again and puts the job in `state`: their attempts are forgotten, what was recorded
+    /// about them stays. Returns the totals as they are then.
+    pub(crate) fn reopen_failed(&mut self, state: JobState) -> Result<Totals, LedgerError> {
         transaction(&self.reader.connection, &self.reader.path, |connection| {
             let (mini_batches, items): (i64, i64) = connection.query_row(
                 "SELECT count(*), ifnull(sum(items), 0) FROM failures WHERE fate = 1",
                 [],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )?;
-            connection.execute_batch(
-                "UPDATE failures SET fate = 3 WHERE fate = 0
-                     AND mini_batch IN (SELECT mini_batch FROM failures WHERE fate = 1);
-                 UPDATE failures SET fate = 3 WHERE fate = 1;",
+            insert_state(connection, state, None)?;
+            connection.execute(
+                "UPDATE failures SET fate = ?1 WHERE fate = 1
+                     OR fate = 0 AND mini_batch IN (SELECT mini_batch FROM failures WHERE fate = 1)",
+                [Fate::Reopened as i64],
             )?;
             let mut totals = totals(connection)?;
             totals.mini_batches_failed -= mini_batches as u64;
@@ -226,6 +223,13 @@ impl Ledger {
             Ok(totals)
         })
     }
+}
+
+fn insert_state(connection: &Connection, state: JobState, cause: Option<&str>) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO states (state, cause, time_us) VALUES (?1, ?2, ?3)")?
+        .execute(params![state.name(), cause, sql(now_us())])
+        .map(drop)
 }
 
 #[cfg(test)]
@@ -304,10 +308,7 @@ fn create(path: &Path, identity: &Identity) -> Result<(), LedgerError> {
         let totals =
             Totals { items: identity.split.items(), mini_batches: identity.split.mini_batches(), ..Totals::default() };
         set_totals(&transaction, &totals)?;
-        transaction.execute(
-            "INSERT INTO states (state, time_us) VALUES (?1, ?2)",
-            params![JobState::Preparing.name(), sql(now_us())],
-        )?;
+        insert_state(&transaction, JobState::Preparing, None)?;
         transaction.commit()?;
         // The mode stays with the file. Closing the only connection leaves no log behind.
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -318,33 +319,9 @@ fn create(path: &Path, identity: &Identity) -> Result<(), LedgerError> {
     location::sync_dir(path.parent().expect("a ledger lies in a directory"))
 }
 
-/// What a database says it is.
-pub(super) struct Version {
-    application_id: i64,
-    version: i64,
-}
-
-/// Reads what a database says it is.
-pub(super) fn version(connection: &Connection) -> rusqlite::Result<Version> {
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get(0));
-    Ok(Version { application_id: pragma("application_id")?, version: pragma("user_version")? })
-}
-
-impl Version {
-    pub(super) fn check(&self, path: &Path) -> Result<(), LedgerError> {
-        if self.application_id != APPLICATION_ID {
-            return Err(damaged(path, "it is empty, or a database of another program".into()));
-        }
-        if self.version > VERSION {
-            return Err(LedgerError::Newer { path: path.to_path_buf(), found: self.version, known: VERSION });
-        }
-        Ok(())
-    }
-}
-
 /// Refuses a ledger that is not this job's; opens it only for reading.
 fn check_identity(path: &Path, identity: &Identity) -> Result<(), LedgerError> {
-    let reader = LedgerReader::attach(path, connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+    let reader = LedgerReader::attach(path, connect(path, READ_ONLY))?;
     let other = |what, recorded: Option<String>, wanted: &str| LedgerError::OtherJob {
         path: path.to_path_buf(),
         what,

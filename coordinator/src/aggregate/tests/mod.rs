@@ -1,10 +1,14 @@
 //! A job to test with, and what it must look like.
 
+#![expect(clippy::single_range_in_vec_init, reason = "a list of one settled interval is meant")]
+
 mod commits;
 mod crashes;
 mod faults;
 mod model;
+mod reading;
 mod refusals;
+mod retries;
 mod verification;
 
 use std::fs;

@@ -1,0 +1,57 @@
+//! `fanfold retry --failed`: a second life for mini-batches out of tries.
+
+use std::fs;
+use std::io;
+
+use fanfold_shared::report::During;
+use fanfold_shared::state::JobState;
+
+use super::output::OutputFile;
+use super::recovery::{check_tail, recorded_output, settled, spent};
+use super::{Aggregate, OpenError, Output};
+
+impl Aggregate {
+    /// Opens the mini-batches out of tries again, with all their tries, and puts the job in state Running. Returns how many they are;
+    /// if there are none nothing changes. Rows of short returns are in and stay.
+    ///
+    /// The output of a Completed job stays under its name, as it is, until [`Aggregate::finish`] puts the longer one in its place.
+    ///
+    /// # Errors
+    /// If the output of a Completed job is not what the ledger proves, or there is no room for a copy of it.
+    pub fn retry_failed(&mut self) -> Result<u64, OpenError> {
+        if self.stopped {
+            return Err(OpenError::Stopped);
+        }
+        let failed = self.totals.mini_batches_failed;
+        if failed == 0 {
+            return Ok(0);
+        }
+        let reader = self.ledger.reader();
+        if let (Output::Finished, Some(target)) = (&self.output, recorded_output(reader, &self.job)?) {
+            let committed = self.totals.committed_len;
+            let found = match fs::metadata(&target) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                metadata => metadata.during("look at", &target)?.len(),
+            };
+            if found != committed {
+                return Err(OpenError::OutputShort { path: target, found, committed });
+            }
+            check_tail(reader, &target)?;
+            // First: from here on a file under either name is ours.
+            self.ledger.set_meta(&[("replaces", &1)])?;
+            self.output = Output::Partial(OutputFile::copy_of(&target)?);
+        }
+        // The state leaves Completed in the same transaction: a start that dies before it finds the job finished as it was.
+        self.totals = match self.ledger.reopen_failed(JobState::Running) {
+            Err(error) => {
+                self.stopped = true;
+                return Err(error.into());
+            }
+            Ok(totals) => totals,
+        };
+        self.state = JobState::Running;
+        self.settled = settled(self.ledger.reader(), &self.totals)?;
+        self.spent = spent(self.ledger.reader(), &self.settled)?.into_iter().collect();
+        Ok(failed)
+    }
+}
