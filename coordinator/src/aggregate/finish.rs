@@ -78,22 +78,27 @@ impl Aggregate {
 /// Renames `from` to `to`, which must not exist.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match rename_exclusive(from, to) {
-        // Network file systems have no exclusive rename. A link is exclusive everywhere; dying between the two leaves both names
-        // on one file, which the next start recognises.
+        // Network file systems have no exclusive rename.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)) => {
-            match fs::hard_link(from, to) {
-                Ok(()) => fs::remove_file(from),
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS | libc::EOPNOTSUPP)) => {
-                    // Neither: then only the moment between the look and the rename is left open.
-                    if fs::symlink_metadata(to).is_ok() {
-                        return Err(io::ErrorKind::AlreadyExists.into());
-                    }
-                    fs::rename(from, to)
-                }
-                Err(error) => Err(error),
-            }
+            rename_by_link(from, to)
         }
         renamed => renamed,
+    }
+}
+
+/// As [`rename_new`], by means that every file system has.
+fn rename_by_link(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        // Dying here leaves both names on one file, which the next start recognises.
+        Ok(()) => fs::remove_file(from),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS | libc::EOPNOTSUPP)) => {
+            // No links either: only the moment between the look and the rename is left open.
+            if fs::symlink_metadata(to).is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            fs::rename(from, to)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -113,4 +118,25 @@ fn rename_exclusive(from: &Path, to: &Path) -> io::Result<()> {
         )
     };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_way_of_renaming_overwrites() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        for rename in [rename_new, rename_by_link] {
+            fs::write(&from, "new").unwrap();
+            fs::write(&to, "old").unwrap();
+            assert_eq!(rename(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!((fs::read(&from).unwrap(), fs::read(&to).unwrap()), (b"new".to_vec(), b"old".to_vec()));
+            fs::remove_file(&to).unwrap();
+            rename(&from, &to).unwrap();
+            assert!(!from.exists());
+            assert_eq!(fs::read(&to).unwrap(), b"new");
+        }
+    }
 }

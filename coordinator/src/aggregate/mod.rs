@@ -146,12 +146,16 @@ impl Aggregate {
         self.ledger.reader()
     }
 
-    /// Records that the job is in `state`, and why.
+    /// Records that the job is in `state`, and why. Completed is what [`Aggregate::finish`] records.
     ///
     /// # Errors
-    /// [`CommitError::DiskFull`]: try again when there is room.
+    /// [`CommitError::DiskFull`]: try again when there is room. [`CommitError::Unsettled`]: Completed was asked for too early.
     pub fn set_state(&mut self, state: JobState, cause: Option<&str>) -> Result<(), CommitError> {
         self.usable()?;
+        let remaining = self.totals.mini_batches_remaining();
+        if state == JobState::Completed && remaining > 0 {
+            return Err(CommitError::Unsettled { remaining });
+        }
         let recorded = self.ledger.set_state(state, cause);
         self.recorded(recorded)?;
         self.state = state;

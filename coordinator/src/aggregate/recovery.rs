@@ -164,6 +164,8 @@ fn open_output(
         return Ok((Output::Finished, 0));
     }
     let committed = totals.committed_len;
+    // Only then may somebody have begun to give the file its final name.
+    let ending = state == JobState::Finalizing && totals.mini_batches_remaining() == 0;
     let replaces = ledger.reader().meta::<i64>("replaces")? == Some(1);
     let Some(file) = OutputFile::open(target)? else {
         let found = match fs::symlink_metadata(target) {
@@ -172,7 +174,7 @@ fn open_output(
         };
         return match found {
             // Died between the rename and the end: the rename is taken as done.
-            Some(len) if state == JobState::Finalizing && len == committed => {
+            Some(len) if ending && len == committed => {
                 check_tail(ledger.reader(), target)?;
                 Ok((Output::Finished, 0))
             }
@@ -184,7 +186,7 @@ fn open_output(
     if !replaces && exists(target)? {
         // A file system without exclusive rename gave the final name by a link, and the start died before the old name went.
         let same = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).during("look at", path);
-        if state != JobState::Finalizing || same(target)? != same(file.path())? {
+        if !ending || same(target)? != same(file.path())? {
             return Err(OpenError::OutputExists { path: target.to_path_buf() });
         }
         check_tail(ledger.reader(), target)?;

@@ -96,7 +96,7 @@ impl Ledger {
             connection.pragma_update_and_check(None, "journal_size_limit", 16 << 20, |_| Ok(()))?;
             // What a killed program left in the log may be in the page cache only (it died of a failed sync). Here it reaches the
             // database file, and is synced there, before anything is built upon it.
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()))?;
             connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'starts'", [])?;
             Ok(())
         };

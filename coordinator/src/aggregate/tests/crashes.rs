@@ -75,6 +75,24 @@ fn a_moved_job_directory_goes_on() {
     job.assert_sound();
 }
 
+#[test]
+fn a_ledger_that_lies_elsewhere_is_found_by_its_pointer() {
+    let job = TestJob::new();
+    commit(&mut job.open(), &results([job.returned(0, 1)]));
+    let elsewhere = job.dir.root().with_file_name("elsewhere.sqlite");
+    fs::rename(job.dir.ledger(), &elsewhere).unwrap();
+    fs::write(job.dir.ledger_pointer(), elsewhere.as_os_str().as_encoded_bytes()).unwrap();
+    let mut aggregate = job.open();
+    assert_eq!(aggregate.totals().mini_batches_succeeded, 1);
+    complete(&job, &mut aggregate);
+    assert!(!job.dir.ledger().exists());
+    job.assert_sound();
+    drop(aggregate);
+    fs::remove_file(&elsewhere).unwrap();
+    let error = job.try_open().map(|_| ()).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("ledger `{}`, named by `", elsewhere.display())), "{error}");
+}
+
 /// Kills a second program, which runs the test `a_whole_job`, at every point in turn, again and again until it gets through.
 #[cfg(feature = "failpoints")]
 mod killed {

@@ -45,6 +45,7 @@ fn a_reader_sees_what_a_dead_writer_left_in_the_log() {
     }
 }
 
+/// (Root may write anywhere, and takes the ordinary way.)
 #[test]
 fn a_reader_that_may_not_write_the_directory_reads_a_ledger_at_rest() {
     let job = TestJob::new();

@@ -109,7 +109,13 @@ fn an_unfinished_job_is_not_finished() {
     let job = begun();
     let mut aggregate = job.open();
     assert!(matches!(aggregate.finish(), Err(CommitError::Unsettled { remaining: 7 })));
+    assert!(matches!(aggregate.set_state(JobState::Completed, None), Err(CommitError::Unsettled { remaining: 7 })));
     assert_eq!(aggregate.state(), JobState::Preparing);
+    // Not even a file under the final name makes it so.
+    aggregate.set_state(JobState::Finalizing, None).unwrap();
+    drop(aggregate);
+    fs::rename(job.partial(), job.target()).unwrap();
+    assert!(matches!(refusal(&job), OpenError::OutputExists { .. }));
 }
 
 #[test]
