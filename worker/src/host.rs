@@ -13,14 +13,14 @@ macro_rules! embedded {
 const FILES: [(&str, &str); 12] = embedded![
     "host/fanfold_host.py",
     "host/_fanfold/__init__.py",
-    "host/_fanfold/channel.py",
     "host/_fanfold/failure.py",
-    "host/_fanfold/host.py",
     "host/_fanfold/loop.py",
-    "host/_fanfold/page.py",
+    "host/_fanfold/main.py",
+    "host/_fanfold/profiling.py",
     "host/_fanfold/rows.py",
     "host/_fanfold/script.py",
     "host/_fanfold/streams.py",
+    "host/_fanfold/wire.py",
     "azureml_user/__init__.py",
     "azureml_user/parallel_run/__init__.py",
 ];

@@ -1,1 +1,1 @@
-"""The user's side of ParallelRunStep."""
+"""What an entry script can ask of the job that runs it; see :mod:`azureml_user.parallel_run`."""

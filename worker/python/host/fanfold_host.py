@@ -1,21 +1,27 @@
-"""The program that a fanfold worker starts for each process: it runs the entry script.
+"""Starts the Python host of fanfold: ``<python> fanfold_host.py <in fd> <out fd>`` (docs/design/host-protocol.md).
 
-Started as `python fanfold_host.py <in fd> <out fd>`. Standard library only, Python 3.7 and later. The protocol is described in
-docs/design/host-protocol.md of fanfold.
+This file alone also parses in older versions of Python, so that one of them is refused in words.
 """
+
 import os
 import sys
 
-
-def main():
-    # The folder of this file must not shadow modules of the script; the package below is imported first.
-    here = os.path.dirname(os.path.abspath(__file__))
-    from _fanfold import host
-
-    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
-    host.run(int(sys.argv[1]), int(sys.argv[2]))
-
-
-# multiprocessing with "spawn" imports this file again under another name.
+# multiprocessing imports this file under another name in the processes that a script spawns.
 if __name__ == "__main__":
-    main()
+    if sys.version_info < (3, 7):
+        import json
+        import struct
+
+        text = "fanfold needs Python 3.7 or later, and %s is Python %s" % (sys.executable, sys.version.split()[0])
+        body = {"stage": "import", "type": "RuntimeError", "message": text, "traceback": ""}
+        data = json.dumps(body).encode("ascii")
+        os.write(int(sys.argv[2]), struct.pack("<I", len(data) + 1) + b"X" + data)
+        sys.exit(1)
+
+    here = os.path.dirname(os.path.abspath(__file__))
+    # First for the imports below; main() moves it behind the script's own folders.
+    sys.path[:] = [here] + [entry for entry in sys.path if entry != here]
+
+    from _fanfold.main import main
+
+    main(here, int(sys.argv[1]), int(sys.argv[2]))

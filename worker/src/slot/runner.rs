@@ -294,6 +294,7 @@ impl Slot {
                     let error = blame::shutdown_raised(traceback);
                     current.errors.failure(clock::wall_us(), current.process.pid(), Stage::Shutdown, &error);
                 }
+                self.on(Event::ShutDown);
             }
         }
     }

@@ -118,6 +118,8 @@ pub enum Event {
     },
     /// The process said that it must not be used again.
     Retire,
+    /// The process said that `shutdown()` is over: it is about to end.
+    ShutDown,
     /// A deadline passed: this is what the page says.
     Look(Look),
     /// The process ended, uninvited or not.
@@ -205,6 +207,11 @@ pub fn step(state: State, event: Event, draining: bool, now: Instant, limits: &L
         // What runs is finished under its limits; the rest is given back when the process has left.
         (State::Running { .. }, Event::Drain) => (state, vec![StopAfterCurrent]),
 
+        // Only threads and exit handlers that the script left can keep it now.
+        (State::Stopping { reason, next: Next::Terminate(_) }, Event::ShutDown) => {
+            (asked(reason, limits.grace), vec![])
+        }
+        (State::Running { .. }, Event::ShutDown) => (asked(StopReason::Drained, limits.grace), vec![GiveBack]),
         (State::Stopping { reason, next: Next::Terminate(at) }, Event::Look(_)) if now >= at => {
             (State::Stopping { reason, next: Next::Kill(now + limits.grace) }, vec![Terminate])
         }
@@ -236,9 +243,14 @@ pub fn step(state: State, event: Event, draining: bool, now: Instant, limits: &L
             | Event::HandedOver
             | Event::Answered { .. }
             | Event::Retire
+            | Event::ShutDown
             | Event::Exited,
         )
-        | (State::Starting { .. }, Event::Start | Event::HandedOver | Event::Answered { .. } | Event::Retire)
+        | (
+            State::Starting { .. },
+            Event::Start | Event::HandedOver | Event::Answered { .. } | Event::Retire | Event::ShutDown,
+        )
+        | (State::Idle, Event::ShutDown)
         | (State::Idle | State::Running { .. }, Event::Start | Event::Ready | Event::InitFailed)
         | (State::Stopping { .. }, Event::Start) => (state, vec![]),
     }

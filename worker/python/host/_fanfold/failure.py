@@ -1,58 +1,165 @@
-"""Exceptions of the script, as text: one line, a traceback without our own frames, and whether the process may go on."""
+"""Exceptions of the script, told for the user: without our frames, capped, and whatever their ``__str__`` does."""
+
+import os
 import traceback
 
-MESSAGE_LIMIT = 2000
-TRACEBACK_LIMIT = 64 * 1024
+MESSAGE_CHARS = 2000
+TRACEBACK_BYTES = 64 * 1024
 
-_OUT_OF_MEMORY = ("cuda out of memory", "cuda_error_out_of_memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed",
-                  "hip out of memory", "cuda error: out of memory")
-_CUDA = ("cuda error", "device-side assert", "illegal memory access", "cublas_status", "cudnn_status", "cuda driver error")
+# A recursion limit raised to a million makes a stack that takes longer to format than the mini-batch took to run.
+_FRAMES = 2000
+
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_START = os.path.join(os.path.dirname(os.path.dirname(_HERE)), "fanfold_host.py")
+
+_DEVICE_MEMORY = (
+    "cuda out of memory",
+    "cuda error: out of memory",
+    "hip out of memory",
+    "cuda_error_out_of_memory",
+    "cudaerrormemoryallocation",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "oom when allocating tensor",
+    "resource_exhausted: out of memory",
+)
+_DEVICE_LOST = (
+    "cuda error",
+    "cuda_error_",
+    "cudaerror",
+    "hip error",
+    "cublas_status_",
+    "cudnn_status_",
+    "cudnn error",
+    "device-side assert",
+    "an illegal memory access",
+)
 
 
-def message(error):
-    """`ValueError: bad pixel`, on one line."""
-    name = type(error).__name__
+def type_name(cls):
+    """``ValueError``, ``numpy.ndarray``: as Python's tracebacks spell a class."""
+    module = getattr(cls, "__module__", None)
+    name = getattr(cls, "__qualname__", cls.__name__)
+    return name if module in (None, "builtins", "__main__") else "{}.{}".format(module, name)
+
+
+def text_of(error):
+    """``str(error)``, which the script may have broken."""
     try:
-        text = str(error)
-    except BaseException as broken:
-        text = "(its text can't be had: %s)" % type(broken).__name__
-    text = " ".join(text.split("\n")).strip()
-    line = "%s: %s" % (name, text) if text else name
-    return line if len(line) <= MESSAGE_LIMIT else line[:MESSAGE_LIMIT] + "..."
+        return str(error)
+    except BaseException:
+        return "<its text can't be had: {}.__str__() raised>".format(type(error).__name__)
 
 
-def trace(error):
-    """The traceback, chained causes included, without the frames of this package."""
-    seen, link = set(), error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        step = link.__traceback__
-        while step is not None and _ours(step):
-            step = step.tb_next
-        link.__traceback__ = step
-        link = link.__cause__ or link.__context__
+def message_of(error, calling):
+    """One line: ``ValueError: bad pixel``. ``calling`` names what was running: ``run()``."""
+    if isinstance(error, SystemExit):
+        return _exit_message(error, calling)
+    text = one_line(text_of(error))
+    name = type_name(type(error))
+    return one_line("{}: {}".format(name, text) if text else name)
+
+
+def _exit_message(error, calling):
+    code = "" if error.code is None else one_line(_repr(error.code))
+    message = "{} called sys.exit({})".format(calling, code)
+    last = None
+    frame = error.__traceback__
+    while frame is not None:
+        last, frame = frame, frame.tb_next
+    if last is not None and os.path.basename(last.tb_frame.f_code.co_filename) == "argparse.py":
+        message += ": argparse does that for arguments it does not know, and a job has more than the script's own; "
+        message += "use parse_known_args() in place of parse_args()"
+    return message
+
+
+def _repr(value):
     try:
-        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    except BaseException as broken:
-        text = "%s\n(the traceback can't be had: %s)\n" % (message(error), type(broken).__name__)
-    if len(text) > TRACEBACK_LIMIT:
-        half = TRACEBACK_LIMIT // 2
-        text = "%s\n... %d characters left out ...\n%s" % (text[:half], len(text) - 2 * half, text[-half:])
-    return text
+        return repr(value)
+    except BaseException:
+        return "<{}>".format(type(value).__name__)
 
 
-def _ours(step):
-    return step.tb_frame.f_globals.get("__name__", "").startswith("_fanfold.")
+def one_line(text):
+    """``text`` on one line, at most MESSAGE_CHARS long, without what UTF-8 can't carry."""
+    if len(text) > 4 * MESSAGE_CHARS:
+        text = text[: 4 * MESSAGE_CHARS]
+    text = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    if len(text) > MESSAGE_CHARS:
+        text = text[: MESSAGE_CHARS - 1] + "\u2026"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def traceback_of(error):
+    """The traceback text, causes and contexts included, without the host's frames."""
+    try:
+        text = _format(error)
+    except BaseException:
+        # Out of memory or out of stack once more, or an exception class that breaks the formatter.
+        text = "{}: {}\n".format(type_name(type(error)), text_of(error))
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) > TRACEBACK_BYTES:
+        half = TRACEBACK_BYTES // 2 - 40
+        head = data[:half].decode("utf-8", "ignore")
+        tail = data[-half:].decode("utf-8", "ignore")
+        return "{}\n... {} bytes left out ...\n{}".format(head, len(data) - 2 * half, tail)
+    return data.decode("utf-8")
+
+
+def _format(error):
+    frames, frame = 0, error.__traceback__
+    while frame is not None:
+        frames, frame = frames + 1, frame.tb_next
+    limit = None if frames <= _FRAMES else -_FRAMES
+    told = traceback.TracebackException(type(error), error, error.__traceback__, limit=limit)
+    _drop_our_frames(told, set())
+    return "".join(told.format())
+
+
+def _drop_our_frames(told, seen):
+    if told is None or id(told) in seen:
+        return
+    seen.add(id(told))
+    frames = [frame for frame in told.stack if not _is_ours(frame.filename)]
+    # Between us and the script there may be the import system or a profiler.
+    while frames and _is_between(frames[0].filename):
+        del frames[0]
+    told.stack[:] = frames
+    _drop_our_frames(told.__cause__, seen)
+    _drop_our_frames(told.__context__, seen)
+    for part in getattr(told, "exceptions", None) or ():
+        _drop_our_frames(part, seen)
+
+
+def _is_ours(path):
+    return path.startswith(_HERE) or path == _START
+
+
+def _is_between(path):
+    if path.startswith("<frozen importlib") or os.path.basename(path) in ("cProfile.py", "profile.py"):
+        return True
+    return os.path.basename(path) == "__init__.py" and os.path.basename(os.path.dirname(path)) == "importlib"
 
 
 def classify(error):
-    """(kind, message, whether the process must not be used again)."""
-    line = message(error)
+    """``(kind, retire)`` of an exception out of ``run()``: what class it is, and whether the process is done for.
+
+    Looks through the causes too: frameworks wrap the error that says the device is lost.
+    """
     if isinstance(error, SystemExit):
-        return "exit", "run() called sys.exit(%s)" % ("" if error.code is None else repr(error.code)), True
-    if isinstance(error, MemoryError):
-        return "oom", line, True
-    low = line.lower()
-    if type(error).__name__ == "OutOfMemoryError" or any(word in low for word in _OUT_OF_MEMORY):
-        return "oom", line, True
-    return "exception", line, any(word in low for word in _CUDA)
+        return "exit", True
+    lost = False
+    for _ in range(32):
+        if error is None:
+            break
+        text = text_of(error)[:10000].lower()
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return "oom", True
+        if any(sign in text for sign in _DEVICE_MEMORY):
+            return "oom", True
+        lost = lost or any(sign in text for sign in _DEVICE_LOST)
+        if error.__cause__ is not None or error.__suppress_context__:
+            error = error.__cause__
+        else:
+            error = error.__context__
+    return "exception", lost

@@ -1,182 +1,291 @@
-"""Runs mini-batches. A run() that returns at once costs about a microsecond here: what is short is done for a whole frame."""
-import os
+"""Takes mini-batches, runs them and answers: the hot path, about a microsecond for each on top of ``run()``.
+
+What keeps it short: a frame is decoded as a whole; a result costs one tuple in a list, and packing, joining and encoding
+happen for all results of an answer at once; the end of one mini-batch is the start of the next, so the clock is read twice
+for each; exact types are asked for first. The clocks are bound before the script is imported, so a script that replaces
+``time.monotonic_ns`` does it to itself alone.
+"""
+
 import struct
-from time import monotonic_ns, process_time_ns
+import sys
+import time
 
-from . import failure, page as pages, streams
-from .rows import BadReturn
-from .script import Context
+from . import failure
+from .rows import SMALL_CHARS, BadReturn, Spooled, encode
+from .script import MiniBatchContext
+from .streams import note
+from .wire import OVERHEAD, RUN, STOP, WAITING, Fatal
 
-_RUN, _SHUT_DOWN = ord("R"), ord("S")
-_COUNT = struct.Struct("<I")
-_DONE = struct.Struct("<IQQI")
-_PAIR = struct.Struct("<IQ")
-# Runs shorter than this share what CPU time their frame used.
-_MEASURED_NS = 1000000
+# Runs of at least this long get their own CPU time in an answer.
+_LONG_NS = 1000000
+
+_HEAD = struct.Struct("<QII")
 
 
 class Loop:
-    def __init__(self, channel, page, script, rows, config, profile):
+    """Serves ``R`` frames. Answers go out when they are old, large, or nothing more is to be run."""
+
+    def __init__(self, channel, page, config):
         self._channel = channel
         self._page = page
-        self._script = script
-        self._rows = rows
-        self._profile = profile
         self._separator = chr(config["separator"])
+        # Paths must survive open(), so they are decoded as it will encode them.
+        self._encoding = sys.getfilesystemencoding() if config["separator"] == 0 else "utf-8"
         self._flush_ns = config["flush_ns"]
         self._flush_bytes = config["flush_bytes"]
-        self._spool_bytes = config["spool_bytes"]
-        self._spool_dir = config["spool_dir"]
-        self._pid = os.getpid()
-        self._retired = False
-        self._forget()
-        self._flushed = monotonic_ns()
-
-    def run(self):
-        """True: asked to shut down. False: the worker is gone."""
-        while True:
-            frame = self._channel.receive()
-            if frame is None:
-                return False
-            kind, body = frame
-            if kind == _SHUT_DOWN:
-                return True
-            if kind == _RUN and not self._retired:
-                self._frame(body)
-                self._page[pages.SINCE] = monotonic_ns()
-                self._page[pages.STATE] = pages.WAITING
-                self._flush()
-
-    def _frame(self, body):
-        count = _COUNT.unpack_from(body)[0]
-        table = struct.unpack_from("<" + "QII" * count, body, 4)
-        text = body[4 + 16 * count:].decode("utf-8", "surrogateescape")
-        items = text.split(self._separator)
-        page, script, profile = self._page, self._script, self._profile
-        run, take, make = script.run, self._rows.take, self._rows.make
-        wants_context, profiled = script.wants_context, profile.on
-        STATE, SINCE, ATTEMPT, FINISHED, STOP = pages.STATE, pages.SINCE, pages.ATTEMPT, pages.FINISHED, pages.STOP
-        OVERHEAD, RUN = pages.OVERHEAD, pages.RUN
-        times, rows, records = self._times, self._row_parts, self._records
-        flush_ns, flush_bytes, spool_bytes = self._flush_ns, self._flush_bytes, self._spool_bytes
-        at = 0
-        for index in range(0, 3 * count, 3):
-            if page[STOP]:
-                return
-            mini_batch = table[index]
-            end = at + table[index + 1]
-            mine = items[at:end]
-            at = end
-            start = monotonic_ns()
-            page[ATTEMPT] = table[index + 2]
-            page[SINCE] = start
-            page[STATE] = mini_batch << 8 | RUN
-            try:
-                if wants_context:
-                    arguments = (mine, Context(mini_batch, mine))
-                else:
-                    arguments = (mine,)
-                if profiled:
-                    result = profile.call(lambda: take(run(*arguments)))
-                else:
-                    result = take(run(*arguments))
-                ran = monotonic_ns()
-                page[SINCE] = ran
-                page[STATE] = mini_batch << 8 | OVERHEAD
-                data, header = make(result)
-                returned = len(result)
-            except BaseException as error:
-                self._failed(mini_batch, start, error)
-                if self._retired:
-                    return
-                continue
-            # Not kept until the next mini-batch is done: results may be large.
-            result = mine = arguments = None
-            done = monotonic_ns()
-            page[FINISHED] += 1
-            if ran - start >= _MEASURED_NS or len(data) > spool_bytes:
-                # Only a run that takes long enough can have left this process forked, so only then it is asked.
-                if os.getpid() != self._pid:
-                    os._exit(0)
-                cpu = self._cpu_since_last()
-                if len(data) > spool_bytes:
-                    self._spool(mini_batch, data, header, returned, start, ran, done, cpu)
-                    data = None
-                    continue
-                self._measured.append((len(records) // 5, cpu))
-            if header:
-                self._header = header
-            if not records:
-                self._first = mini_batch
-            records += (start, ran - start, done - start, returned, len(data))
-            if data:
-                rows.append(data)
-                self._bytes += len(data)
-            data = None
-            if done - self._flushed >= flush_ns or self._bytes >= flush_bytes:
-                self._flush()
-                times, rows, records = self._times, self._row_parts, self._records
-
-    def _cpu_since_last(self):
-        now = process_time_ns()
-        cpu, self._cpu = now - self._cpu, now
-        return cpu
-
-    def _forget(self):
-        self._first = 0
+        self._clock = time.monotonic_ns
+        self._cpu_clock = time.process_time_ns
+        self._serializer = None
+        # (mini-batch, start, run, total, returned, rows) of each mini-batch since the last answer.
         self._records = []
-        self._row_parts = []
-        self._measured = []
-        self._header = b""
-        self._bytes = 0
-        self._times = None
-        self._cpu = process_time_ns()
+        # Length of their rows, in characters, and when they are to go out.
+        self._held = 0
+        self._flush_at = 0
+        # (index in the records, CPU time) of those that were long.
+        self._long = []
+        # CPU time when the last answer went out, and how much of what came since belongs to single mini-batches.
+        self._cpu_answered = self._cpu_given = 0
+        # The last reading of the CPU clock, and when that was.
+        self._cpu_read = self._cpu_read_at = 0
+        self._finished = 0
+        self.retired = False
+
+    def waiting(self, text):
+        """A context in which the page says that the host waits, so that nobody is charged; ``text`` goes to the log."""
+        return _Waiting(self._page, text)
+
+    def serve(self, script, run, serializer, after_frame):
+        """Runs mini-batches until ``S``. ``after_frame()`` is called after each frame of them."""
+        self._serializer = serializer
+        channel, page = self._channel, self._page
+        self._start_clocks()
+        while True:
+            frame = channel.take()
+            if frame is None:
+                self._flush()
+                page.enter(WAITING)
+                frame = channel.take(wait=True)
+                self._start_clocks()
+            kind, body = frame
+            if kind == b"S":
+                self._flush()
+                return
+            if kind != b"R":
+                raise Fatal("the worker sent a frame of kind {!r}".format(kind))
+            # What a retired process was already given is run elsewhere.
+            if not self.retired:
+                self._run_frame(body, script, run)
+                after_frame()
+
+    def _run_frame(self, frame, script, run):
+        clock, words = self._clock, self._page.words
+        settle, make_rows, append = self._serializer.settle, self._serializer.rows, self._serializer.append
+        takes_context, flush_bytes = script.takes_context, self._flush_bytes
+        keep = self._records.append
+        held, flush_at, finished = self._held, self._flush_at, self._finished
+        attempt_shown = -1
+        at = 0
+
+        taken = start = clock()
+        (mini_batch,) = struct.unpack_from("<Q", frame, 9)
+        self._page.enter(OVERHEAD, mini_batch)
+        try:
+            heads, items = self._decode(frame)
+        except MemoryError as error:
+            self._fail(error, mini_batch, start, taken)
+            return
+
+        for mini_batch, count, attempt in heads:
+            if words[STOP]:
+                # The worker wants no further mini-batch begun: it takes back what is left of the frame.
+                break
+            end = at + count
+            try:
+                mini_batch_items = items[at:end]
+                if attempt != attempt_shown:
+                    words[4] = attempt_shown = attempt
+                # The time goes before the phase, here and below: see Page.enter.
+                words[3] = start
+                words[2] = mini_batch << 8 | RUN
+                if takes_context:
+                    result = run(mini_batch_items, MiniBatchContext(mini_batch, mini_batch_items))
+                else:
+                    result = run(mini_batch_items)
+                if type(result) is not list:
+                    result = settle(result)
+                ran = clock()
+                words[3] = ran
+                words[2] = mini_batch << 8 | OVERHEAD
+                rows = None
+                if append and type(result) is list and len(result) == 1:
+                    returned, rows = 1, str(result[0])
+                    rows = rows + "\n" if len(rows) < SMALL_CHARS else None
+                if rows is None:
+                    returned, rows = make_rows(result)
+                # What the script returned must not take memory from its next run().
+                result = None
+                done = clock()
+                keep((mini_batch, start, ran - start, done - taken, returned, rows))
+            except BaseException as error:
+                result = rows = None
+                self._channel.leave_if_forked(error)
+                finished += 1
+                words[5] = self._finished = finished
+                self._fail(error, mini_batch, start, taken)
+                if self.retired:
+                    return
+                held, flush_at = 0, self._flush_at
+                done = clock()
+            else:
+                finished += 1
+                words[5] = finished
+                large = type(rows) is not str
+                if large or ran - start >= _LONG_NS:
+                    self._long.append((len(self._records) - 1, self._cpu_of(start, ran)))
+                held = flush_bytes if large else held + len(rows)
+                if held >= flush_bytes or done >= flush_at:
+                    rows = None
+                    self._flush()
+                    held, flush_at = 0, self._flush_at
+                    done = clock()
+            at = end
+            taken = start = done
+        self._held, self._finished = held, finished
+        if at != len(items) and not words[STOP]:
+            raise Fatal("the worker sent {} items where the mini-batches have {}".format(len(items), at))
+
+    def _decode(self, frame):
+        """The heads of a frame as an iterator, and all its items."""
+        (count,) = struct.unpack_from("<I", frame, 5)
+        start = 9 + count * _HEAD.size
+        items = frame[start:].decode(self._encoding, "surrogateescape").split(self._separator)
+        if items.pop():
+            raise Fatal("the worker sent a frame whose last item has no end")
+        return _HEAD.iter_unpack(frame[9:start]), items
+
+    def _fail(self, error, mini_batch, start, taken):
+        """Answers ``F``, after what was finished before it."""
+        now = self._clock()
+        if isinstance(error, Fatal):
+            raise error
+        ran = now if self._page.phase == RUN else max(start, self._page.words[3])
+        body = {
+            "mini_batch": mini_batch,
+            "start_ns": start,
+            "run_ns": ran - start,
+            "total_ns": now - taken,
+            "cpu_ns": self._cpu_of(start, now),
+        }
+        if isinstance(error, BadReturn):
+            body.update(kind="bad_return", type=error.type_name, message=str(error), traceback="", retire=False)
+        else:
+            kind, self.retired = failure.classify(error)
+            body.update(
+                kind=kind,
+                type=failure.type_name(type(error)),
+                message=failure.message_of(error, "run()"),
+                traceback=failure.traceback_of(error),
+                retire=self.retired,
+            )
+        self._flush()
+        self._page.enter(WAITING)
+        self._channel.send_json("F", body)
+
+    def _start_clocks(self):
+        """After a wait: what other threads of the script used meanwhile belongs to no mini-batch."""
+        self._cpu_answered = self._cpu_read = self._cpu_clock()
+        self._cpu_given = 0
+        self._cpu_read_at = self._clock()
+        self._flush_at = self._cpu_read_at + self._flush_ns
+
+    def _cpu_of(self, start, end):
+        """CPU time of the mini-batch that ran from ``start`` to ``end``, which is now.
+
+        The clock was last read some short runs ago. Those are taken to have been busy, which is right for most and wrong
+        by the time between two answers at worst; the alternative is a system call for every run.
+        """
+        cpu = self._cpu_clock()
+        used = max(0, cpu - self._cpu_read - max(0, start - self._cpu_read_at))
+        self._cpu_read, self._cpu_read_at = cpu, end
+        self._cpu_given += used
+        return used
 
     def _flush(self):
-        self._flushed = monotonic_ns()
+        """Answers what is finished."""
         records = self._records
-        if not records:
-            return
-        if os.getpid() != self._pid:
-            # run() forked, and the child has come back here: it is not this process.
-            os._exit(0)
-        count = len(records) // 5
-        head = _DONE.pack(count, self._first, self._cpu_since_last(), len(self._header))
-        body = struct.pack("<" + "QQQII" * count, *records)
-        pairs = b"".join(_PAIR.pack(*pair) for pair in self._measured)
-        parts = (head, body, _COUNT.pack(len(self._measured)), pairs, self._header, b"".join(self._row_parts))
-        self._forget()
-        self._channel.send("D", *parts)
+        if records:
+            self._page.enter(WAITING)
+            large = records.pop() if type(records[-1][5]) is not str else None
+            large_cpu = self._long.pop()[1] if large else 0
+            if records:
+                self._answer(records, None)
+            if large and type(large[5]) is Spooled:
+                self._answer_spooled(large, large_cpu)
+            elif large:
+                self._long.append((0, large_cpu))
+                self._answer([large], large[5])
+            records.clear()
+        self._held = 0
+        self._flush_at = self._clock() + self._flush_ns
 
-    def _spool(self, mini_batch, data, header, returned, start, ran, done, cpu):
-        self._flush()
-        path = os.path.join(self._spool_dir, "%d-%d.rows" % (self._pid, mini_batch))
-        with open(path, "wb", buffering=0) as file:
-            rest = memoryview(data)
-            while len(rest):
-                rest = rest[file.write(rest[:1 << 20]):]
-        self._channel.send_json("P", {
-            "mini_batch": mini_batch, "path": path, "rows_len": len(data), "returned": returned,
-            "start_ns": start, "run_ns": ran - start, "total_ns": done - start, "cpu_ns": cpu,
-            "header": header.decode("utf-8", "surrogateescape") if header else None,
-        })
-
-    def _failed(self, mini_batch, start, error):
-        done = monotonic_ns()
-        if os.getpid() != self._pid:
-            os._exit(0)
-        # What came before this one must arrive before it; its own CPU time begins after theirs.
-        self._flush()
-        self._page[pages.FINISHED] += 1
-        streams.flush()
-        if isinstance(error, BadReturn):
-            kind, line, retire, trace = "bad_return", str(error), False, ""
+    def _answer(self, records, blocks):
+        mini_batches, starts, runs, totals, returned, texts = zip(*records)
+        if blocks is not None:
+            lengths, body = [blocks.length], blocks.blocks
         else:
-            kind, line, retire = failure.classify(error)
-            trace = failure.trace(error)
-        self._retired = retire
-        self._channel.send_json("F", {
-            "mini_batch": mini_batch, "kind": kind, "type": type(error).__name__, "message": line, "traceback": trace,
-            "start_ns": start, "run_ns": done - start, "total_ns": done - start, "cpu_ns": self._cpu_since_last(),
-            "retire": retire,
-        })
+            text = "".join(texts)
+            if text.isascii():
+                lengths, body = map(len, texts), [text.encode("ascii")]
+            else:
+                body = list(map(encode, texts))
+                lengths = map(len, body)
+        count = len(records)
+        header = self._take_header()
+        cpu = self._cpu_clock()
+        shared = max(0, cpu - self._cpu_answered - self._cpu_given)
+        self._cpu_answered = self._cpu_read = cpu
+        self._cpu_read_at, self._cpu_given = self._clock(), 0
+
+        words = [0] * (4 * count)
+        words[0::4], words[1::4], words[2::4] = starts, runs, totals
+        # The last two u32 of a record as one u64.
+        words[3::4] = [min(n, 0xFFFFFFFF) | length << 32 for n, length in zip(returned, lengths)]
+        head = struct.pack("<IQQI{}QI".format(4 * count), count, mini_batches[0], shared, len(header), *words, len(self._long))
+        pairs = b"".join([struct.pack("<IQ", index, used) for index, used in self._long])
+        self._long.clear()
+        self._channel.send("D", head, pairs, header, *body)
+
+    def _answer_spooled(self, record, cpu):
+        mini_batch, start, run_ns, total_ns, returned, spooled = record
+        body = {
+            "mini_batch": mini_batch,
+            "path": spooled.path,
+            "rows_len": spooled.length,
+            "returned": returned,
+            "start_ns": start,
+            "run_ns": run_ns,
+            "total_ns": total_ns,
+            "cpu_ns": cpu,
+            "header": self._serializer.header,
+        }
+        self._serializer.header = None
+        self._channel.send_json("P", body)
+
+    def _take_header(self):
+        header, self._serializer.header = self._serializer.header, None
+        return encode(header) if header else b""
+
+
+class _Waiting:
+    def __init__(self, page, text):
+        self._page = page
+        self._text = text
+        self._shown = 0
+
+    def __enter__(self):
+        self._shown = self._page.words[2]
+        self._page.enter(WAITING)
+        note(self._text)
+
+    def __exit__(self, *_):
+        self._page.enter(self._shown & 0xFF, self._shown >> 8)

@@ -1,113 +1,357 @@
-"""What run() returned: whether it is acceptable, how many elements it has, and its rows."""
-import json
+"""Judges what ``run()`` returned and makes rows of it.
+
+Two steps, because the first belongs to ``run()`` and the second does not: ``settle`` checks the type and runs iterators to
+their end; ``rows`` turns the rest into text. Small results stay a str, which the loop encodes for many mini-batches at
+once; larger ones become bytes piece by piece, and beyond ``spool_bytes`` the pieces go to a file.
+"""
+
+import codecs
+import collections.abc
+import errno
+import inspect
+import io
+import itertools
 import os
+import time
 
-SETTINGS = "parallel_run_step.settings.json"
+from .failure import one_line, type_name
+from .wire import Fatal
+
+# A result up to this many characters is handed on as a str.
+SMALL_CHARS = 1 << 18
+_PIECE_CHARS = 1 << 20
+_CHUNK_ITEMS = 256
+_NO_ROOM_SECONDS = 0.5
+
 _EXPECTED = (
-    "a list, tuple, pandas DataFrame or Series, numpy array or an iterator with one element for each item that succeeded"
+    "expected a list, tuple, pandas DataFrame or Series, numpy array or an iterator, with one element per succeeded item"
 )
-_SCALARS = (str, bytes, bytearray, memoryview, dict, int, float, complex, bool)
 
 
-class BadReturn(Exception):
-    """run() returned something that is no list of results."""
+def _escape_surrogates(error):
+    """Encodes what ``surrogateescape`` can't: bytes of file names as they were, other surrogates as ``\\udXXX``."""
+    out = b""
+    for char in error.object[error.start : error.end]:
+        code = ord(char)
+        out += bytes([code - 0xDC00]) if 0xDC80 <= code <= 0xDCFF else b"\\u%04x" % code
+    return out, error.end
 
 
-def to_csv_arguments(script_dir):
-    """The arguments of DataFrame.to_csv: the original's, overridden by the settings file beside the script."""
-    arguments = {"sep": " ", "header": False, "index": False}
-    path = os.path.join(script_dir, SETTINGS)
-    try:
-        with open(path, encoding="utf-8") as file:
-            settings = json.load(file)
-    except FileNotFoundError:
-        return arguments
-    except (OSError, ValueError) as error:
-        raise ValueError("cannot read %s: %s" % (path, error))
-    if not isinstance(settings, dict):
-        raise ValueError("%s must hold a JSON object" % path)
-    own = settings.get("append_row", {})
-    own = own.get("pandas.DataFrame.to_csv", {}) if isinstance(own, dict) else None
-    if not isinstance(own, dict):
-        raise ValueError('%s: expected {"append_row": {"pandas.DataFrame.to_csv": {...}}}' % path)
-    arguments.update(own)
-    return arguments
-
-
-def _named(value, module, name):
-    """Whether value is of that class, found by name: the host imports neither pandas nor numpy."""
-    for base in type(value).__mro__:
-        if base.__name__ == name and base.__module__.split(".")[0] == module:
-            return True
-    return False
+codecs.register_error("fanfold-surrogates", _escape_surrogates)
 
 
 def encode(text):
-    """UTF-8; names that are not UTF-8 get their own bytes back; nothing makes it fail."""
+    """``text`` in UTF-8. Never fails: an attempt must not be lost to a character."""
     try:
-        return text.encode("utf-8")
+        return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        try:
-            return text.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            return text.encode("utf-8", "backslashreplace")
+        return text.encode("utf-8", "fanfold-surrogates")
+
+
+class BadReturn(Exception):
+    """``run()`` returned something that is not a list of results."""
+
+    def __init__(self, value):
+        cls = type(value)
+        self.type_name = "None" if value is None else type_name(cls)
+        super().__init__(one_line("run() returned {}; {}{}".format(self.type_name, _EXPECTED, _hint(value))))
+
+
+def _hint(value):
+    if value is None:
+        return "; is a `return` missing at its end?"
+    if inspect.iscoroutine(value) or inspect.isasyncgen(value):
+        return "; `async def run` is not supported: make it `def run`"
+    if isinstance(value, (str, bytes, bytearray, memoryview)):
+        return "; if that is the result of one item, return it in a list: [result]"
+    if isinstance(value, collections.abc.Mapping):
+        return "; return a list with one element per item, such as list(results.values())"
+    if "DataFrame" in type(value).__name__ or hasattr(type(value), "to_pandas"):
+        return "; convert it: .to_pandas()"
+    if isinstance(value, (bool, int, float, complex)):
+        return "; return the results themselves, not their number or a flag"
+    return ""
+
+
+class Blocks:
+    """Rows as bytes, in pieces."""
+
+    def __init__(self, blocks, length):
+        self.blocks = blocks
+        self.length = length
+
+
+class Spooled:
+    """Rows in a file of the spool."""
+
+    def __init__(self, path, length):
+        self.path = path
+        self.length = length
 
 
 class Rows:
-    """Turns what run() returns into rows. `take` is the part that counts as run(): it goes through iterators."""
+    """A result that is rows already: ``count`` elements, and a str, ``Blocks`` or ``Spooled``."""
 
-    def __init__(self, script_dir, wanted, header_wanted):
-        self._csv = to_csv_arguments(script_dir)
-        self._wanted = wanted
-        self._header_wanted = wanted and header_wanted
+    def __init__(self, count, body):
+        self.count = count
+        self.body = body
 
-    def take(self, result):
-        """`result` as something that is finished and has a length."""
-        kind = type(result)
-        if kind is list or kind is tuple:
+
+class Serializer:
+    """Makes rows as the job wants them. ``csv_options`` are the script's own for ``DataFrame.to_csv``."""
+
+    def __init__(self, config, csv_options, waiting):
+        self.append = config["output_action"] != "summary_only"
+        self._want_header = self.append and bool(config["dataframe_header"])
+        self._spool_bytes = config["spool_bytes"]
+        self._spool_dir = os.path.abspath(config["spool_dir"])
+        self._stem = "{}-{}-{}".format(config["node_id"], config["process_name"], os.getpid())
+        self._spooled = 0
+        self._waiting = waiting
+        self._kinds = {}
+        # Set by the first DataFrame, taken by whoever sends that answer.
+        self.header = None
+        self._csv = dict(csv_options)
+        self._csv.pop("path_or_buf", None)
+        own_header = self._csv.pop("header", False)
+        self._header_option = own_header if own_header is not False else True
+        options = {"sep": " ", "index": False, "header": False if self._want_header else own_header}
+        options.update(self._csv)
+        self._csv = options
+
+    def settle(self, result):
+        """What belongs to ``run()``: refuses what is no list of results, and runs iterators to their end."""
+        kind = self._kind(result)
+        if kind != "iterable":
+            if kind == "refused" or (kind == "array" and not result.shape):
+                raise BadReturn(result)
             return result
-        if result is None:
-            raise BadReturn("run() returned None; expected %s (is a return statement missing?)" % _EXPECTED)
-        if isinstance(result, (list, tuple)) or _named(result, "pandas", "DataFrame") or _named(result, "pandas", "Series"):
-            return result
-        if _named(result, "numpy", "ndarray"):
-            if result.ndim == 0:
-                raise BadReturn("run() returned a numpy array without dimensions; expected %s" % _EXPECTED)
-            # numpy wraps long rows over several lines; a list stays on one.
-            return list(result) if result.ndim == 1 else [row.tolist() for row in result]
-        if isinstance(result, _SCALARS) or hasattr(result, "keys"):
-            hint = " (put it in a list: [result])" if isinstance(result, str) else ""
-            raise BadReturn("run() returned a value of type %s; expected %s%s" % (kind.__name__, _EXPECTED, hint))
         try:
             iterator = iter(result)
         except TypeError:
-            raise BadReturn("run() returned a value of type %s; expected %s" % (kind.__name__, _EXPECTED))
-        return list(iterator)
+            raise BadReturn(result) from None
+        return self._from_iterator(iterator)
 
-    def make(self, result):
-        """(rows, header) of something that `take` gave; the header only for the first DataFrame."""
-        if not self._wanted:
-            return b"", b""
-        if _named(result, "pandas", "DataFrame"):
-            return self._frame(result)
-        text = "\n".join(map(str, result))
-        return (encode(text + "\n") if len(result) else b""), b""
+    def rows(self, result):
+        """The number of elements and their rows: a str (empty if rows are not wanted), ``Blocks`` or ``Spooled``."""
+        cls = type(result)
+        if cls is Rows:
+            return result.count, result.body
+        kind = "list" if cls is list or cls is tuple else self._kind(result)
+        if not self.append:
+            return len(result), ""
+        if kind == "frame":
+            return len(result), self._from_frame(result)
+        if kind == "array" and result.ndim > 1:
+            # str() of a row would wrap long lines.
+            result = (row.tolist() for row in result)
+        elif kind == "list" and len(result) <= _CHUNK_ITEMS:
+            texts = list(map(str, result))
+            if sum(map(len, texts)) + len(texts) <= SMALL_CHARS:
+                return len(texts), "\n".join(texts) + "\n" if texts else ""
+        rows = self._from_iterator(iter(result))
+        return rows.count, rows.body
 
-    def _frame(self, frame):
-        header = b""
-        arguments = dict(self._csv)
-        arguments["header"] = False
-        if self._header_wanted:
-            self._header_wanted = False
-            first = dict(self._csv)
-            first["header"] = self._csv["header"] or True
-            header = self._ended(frame.iloc[:0].to_csv(**first))
-        elif self._csv["header"]:
-            # The settings file asks for a header in every block, as the original would write it.
-            arguments["header"] = self._csv["header"]
-        return self._ended(frame.to_csv(**arguments)), header
+    def _kind(self, result):
+        cls = type(result)
+        kind = self._kinds.get(cls)
+        if kind is None:
+            kind = self._kinds[cls] = _kind_of(cls)
+        return kind
+
+    def _from_iterator(self, iterator):
+        """Rows of what is left in ``iterator``. Texts are made as the elements come, so that elements need not be kept."""
+        if not self.append:
+            count = 0
+            for count, _ in enumerate(iterator, 1):
+                pass
+            return Rows(count, "")
+        count, sink = 0, self._sink()
+        try:
+            while True:
+                texts = list(map(str, itertools.islice(iterator, _CHUNK_ITEMS)))
+                if not texts:
+                    return Rows(count, sink.finish())
+                count += len(texts)
+                sink.write_lines(texts)
+        except BaseException:
+            sink.discard()
+            raise
+
+    def _from_frame(self, frame):
+        header = self._header_of(frame)
+        sink = self._sink()
+        try:
+            if len(frame):
+                frame.to_csv(sink, **self._csv)
+            body = sink.finish()
+        except BaseException:
+            sink.discard()
+            raise
+        if header is not None:
+            self.header, self._want_header = header, False
+        return body
+
+    def _header_of(self, frame):
+        # A frame without columns is what scripts return for "nothing": it does not know the header.
+        if not self._want_header or not len(frame.columns):
+            return None
+        options = dict(self._csv, header=self._header_option)
+        text = io.StringIO()
+        frame.iloc[:0].to_csv(text, **options)
+        header = text.getvalue()
+        return header if header.endswith("\n") else header + "\n"
+
+    def _sink(self):
+        return _Sink(self._spool_bytes, self._new_spool_file, self._waiting)
+
+    def _new_spool_file(self):
+        while True:
+            self._spooled += 1
+            path = os.path.join(self._spool_dir, "{}-{}.rows".format(self._stem, self._spooled))
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                return path, os.open(path, flags, 0o666)
+            except FileExistsError:
+                continue
+            except FileNotFoundError:
+                os.makedirs(self._spool_dir, exist_ok=True)
+
+
+def _kind_of(cls):
+    """How results of class ``cls`` are read, by names alone: pandas and numpy are never imported here."""
+    if issubclass(cls, (list, tuple)):
+        return "list"
+    for base in cls.__mro__:
+        library, name = (getattr(base, "__module__", None) or "").partition(".")[0], base.__name__
+        if library == "pandas" and name == "DataFrame":
+            return "frame"
+        if library == "pandas" and name == "Series":
+            return "series"
+        if library == "numpy" and name == "ndarray":
+            return "array"
+        if name in ("DataFrame", "LazyFrame"):
+            # Iterating one of these gives columns: wrong rows, and as many as there are columns.
+            return "refused"
+    if issubclass(cls, (str, bytes, bytearray, memoryview, collections.abc.Mapping)):
+        return "refused"
+    return "iterable"
+
+
+class _Sink(io.TextIOBase):
+    """Takes text; holds it as str while small, as bytes while it fits the pipe, in a file beyond."""
+
+    def __init__(self, spool_bytes, new_file, waiting):
+        self._spool_bytes = spool_bytes
+        self._new_file = new_file
+        self._waiting = waiting
+        self._texts = []
+        self._chars = 0
+        self._blocks = []
+        self._length = 0
+        self._path = None
+        self._fd = None
+        self._pid = os.getpid()
+        self._last = "\n"
+
+    def writable(self):
+        """True: pandas asks."""
+        return True
+
+    def write(self, text):
+        """Adds ``text``."""
+        if text:
+            self._texts.append(text)
+            self._chars += len(text)
+            self._last = text[-1]
+            if self._chars >= _PIECE_CHARS:
+                self._drain()
+        return len(text)
+
+    def write_lines(self, texts):
+        """Adds each of ``texts`` and a newline."""
+        if sum(map(len, texts)) <= _PIECE_CHARS:
+            self.write("\n".join(texts) + "\n")
+            return
+        for text in texts:
+            self.write(text)
+            self.write("\n")
+
+    def finish(self):
+        """All that was written, ending in a newline unless there is nothing."""
+        if self._last != "\n":
+            self.write("\n")
+        if self._chars <= SMALL_CHARS and not self._length:
+            return "".join(self._texts)
+        self._drain()
+        if self._fd is None:
+            return Blocks(self._blocks, self._length)
+        os.close(self._fd)
+        return Spooled(self._path, self._length)
+
+    def discard(self):
+        """Forgets all that was written."""
+        self._texts, self._blocks = [], []
+        # A child that the script forked in its generator comes here too; the file is its parent's.
+        if self._fd is not None and self._pid == os.getpid():
+            os.close(self._fd)
+            self._fd = None
+            os.unlink(self._path)
+
+    def _drain(self):
+        texts, self._texts, self._chars = self._texts, [], 0
+        # A text far larger than a piece is cut instead of being copied whole once more.
+        small = []
+        for text in texts:
+            if len(text) <= _PIECE_CHARS:
+                small.append(text)
+                continue
+            self._put(encode("".join(small)))
+            small = []
+            for start in range(0, len(text), _PIECE_CHARS):
+                self._put(encode(text[start : start + _PIECE_CHARS]))
+        self._put(encode("".join(small)))
+
+    def _put(self, data):
+        if not data:
+            return
+        self._length += len(data)
+        if self._fd is None:
+            self._blocks.append(data)
+            if self._length <= self._spool_bytes:
+                return
+            self._path, self._fd = self._patiently(self._new_file)
+            blocks, self._blocks = self._blocks, []
+        else:
+            blocks = [data]
+        for block in blocks:
+            view = memoryview(block)
+            while view:
+                view = view[self._patiently(lambda: os.write(self._fd, view)) :]
+
+    def _patiently(self, action):
+        """Does ``action``, waiting for room when the disk is full: that holds a job up, and never fails it."""
+        try:
+            return self._try(action)
+        except _NoRoom:
+            pass
+        with self._waiting("no room for rows in the spool directory; waiting for some"):
+            while True:
+                time.sleep(_NO_ROOM_SECONDS)
+                try:
+                    return self._try(action)
+                except _NoRoom:
+                    pass
 
     @staticmethod
-    def _ended(text):
-        data = encode(text)
-        return data if not data or data.endswith(b"\n") else data + b"\n"
+    def _try(action):
+        try:
+            return action()
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise _NoRoom() from None
+            raise Fatal("can't keep rows in the spool directory: {}".format(error)) from None
+
+
+class _NoRoom(Exception):
+    pass

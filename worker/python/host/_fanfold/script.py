@@ -1,93 +1,180 @@
-"""Loads the entry script and finds its functions."""
+"""Finds and imports the entry script, and learns what it wants: its functions, its arity, its settings file."""
+
 import difflib
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
+import json
 import os
+import re
 import sys
+import types
+
+SETTINGS = "parallel_run_step.settings.json"
+
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 
 
-class NoRun(Exception):
-    """The script has no run()."""
+class EntryScriptError(Exception):
+    """The entry script can't be used; the text says why and what to do."""
 
 
-class Context:
-    """The second argument of run(mini_batch, mini_batch_context)."""
+class EntryScript:
+    """The script once it is imported."""
+
+    def __init__(self, module, path):
+        self.path = path
+        self.init = _optional(module, "init")
+        self.shutdown = _optional(module, "shutdown")
+        self.run = _required(module, path)
+        self.takes_context = takes_context(self.run)
+        self.csv_options = read_settings(os.path.join(os.path.dirname(path), SETTINGS))
+
+
+def locate(entry_script, working_dir):
+    """``(path, module)`` of the script: ``module`` is its dotted name, or None where it was named by its path."""
+    path = os.path.join(working_dir, entry_script)
+    if os.path.isfile(path):
+        return os.path.abspath(path), None
+    if _DOTTED.match(entry_script) and not entry_script.endswith(".py"):
+        stem = os.path.join(working_dir, *entry_script.split("."))
+        for path in (stem + ".py", os.path.join(stem, "__init__.py")):
+            if os.path.isfile(path):
+                return os.path.abspath(path), entry_script
+    raise EntryScriptError(
+        "there is no entry script `{}` in {}; Python files there: {}".format(
+            entry_script, working_dir, _python_files(working_dir)
+        )
+    )
+
+
+def _python_files(directory):
+    try:
+        names = sorted(name for name in os.listdir(directory) if name.endswith(".py"))
+    except OSError as error:
+        return "can't be listed ({})".format(error)
+    return ", ".join(names[:20]) or "none"
+
+
+def prepare(path, module, working_dir, host_dir, argv):
+    """Makes the interpreter look as if the script had been started by itself: ``sys.argv``, ``sys.path``."""
+    folder = os.path.dirname(path)
+    first = [folder, working_dir] if module is None else [working_dir, folder]
+    # Ours comes after the script's own, for the processes it spawns: they find azureml_user there.
+    first.append(host_dir)
+    unique = list(dict.fromkeys(first))
+    sys.path[:] = unique + [entry for entry in sys.path if entry not in unique]
+    sys.argv[:] = [path] + list(argv)
+
+
+def load(path, module):
+    """Imports the script, as a module of its own name and never as ``__main__``."""
+    if module is not None:
+        return EntryScript(importlib.import_module(module), path)
+    name = os.path.splitext(os.path.basename(path))[0]
+    loader = importlib.machinery.SourceFileLoader(name, path)
+    loaded = importlib.util.module_from_spec(importlib.util.spec_from_file_location(name, path, loader=loader))
+    # Pickle and dataclasses look modules up by name. A script called json.py must not become everybody's json.
+    sys.modules.setdefault(name, loaded)
+    loader.exec_module(loaded)
+    return EntryScript(loaded, path)
+
+
+def _optional(module, name):
+    function = getattr(module, name, None)
+    return function if callable(function) else None
+
+
+def _required(module, path):
+    run = getattr(module, "run", None)
+    if callable(run):
+        if _has_no_room(run):
+            raise EntryScriptError("run() of {} takes no arguments: make it `def run(mini_batch)`".format(path))
+        return run
+    functions = [name for name, value in vars(module).items() if isinstance(value, types.FunctionType)]
+    message = "{} has no function `run(mini_batch)`".format(path)
+    if run is not None:
+        message += ": its `run` is a {}".format(type(run).__name__)
+    message += "; its functions: {}".format(", ".join(functions[:30]) if functions else "none")
+    nearest = difflib.get_close_matches("run", [name.lower() for name in functions], 1, 0.5)
+    if nearest:
+        similar = next(name for name in functions if name.lower() == nearest[0])
+        message += "; did you mean `{}`?".format(similar)
+    raise EntryScriptError(message)
+
+
+def _positional(run):
+    """``(positional parameters, whether it has *args)``, or None where Python can't tell."""
+    try:
+        parameters = inspect.signature(run).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    kinds = [parameter.kind for parameter in parameters]
+    count = kinds.count(inspect.Parameter.POSITIONAL_ONLY) + kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return count, inspect.Parameter.VAR_POSITIONAL in kinds
+
+
+def _has_no_room(run):
+    return _positional(run) == (0, False)
+
+
+def takes_context(run):
+    """Whether ``run`` wants the context too: it has two positional parameters; ``*args`` alone is no wish."""
+    positional = _positional(run)
+    return positional is not None and positional[0] >= 2
+
+
+def read_settings(path):
+    """The script's arguments for ``DataFrame.to_csv``; {} without a settings file."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            settings = json.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise EntryScriptError("can't read {}: {}".format(path, error)) from error
+    for key in (None, "append_row", "pandas.DataFrame.to_csv"):
+        settings = settings if key is None else settings.get(key, {})
+        if not isinstance(settings, dict):
+            place = "`{}` in {}".format(key, path) if key else path
+            example = '{"append_row": {"pandas.DataFrame.to_csv": {"sep": ","}}}'
+            raise EntryScriptError("{} must be a JSON object, as in {}".format(place, example))
+    return settings
+
+
+class Dataset:
+    """The part of the input that one mini-batch is."""
+
+    def __init__(self, paths):
+        self._paths = paths
+
+    def to_path(self):
+        """The absolute paths of the files, in the order of the mini-batch."""
+        return list(self._paths)
+
+    def __len__(self):
+        return len(self._paths)
+
+    def __iter__(self):
+        return iter(self.to_path())
+
+    def __repr__(self):
+        return "Dataset({!r})".format(self._paths)
+
+
+class MiniBatchContext:
+    """The second argument of ``run(mini_batch, mini_batch_context)``."""
 
     __slots__ = ("minibatch_index", "partition_key_value", "dataset")
 
     def __init__(self, mini_batch, items):
+        #: Names the mini-batch within the job; fit to be part of a file name.
         self.minibatch_index = str(mini_batch)
+        #: The values that the mini-batch was partitioned by; None where it was not.
         self.partition_key_value = None
+        #: The items.
         self.dataset = Dataset(items)
 
-
-class Dataset:
-    """The part of the input that a mini-batch covers."""
-
-    __slots__ = ("_items",)
-
-    def __init__(self, items):
-        self._items = items
-
-    def to_path(self):
-        """The paths of the files, as a list."""
-        return list(self._items)
-
-    def __len__(self):
-        return len(self._items)
-
-
-class Script:
-    def __init__(self, entry, working_dir):
-        self.module = _load(entry, working_dir)
-        self.dir = os.path.dirname(os.path.abspath(getattr(self.module, "__file__", None) or working_dir))
-        self.init = self._function("init", required=False)
-        self.run = self._function("run", required=True)
-        self.shutdown = self._function("shutdown", required=False)
-        self.wants_context = _positional(self.run) >= 2
-
-    def _function(self, name, required):
-        function = getattr(self.module, name, None)
-        if callable(function):
-            return function
-        if not required:
-            return None
-        found = sorted(
-            key for key, value in vars(self.module).items() if inspect.isfunction(value) and not key.startswith("_")
-        )
-        near = [key for key in found if key.lower() == name] or difflib.get_close_matches(name, found, 1)
-        text = "the entry script has no function run(mini_batch)"
-        if near:
-            text += "; is `%s` meant to be it?" % near[0]
-        elif found:
-            text += "; it has " + ", ".join(found)
-        raise NoRun(text)
-
-
-def _load(entry, working_dir):
-    path = os.path.join(working_dir, entry)
-    if entry.endswith(".py") or os.path.isfile(path):
-        folder = os.path.dirname(path)
-        sys.path[:0] = [folder] if folder == working_dir else [folder, working_dir]
-        sys.argv[0] = path
-        name = os.path.splitext(os.path.basename(path))[0]
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        # Before it runs: pickling and dataclasses look the module up by name.
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module
-    sys.path.insert(0, working_dir)
-    sys.argv[0] = os.path.join(working_dir, *entry.split(".")) + ".py"
-    return importlib.import_module(entry)
-
-
-def _positional(function):
-    """How many arguments the function takes by position; *args counts as none."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return 1
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(parameter.kind in kinds for parameter in parameters)
+    def __repr__(self):
+        return "MiniBatchContext(minibatch_index={!r})".format(self.minibatch_index)

@@ -1,72 +1,65 @@
-"""Where the script's text goes: sys.stdout, sys.stderr and the root logger. A log that can't be written stops nothing."""
+"""``sys.stdout``, ``sys.stderr`` and the root logger of the script: files that a full disk can't turn into failures."""
+
+import errno
 import io
 import logging
 import os
 import sys
+import time
 
-APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+# The same columns as EntryScript().logger.
+LOG_FORMAT = "%(asctime)s|%(name)s|%(levelname)s|%(process)d|%(thread)d|%(funcName)s()|%(message)s"
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
-class LogFile(io.RawIOBase):
-    """An append-only file that swallows what the disk refuses: a full disk must not fail a mini-batch."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.name = path
-        self.mode = "ab"
-        try:
-            self._fd = os.open(path, APPEND, 0o666)
-        except OSError:
-            self._fd = None
-
-    def writable(self):
-        return True
-
-    def fileno(self):
-        if self._fd is None:
-            raise io.UnsupportedOperation("fileno")
-        return self._fd
+class _LogFile(io.FileIO):
+    """Appends; what the disk can't take is dropped."""
 
     def write(self, data):
-        length = len(data)
-        data = memoryview(data).cast("B") if not isinstance(data, bytes) else data
-        while self._fd is not None and len(data):
-            try:
-                data = data[os.write(self._fd, data):]
-            except OSError:
-                break
-        return length
-
-    def close(self):
-        if not self.closed:
-            fd, self._fd = self._fd, None
-            super().close()
-            if fd is not None:
-                try:
-                    os.close(fd)
-                except OSError:
-                    pass
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in _DISK_ERRORS:
+                raise
+            return memoryview(data).nbytes
 
 
-def text_file(path):
-    """A line-buffered text file for a stream of the script."""
-    return io.TextIOWrapper(
-        io.BufferedWriter(LogFile(path), 8192), encoding="utf-8", errors="backslashreplace", line_buffering=True
-    )
+def open_log(path):
+    """A line-buffered text file at ``path``, or the null device if it can't be opened."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        raw = _LogFile(path, "ab")
+    except OSError as error:
+        os.write(2, "fanfold: can't open {}: {}; its text is dropped\n".format(path, error).encode("utf-8", "replace"))
+        raw = _LogFile(os.devnull, "ab")
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
-def redirect(stdout, stderr):
-    """Gives the script its streams, and the root logger its handler (default level WARNING)."""
-    logging.raiseExceptions = False
-    sys.stdout = sys.__stdout__ = text_file(stdout)
-    sys.stderr = sys.__stderr__ = text_file(stderr)
-    handler = logging.StreamHandler(text_file(stdout))
-    handler.setFormatter(logging.Formatter("%(asctime)s|%(levelname)s|%(process)d|%(name)s|%(message)s"))
-    logging.getLogger().addHandler(handler)
+def install(stdout, stderr):
+    """Replaces ``sys.stdout`` and ``sys.stderr``, and gives the root logger a handler at WARNING."""
+    sys.stdout = open_log(stdout)
+    sys.stderr = open_log(stderr)
+    # A file of its own, so that logging goes on when the script closes or replaces sys.stdout.
+    handler = logging.StreamHandler(open_log(stdout))
+    formatter = logging.Formatter(LOG_FORMAT)
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+
+
+def note(text):
+    """Tells the script's stderr file something in our name. Never raises."""
+    try:
+        sys.stderr.write("fanfold: {}\n".format(text))
+    except Exception:
+        pass
 
 
 def flush():
-    """Flushes the script's streams, whatever it has made of them."""
+    """Writes out what the script left without a newline. Never raises."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
