@@ -228,6 +228,7 @@ pub fn step(state: State, event: Event, draining: bool, now: Instant, limits: &L
             | Event::InitFailed
             | Event::Answered { .. }
             | Event::Retire
+            | Event::ShutDown
             | Event::HandedOver
             | Event::Drain,
         ) => (state, vec![]),
