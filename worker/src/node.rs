@@ -5,7 +5,9 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -21,7 +23,7 @@ use fanfold_shared::message::{AttemptError, FromNode, NodeEvent, NodeMessage};
 use fanfold_shared::report::{During, Result};
 
 use crate::devices::{ChildEnv, Devices};
-use crate::guard::{Guard, OomWatch};
+use crate::guard::{Guard, OomWatch, Swept};
 use crate::host;
 use crate::logs::SysErrorLog;
 use crate::slot::page;
@@ -109,7 +111,7 @@ pub struct Node {
     pub work: Work,
     backend: Arc<dyn Backend>,
     devices: Mutex<Devices>,
-    guard: Guard,
+    guard: Mutex<Option<Guard>>,
     oom: Mutex<OomWatch>,
     errors: Mutex<SysErrorLog>,
     order: AtomicU8,
@@ -224,7 +226,7 @@ impl Node {
             work: Work::new(slots).map_err(std::io::Error::from).during("wake", "eventfd")?,
             backend,
             devices: Mutex::new(devices),
-            guard,
+            guard: Mutex::new(Some(guard)),
             oom: Mutex::new(OomWatch::new()),
             errors: Mutex::new(SysErrorLog::new(logs.sys_error(&id, None))),
             order: AtomicU8::new(Order::Work as u8),
@@ -271,7 +273,7 @@ impl Node {
         {
             self.say(NodeEvent::GaveUp { error: Box::new(error) });
         }
-        self.guard.stop();
+        self.stop_guard();
         self.say(NodeEvent::Left);
     }
 
@@ -372,20 +374,37 @@ impl Node {
     }
 
     /// The whole environment of a process.
-    pub fn child_env(&self, process: ProcessNumber, device: Option<&str>) -> Vec<(OsString, OsString)> {
-        let mut env = self.plan.env.variables(device);
-        env.push(self.guard.marker(process));
-        env
+    pub fn child_env(&self, device: Option<&str>) -> Vec<(OsString, OsString)> {
+        self.plan.env.variables(device)
+    }
+
+    /// Starts a process under the guard: whatever it starts can be found and ended.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn spawn(&self, command: &mut Command, process: ProcessNumber) -> io::Result<Child> {
+        match &*lock(&self.guard) {
+            Some(guard) => guard.spawn(command, process),
+            None => Err(io::Error::other("the node has left")),
+        }
     }
 
     /// Kills what a process left behind. Some text: something would not die.
     pub fn sweep(&self, process: ProcessNumber, pid: u32) -> Option<String> {
-        self.guard.sweep(process, pid).problem()
+        lock(&self.guard).as_ref().and_then(|guard| survivors(&guard.sweep(process, pid)))
+    }
+
+    /// The last slot is gone: nothing of this run may be left.
+    fn stop_guard(&self) {
+        let stopped = lock(&self.guard).take().map(Guard::stop);
+        if let Some(text) = stopped.as_ref().and_then(survivors) {
+            self.sys_error(None, &text);
+        }
     }
 
     /// Whether the kernel killed this process for want of memory.
     pub fn out_of_memory(&self, pid: u32) -> bool {
-        lock(&self.oom).killed(pid)
+        lock(&self.oom).killed(pid) == Some(true)
     }
 
     /// What the host program of a process is told (`docs/design/host-protocol.md`).
@@ -483,6 +502,11 @@ impl Drop for Gone<'_> {
     fn drop(&mut self) {
         self.0.slots_alive.fetch_sub(1, Ordering::SeqCst);
     }
+}
+
+/// What would not die, for the log.
+pub fn survivors(swept: &Swept) -> Option<String> {
+    (!swept.survivors.is_empty()).then(|| format!("these processes can't be killed: {:?}", swept.survivors))
 }
 
 /// The machine's name, for logs.

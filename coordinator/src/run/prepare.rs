@@ -17,7 +17,7 @@ use fanfold_worker::devices::{ChildEnv, Devices};
 use fanfold_worker::environment;
 use fanfold_worker::guard::{self, Guard};
 use fanfold_worker::logs::Level;
-use fanfold_worker::node::NodePlan;
+use fanfold_worker::node::{NodePlan, survivors};
 use fanfold_worker::workdir;
 
 use super::driver::wants_fingerprints;
@@ -153,7 +153,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
     }
 
     let swept = guard::sweep_leftovers(&id, &node_id());
-    if let Some(text) = swept.problem() {
+    if let Some(text) = survivors(&swept) {
         observer.note(Level::Warning, &text);
     }
     let python =

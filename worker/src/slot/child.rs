@@ -16,8 +16,6 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, pipe2};
 
-/// How much more the kernel's out-of-memory killer likes the children than the worker.
-const OOM_SCORE_ADJ: &[u8] = b"500";
 /// Room for answers while the worker is busy with a commit.
 const PIPE_BYTES: i32 = 1 << 20;
 
@@ -59,11 +57,11 @@ pub enum Received {
 }
 
 impl Process {
-    /// Starts the process.
+    /// Starts the process; `spawn` makes it the leader of its own session, and one that dies with the calling thread.
     ///
     /// # Errors
     /// Whatever the operating system says: no such interpreter, no memory, too many processes or descriptors.
-    pub fn start(launch: Launch<'_>) -> io::Result<Process> {
+    pub fn start(launch: Launch<'_>, spawn: impl FnOnce(&mut Command) -> io::Result<Child>) -> io::Result<Process> {
         let (child_in, to_host) = pipe2(OFlag::O_CLOEXEC)?;
         let (from_host, child_out) = pipe2(OFlag::O_CLOEXEC)?;
         for ours in [&to_host, &from_host] {
@@ -72,7 +70,6 @@ impl Process {
         // Only an optimisation, and bounded by the system for ordinary users.
         let _ = fcntl(&from_host, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
 
-        let parent = nix::unistd::getpid();
         let kept = [child_in.as_raw_fd(), child_out.as_raw_fd()];
         let mut command = Command::new(launch.python);
         command
@@ -92,28 +89,14 @@ impl Process {
                         return Err(io::Error::last_os_error());
                     }
                 }
-                libc::setsid();
-                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) < 0 {
-                    return Err(io::Error::last_os_error());
-                }
-                // The worker may have died between fork and prctl; then no signal will ever come.
-                if libc::getppid() != parent.as_raw() {
-                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
-                }
-                // Signals that fanfold ignores or blocks must not stay so for the script.
+                // Signals that fanfold blocks must not stay so for the script.
                 let mut none: libc::sigset_t = std::mem::zeroed();
                 libc::sigemptyset(&mut none);
                 libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-                // Best effort: without /proc the kernel chooses by size alone, which is us last as well.
-                let fd = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-                if fd >= 0 {
-                    libc::write(fd, OOM_SCORE_ADJ.as_ptr().cast(), OOM_SCORE_ADJ.len());
-                    libc::close(fd);
-                }
                 Ok(())
             });
         }
-        let child = command.spawn()?;
+        let child = spawn(&mut command)?;
         let pidfd = pidfd_open(child.id())?;
         Ok(Process { child, to_host: to_host.into(), from_host: from_host.into(), pidfd, outbox: Vec::new(), sent: 0 })
     }

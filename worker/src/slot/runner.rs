@@ -118,14 +118,15 @@ impl Slot {
         let launch = Launch {
             python: &self.node.plan.python,
             host: &self.node.host,
-            env: self.node.child_env(number, device.as_deref()),
+            env: self.node.child_env(device.as_deref()),
             working_dir: &self.node.plan.working_dir,
             stdout: &stdout,
             stderr: &stderr,
         };
-        let started = Page::create(&page)
-            .map_err(|error| error.source)
-            .and_then(|page| Process::start(launch).map(|process| (page, process)));
+        let started = Page::create(&page).map_err(|error| error.source).and_then(|page| {
+            let process = Process::start(launch, |command| self.node.spawn(command, number))?;
+            Ok((page, process))
+        });
         match started {
             Ok((page, mut process)) => {
                 let config = self.node.host_config(number, &self.node.page(self.index));
