@@ -9,7 +9,7 @@ macro_rules! embedded {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../python/", $name)))),*] };
 }
 
-/// The files, relative to `worker/python`; the first is the one to start.
+/// The files, relative to `worker/python`.
 const FILES: [(&str, &str); 12] = embedded![
     "host/fanfold_host.py",
     "host/_fanfold/__init__.py",
@@ -31,12 +31,13 @@ const FILES: [(&str, &str); 12] = embedded![
 /// The files can't be written.
 pub fn install(dir: &Path) -> Result<PathBuf> {
     for (name, text) in FILES {
-        let path = dir.join(name);
+        // The package that scripts import lies beside the host: the folder of the program is where Python looks first.
+        let path = dir.join(name.strip_prefix("host/").unwrap_or(name));
         let parent = path.parent().expect("a file under dir");
         fs::create_dir_all(parent).during("create", parent)?;
         fs::write(&path, text).during("write", &path)?;
     }
-    Ok(dir.join(FILES[0].0))
+    Ok(dir.join("fanfold_host.py"))
 }
 
 /// A path of the job directory as JSON carries it. Job directories are UTF-8: others are refused at submission.

@@ -40,15 +40,20 @@ pub fn death(node: &Node, current: &mut Current) -> AttemptError {
 pub fn init_died(node: &Node, current: &mut Current, state: State, limits: &Limits) -> AttemptError {
     let phase = current.page.look().phase;
     let stuck = matches!(state, State::Stopping { reason: StopReason::InitStuck, .. });
+    let stderr = current.stderr_tail();
     let message = match stuck {
         true => format!(
             "import and init() did not end within {} s (3 × run_invocation_timeout + 30); the process was killed {}",
             limits.init.as_secs(),
             phase.describe()
         ),
-        false => format!("process {} {}", how(node, current).1, phase.describe()),
+        // It could not speak for itself; what it last wrote is the best there is.
+        false => {
+            let last = stderr.lines().last().map(|line| format!(": {line}")).unwrap_or_default();
+            format!("process {} {}{last}", how(node, current).1, phase.describe())
+        }
     };
-    AttemptError { kind: ErrorKind::Init, message, traceback: String::new(), stderr: current.stderr_tail() }
+    AttemptError { kind: ErrorKind::Init, message, traceback: String::new(), stderr }
 }
 
 /// A limit was exceeded.
