@@ -32,7 +32,7 @@ use crate::slot::state::Limits;
 use crate::work::Work;
 
 /// Between two looks at whether the node was told to end.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(20);
 /// Results are sent when the first has waited so long, nanoseconds.
 const FLUSH_NS: u64 = 2_000_000;
 /// Bytes of rows that are sent at once.
