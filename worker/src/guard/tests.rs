@@ -189,6 +189,7 @@ fn the_guardian_keeps_what_it_is_given_and_nothing_of_ours() {
     assert!(is_gone(&guardian));
 }
 
+#[expect(clippy::zombie_processes, reason = "it is killed before it could wait")]
 /// A program that plays the worker: guards, starts two processes, and waits to be killed.
 fn role_worker(dir: &Path) {
     let guard = Guard::start(&JobId(std::env::var("JOB").unwrap()), &node("0"), &[]).unwrap();
