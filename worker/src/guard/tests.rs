@@ -20,6 +20,7 @@ static BEFORE_MAIN: extern "C" fn() = {
             match role.as_str() {
                 "worker" => role_worker(Path::new(&dir)),
                 "orphans" => role_orphans(Path::new(&dir)),
+                "builder" => crate::environment::tests::role_builder(Path::new(&dir)),
                 other => panic!("no role {other}"),
             }
             std::process::exit(0);
