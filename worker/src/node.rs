@@ -3,6 +3,7 @@
 //! Threads: the node's own takes tasks from the backend (and lets a suspect run alone); each slot has one. They end when
 //! the node is told to, when the backend closes, or when `init` failed too often.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -22,7 +23,7 @@ use fanfold_shared::layout::{JobDir, Stream};
 use fanfold_shared::message::{AttemptError, FromNode, NodeEvent, NodeMessage};
 use fanfold_shared::report::{During, Result};
 
-use crate::devices::{ChildEnv, Devices};
+use crate::devices::{Binding, ChildEnv, NodeDevices, child_env};
 use crate::guard::{Guard, OomWatch, Swept};
 use crate::host;
 use crate::logs::SysErrorLog;
@@ -76,8 +77,10 @@ pub struct NodePlan {
     pub run_invocation_timeout: u64,
     /// Seconds around it.
     pub task_overhead_timeout: u64,
-    /// What the processes' environment is made of.
-    pub env: ChildEnv,
+    /// `AZUREML_MODEL_DIR`.
+    pub model_dir: Option<PathBuf>,
+    /// The job's `environment_variables`.
+    pub environment_variables: BTreeMap<String, String>,
 }
 
 /// What a node was told to do.
@@ -110,7 +113,7 @@ pub struct Node {
     /// What it has to do.
     pub work: Work,
     backend: Arc<dyn Backend>,
-    devices: Mutex<Devices>,
+    devices: Mutex<NodeDevices>,
     guard: Mutex<Option<Guard>>,
     oom: Mutex<OomWatch>,
     errors: Mutex<SysErrorLog>,
@@ -196,7 +199,7 @@ impl Node {
         job: JobDir,
         id: NodeId,
         plan: NodePlan,
-        devices: Devices,
+        devices: NodeDevices,
         guard: Guard,
         backend: Arc<dyn Backend>,
     ) -> Result<NodeHandle> {
@@ -363,8 +366,8 @@ impl Node {
         ProcessNumber(self.next_process.fetch_add(1, Ordering::SeqCst))
     }
 
-    /// The value of `CUDA_VISIBLE_DEVICES` for a process about to start, if it gets one.
-    pub fn assign_device(&self, process: ProcessNumber) -> Option<String> {
+    /// What a process about to start gets in `CUDA_VISIBLE_DEVICES`.
+    pub fn assign_device(&self, process: ProcessNumber) -> Binding {
         lock(&self.devices).assign(process)
     }
 
@@ -374,8 +377,15 @@ impl Node {
     }
 
     /// The whole environment of a process.
-    pub fn child_env(&self, device: Option<&str>) -> Vec<(OsString, OsString)> {
-        self.plan.env.variables(device)
+    pub fn child_env(&self, binding: &Binding) -> Vec<(OsString, OsString)> {
+        let child = ChildEnv {
+            binding,
+            gpu_count: lock(&self.devices).found(),
+            output_dir: &self.plan.output_dir,
+            model_dir: self.plan.model_dir.as_deref(),
+            environment_variables: &self.plan.environment_variables,
+        };
+        child_env(std::env::vars_os(), &child)
     }
 
     /// Starts a process under the guard: whatever it starts can be found and ended.

@@ -120,7 +120,13 @@ fn gpus() -> Check {
     let found = devices::discover(None, inherited.as_deref())
         .map(|devices| match devices.as_slice() {
             [] => "none".to_string(),
-            devices => devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            devices => {
+                let named = |device: &devices::Device| match &device.name {
+                    Some(name) => format!("{} ({name})", device.visible),
+                    None => device.visible.clone(),
+                };
+                devices.iter().map(named).collect::<Vec<_>>().join(", ")
+            }
         })
         .map_err(|error| error.to_string());
     Check { name: "gpus", found }

@@ -8,11 +8,12 @@ use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::split::Split;
 use fanfold_shared::text::{counted, grouped, size};
+use fanfold_worker::devices::discover;
 use serde_json::json;
 
 use super::written;
 use crate::prepare::{listing, snapshot};
-use crate::run::{output_dir, process_count};
+use crate::run::{inherited_mask, output_dir, process_count};
 
 /// The version of what `--json` prints.
 const PLAN_VERSION: u32 = 1;
@@ -44,9 +45,8 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     let own = listing::own_directories(&dir, &output_dir(&spec, &dir));
     let snapshot = snapshot::preview(&spec, &own)?;
     let counted = listing::count(&spec, &own, &|| false)?;
-    let inherited = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-    let devices = fanfold_worker::devices::discover(spec.gpus.as_deref(), inherited.as_deref())?;
-    let devices: Vec<String> = devices.iter().map(ToString::to_string).collect();
+    let devices = discover(spec.gpus.as_deref(), inherited_mask(&spec).as_deref())?;
+    let devices: Vec<String> = devices.into_iter().map(|device| device.visible).collect();
     let processes = process_count(&spec, devices.len());
     let notes: Vec<&String> = snapshot.notes.iter().chain(&counted.notes).collect();
     let text = if args.json {

@@ -31,7 +31,7 @@ use prepare::Prepared;
 use window::Window;
 
 pub use places::output_dir;
-pub use prepare::process_count;
+pub use prepare::{inherited_mask, process_count};
 pub use submit::SubmitError;
 
 /// What `fanfold run` was asked.

@@ -13,7 +13,7 @@ use fanfold_shared::job::{self, Difference, JobSpec, Places};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
-use fanfold_worker::devices::{ChildEnv, Devices};
+use fanfold_worker::devices::{NodeDevices, discover};
 use fanfold_worker::environment;
 use fanfold_worker::guard::{self, Guard};
 use fanfold_worker::logs::Level;
@@ -46,7 +46,7 @@ pub struct Prepared {
     /// What the node does; taken when it starts, like the following.
     pub plan: Option<NodePlan>,
     /// What the node hands out.
-    pub devices: Option<Devices>,
+    pub devices: Option<NodeDevices>,
     /// What sweeps up behind it.
     pub guard: Option<Guard>,
     /// What the files were like.
@@ -160,22 +160,19 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
         environment::prepare(&spec.environment, &dir.logs().environment_build(), signals.flag(), &mut |line| {
             observer.building(line);
         })?;
-    let inherited = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-    let devices = Devices::open(spec.gpus.as_deref(), inherited.as_deref(), spec.surplus_processes, &id.0)?;
-    let processes = process_count(&spec, devices.names().len());
-    if let Some(warning) = devices.warning(processes) {
-        observer.note(Level::Warning, &warning);
+    let found = discover(spec.gpus.as_deref(), inherited_mask(&spec).as_deref())?;
+    let processes = process_count(&spec, found.len());
+    let chosen = spec.gpus.is_some();
+    let mut waiting = |text: &str| observer.note(Level::Info, text);
+    let devices =
+        NodeDevices::take(&found, chosen, processes, spec.surplus_processes, &id.0, signals.flag(), &mut waiting)?;
+    if let Some(advice) = devices.advice(processes) {
+        observer.note(Level::Warning, &advice);
     }
     let work = workdir::prepare(&dir, &node_id(), &spec.models)?;
     let output_dir = super::output_dir(&spec, &dir);
     fs::create_dir_all(&output_dir).during("create", &output_dir)?;
     let guard = Guard::start(&id, &node_id(), &devices.locks())?;
-    let env = ChildEnv {
-        devices: devices.names(),
-        output_dir: output_dir.clone(),
-        model_dir: work.model_dir.clone(),
-        variables: spec.environment_variables.clone(),
-    };
     let plan = NodePlan {
         job_id: id.0.clone(),
         python,
@@ -193,7 +190,8 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
         run_max_try: spec.run_max_try,
         run_invocation_timeout: spec.run_invocation_timeout,
         task_overhead_timeout: spec.task_overhead_timeout,
-        env,
+        model_dir: work.model_dir,
+        environment_variables: spec.environment_variables.clone(),
     };
     observer.starting(&plan);
     let fingerprints = match wants_fingerprints(&spec) {
@@ -278,6 +276,12 @@ pub fn process_count(spec: &JobSpec, devices: usize) -> u32 {
         0 => thread::available_parallelism().map_or(1, NonZero::get) as u32,
         _ => 1,
     })
+}
+
+/// The mask that bounds the node: the job's own, else what this program inherited.
+pub fn inherited_mask(spec: &JobSpec) -> Option<String> {
+    const MASK: &str = "CUDA_VISIBLE_DEVICES";
+    spec.environment_variables.get(MASK).cloned().or_else(|| std::env::var(MASK).ok())
 }
 
 /// The number after that of every process that the ledger or a log knows: a process that was started but never reported

@@ -129,6 +129,23 @@ pub fn sweep_leftovers(job: &JobId, node: &NodeId) -> Swept {
     Sweep { scope, session: None, since: 0, orphans: false }.run(LIMIT)
 }
 
+/// The mark for what builds the environment called `name`, which belongs to no run: name and value of the variable.
+pub(crate) fn mark_of_build(name: &str) -> io::Result<(&'static str, String)> {
+    let (job, node) = build(name);
+    Ok((VARIABLE, Mark::new(&job, &node)?.value(ProcessNumber(0))))
+}
+
+/// Kills what a dead builder of the environment `name` has left. The caller holds that environment's lock.
+pub(crate) fn sweep_build(name: &str) -> Swept {
+    let (job, node) = build(name);
+    sweep_leftovers(&job, &node)
+}
+
+/// No job is called so: job ids end in a dash and eight characters.
+fn build(name: &str) -> (JobId, NodeId) {
+    (JobId("environment".into()), NodeId(name.into()))
+}
+
 /// What keeps a run from being guarded.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation}")]

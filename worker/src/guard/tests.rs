@@ -20,6 +20,7 @@ static BEFORE_MAIN: extern "C" fn() = {
             match role.as_str() {
                 "worker" => role_worker(Path::new(&dir)),
                 "orphans" => role_orphans(Path::new(&dir)),
+                "builder" => crate::environment::tests::role_builder(Path::new(&dir)),
                 other => panic!("no role {other}"),
             }
             std::process::exit(0);
@@ -189,6 +190,7 @@ fn the_guardian_keeps_what_it_is_given_and_nothing_of_ours() {
     assert!(is_gone(&guardian));
 }
 
+#[expect(clippy::zombie_processes, reason = "it is killed before it could wait")]
 /// A program that plays the worker: guards, starts two processes, and waits to be killed.
 fn role_worker(dir: &Path) {
     let guard = Guard::start(&JobId(std::env::var("JOB").unwrap()), &node("0"), &[]).unwrap();

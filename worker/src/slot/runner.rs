@@ -108,7 +108,7 @@ impl Slot {
 
     fn spawn(&mut self) {
         let number = self.node.next_process();
-        let device = self.node.assign_device(number);
+        let binding = self.node.assign_device(number);
         let logs = self.node.job.logs();
         let (stdout, stderr) = (
             logs.descriptor(Stream::Stdout, &self.node.id, number),
@@ -118,7 +118,7 @@ impl Slot {
         let launch = Launch {
             python: &self.node.plan.python,
             host: &self.node.host,
-            env: self.node.child_env(device.as_deref()),
+            env: self.node.child_env(&binding),
             working_dir: &self.node.plan.working_dir,
             stdout: &stdout,
             stderr: &stderr,
@@ -136,6 +136,7 @@ impl Slot {
                 let mut current = Current::new(&self.node, number, process, page, [stdout, stderr]);
                 current.log.event(clock::wall_us(), Level::Info, &format!("started on slot {}", self.index));
                 self.current = Some(current);
+                let device = binding.device().map(str::to_string);
                 self.node.say(NodeEvent::ProcessStarted { process: number, pid, device });
             }
             Err(error) => {
