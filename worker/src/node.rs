@@ -361,14 +361,12 @@ impl Node {
         self.job.page(&self.id, slot as u32)
     }
 
-    /// The number of the next process.
-    pub fn next_process(&self) -> ProcessNumber {
-        ProcessNumber(self.next_process.fetch_add(1, Ordering::SeqCst))
-    }
-
-    /// What a process about to start gets in `CUDA_VISIBLE_DEVICES`.
-    pub fn assign_device(&self, process: ProcessNumber) -> Binding {
-        lock(&self.devices).assign(process)
+    /// The number of the next process, and what it gets in `CUDA_VISIBLE_DEVICES`: decided together, so that devices are
+    /// dealt in the order of the numbers whichever slot is first.
+    pub fn next_process(&self) -> (ProcessNumber, Binding) {
+        let mut devices = lock(&self.devices);
+        let number = ProcessNumber(self.next_process.fetch_add(1, Ordering::SeqCst));
+        (number, devices.assign(number))
     }
 
     /// The process and everything it started are gone: the next one may have its device.

@@ -107,8 +107,7 @@ impl Slot {
     }
 
     fn spawn(&mut self) {
-        let number = self.node.next_process();
-        let binding = self.node.assign_device(number);
+        let (number, binding) = self.node.next_process();
         let logs = self.node.job.logs();
         let (stdout, stderr) = (
             logs.descriptor(Stream::Stdout, &self.node.id, number),
