@@ -182,7 +182,7 @@ pub(crate) mod tests {
         3 distinct errors, the most frequent first.
 
         4 × exception: ValueError: bad pixel
-            example: mini-batch 16 (img/64.png, img/65.png, img/66.png and 1 item more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
+            example: mini-batch 16 (img/64.png, img/65.png, img/66.png and 1 more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
             log: user/error/0/process002.txt
             Traceback (most recent call last):
               File "score.py", line 9, in run
