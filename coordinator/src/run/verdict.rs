@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use fanfold_shared::job::{JobSpec, OutputAction};
 use fanfold_shared::message::{AttemptError, ErrorKind};
+use fanfold_shared::text::counted;
 
 use crate::ledger::{ErrorGroup, Totals};
 
@@ -57,15 +58,21 @@ impl Cause {
 pub fn thresholds(spec: &JobSpec, totals: &Totals, all_scheduled: bool) -> Option<Cause> {
     if spec.error_threshold >= 0 && totals.items_failed > spec.error_threshold as u64 {
         return Some(Cause::new(format!(
-            "{} failed items exceed error_threshold {}",
-            totals.items_failed, spec.error_threshold
+            "{} exceed{} error_threshold {}",
+            counted(totals.items_failed, "failed item"),
+            if totals.items_failed == 1 { "s" } else { "" },
+            spec.error_threshold
         )));
     }
     let failed = failed_mini_batches(spec, totals);
     if let Some(allowed) = spec.allowed_failed_count
         && failed > allowed
     {
-        return Some(Cause::new(format!("{failed} failed mini-batches exceed allowed_failed_count {allowed}")));
+        return Some(Cause::new(format!(
+            "{} exceed{} allowed_failed_count {allowed}",
+            counted(failed, "failed mini-batch"),
+            if failed == 1 { "s" } else { "" }
+        )));
     }
     if let Some(allowed) = spec.allowed_failed_percent
         && all_scheduled
@@ -73,8 +80,8 @@ pub fn thresholds(spec: &JobSpec, totals: &Totals, all_scheduled: bool) -> Optio
     {
         let percent = failed as f64 * 100.0 / totals.mini_batches as f64;
         return Some(Cause::new(format!(
-            "{failed} failed mini-batches of {} ({percent:.1} %) exceed allowed_failed_percent {allowed}",
-            totals.mini_batches
+            "{failed} of {} failed ({percent:.1} %), which exceeds allowed_failed_percent {allowed}",
+            counted(totals.mini_batches, "mini-batch")
         )));
     }
     None
