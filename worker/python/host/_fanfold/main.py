@@ -119,7 +119,7 @@ def _load(channel, page, host_dir, config, profile):
             "stage": stage,
             "type": "EntryScriptError" if ours else failure.type_name(type(error)),
             "message": failure.one_line(str(error)) if ours else failure.message_of(error, calling),
-            "traceback": "" if ours and error.__cause__ is None else failure.traceback_of(error),
+            "traceback": "" if ours else failure.traceback_of(error),
         }
         channel.send_json("X", body)
         # Not the ordinary way out: threads that a failed init() left would keep the process for ever.

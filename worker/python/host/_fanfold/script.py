@@ -133,7 +133,7 @@ def read_settings(path):
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise EntryScriptError("can't read {}: {}".format(path, error)) from error
+        raise EntryScriptError("can't read {}: {}".format(path, error)) from None
     for key in (None, "append_row", "pandas.DataFrame.to_csv"):
         settings = settings if key is None else settings.get(key, {})
         if not isinstance(settings, dict):
