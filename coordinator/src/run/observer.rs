@@ -150,10 +150,10 @@ impl Observer {
                 self.master.log(Level::Info, &format!("{node}: {process} is ready after {seconds:.3} s"));
             }
             NodeEvent::InitFailed { process, error, consecutive } => {
-                self.failures_came = true;
-                let text = format!("{node}: {process} could not start ({consecutive} in a row): {}", error.message);
-                self.master.log(Level::Error, &text);
-                self.tell(&format!("{process} could not start: {}", error.message));
+                let text = format!("{process} could not start ({consecutive} in a row): {}", error.message);
+                self.master.log(Level::Error, &format!("{node}: {text}"));
+                // The terminal hears of it as of every other failure, when it is committed.
+                self.reports.overview(clock::wall_us(), &text);
                 self.last_init_error = Some((**error).clone());
             }
             NodeEvent::ProcessEnded { process, how } => {
