@@ -1,6 +1,7 @@
 """``azureml_user``: inside a job, in processes of the script's own, and outside of any job. And the syntax of all we ship."""
 
 import ast
+import datetime
 import glob
 import os
 import re
@@ -45,8 +46,6 @@ class InAJob(unittest.TestCase):
                 if level == "INFO":
                     pattern = r"^(\d{4}-\d\d-\d\d \d\d:\d\d):\d\d,\d{3}\|EntryScript\|INFO\|%d\|\d+\|run\(\)\|info 1 ü \\udce9$"
                     self.assertRegex(lines[0], pattern % host.process.pid)
-                    import datetime
-
                     logged = datetime.datetime.strptime(lines[0][:16], "%Y-%m-%d %H:%M")
                     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
                     self.assertLess(abs((now - logged).total_seconds()), 600)

@@ -1,5 +1,6 @@
 """What is told of an attempt that failed, and when a process is not to be used again."""
 
+import textwrap
 import unittest
 
 from harness import WAITING, Host
@@ -140,6 +141,24 @@ class Retired(unittest.TestCase):
     def test_memory_of_the_host(self):
         self.retired("raising(MemoryError())", "oom", "MemoryError")
         self.retired("'x' * (1 << 60)", "oom", "MemoryError")
+
+    def test_memory_that_is_used_up_to_the_last_page(self):
+        script = """
+            import resource, sys
+            def run(mini_batch):
+                if mini_batch[0] == "fine": return mini_batch
+                limit = 50 * 1024 + int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() // 1024
+                resource.setrlimit(resource.RLIMIT_AS, (limit * 1024, limit * 1024))
+                held = []
+                size = 1 << 20
+                while True:
+                    try:
+                        held.append(bytearray(size))
+                    except MemoryError:
+                        if size <= 64: raise
+                        size //= 2
+        """
+        self.retired("hungry", "oom", "MemoryError", textwrap.dedent(script))
 
     def test_memory_of_the_device(self):
         text = "CUDA out of memory. Tried to allocate 20.00 GiB (GPU 0; 139 GiB total capacity)"

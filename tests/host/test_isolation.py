@@ -1,11 +1,14 @@
 """Nothing that the script prints, closes, forks, replaces or signals disturbs the protocol."""
 
+import json
 import os
+import pstats
 import signal
+import sys
 import time
 import unittest
 
-from harness import WAITING, Host
+from harness import PYTHON, WAITING, Host
 
 ECHO = "def run(mini_batch): return mini_batch\n"
 
@@ -46,8 +49,6 @@ class Output(unittest.TestCase):
             host.ready().stop()
             os.close(host.to_host)
             host.spawn()
-            import json
-
             host.send(b"C", json.dumps(host.config).encode())
             host.ready()
             self.assertEqual(host.read("stdout"), "again\nagain\n")
@@ -321,11 +322,6 @@ class Profiles(unittest.TestCase):
             def saving(): pass
             def shutdown(): saving(); raise ValueError("late")
         """
-        import pstats
-        import sys
-
-        from harness import PYTHON
-
         for module in ("cProfile", "profile"):
             with Host(script, profiling_module=module) as host:
                 host.ready()

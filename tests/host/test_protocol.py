@@ -331,6 +331,27 @@ class LargeRows(unittest.TestCase):
             self.assertEqual(told["message"], "ValueError: late")
             self.assertEqual(os.listdir(host.config["spool_dir"]), [])
 
+    def test_a_full_spool_is_waited_for_and_charged_to_nobody(self):
+        script = """
+            import errno, mmap, os
+            with open("../page", "r+b") as file:
+                page = memoryview(mmap.mmap(file.fileno(), 4096)).cast("Q")
+            seen, write = [], os.write
+            def full(fd, data):
+                seen.append(page[2] & 0xFF)
+                if len(seen) in (2, 3, 4): raise OSError(errno.ENOSPC, "No space left on device")
+                return write(fd, data[:1000000])
+            def run(mini_batch):
+                if mini_batch[0] == "seen": return seen[:5]
+                os.write = full
+                return ["x" * 3000000]
+        """
+        with Host(script, spool_bytes=1 << 20) as host:
+            (answer,) = host.ready().run(["large"])
+            self.assertEqual(answer.rows, b"x" * 3000000 + b"\n")
+            self.assertEqual(host.rows("seen"), "4\n4\n3\n3\n3\n")
+            self.assertIn("no room for rows in the spool directory", host.read("stderr"))
+
     def test_a_spool_that_can_not_be_written_ends_the_host_in_words(self):
         with Host("def run(mini_batch): return ['x' * 3000000]\n", spool_bytes=1 << 20) as host:
             host.ready()

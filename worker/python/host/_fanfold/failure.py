@@ -141,6 +141,12 @@ def _is_between(path):
     return os.path.basename(path) == "__init__.py" and os.path.basename(os.path.dirname(path)) == "importlib"
 
 
+def make_room(error):
+    """Gives back what the frames of ``error`` hold, so that there is memory left to tell of it. Costs the traceback nothing."""
+    if isinstance(error, MemoryError):
+        traceback.clear_frames(error.__traceback__)
+
+
 def classify(error):
     """``(kind, retire)`` of an exception out of ``run()``: what class it is, and whether the process is done for.
 

@@ -128,6 +128,7 @@ class Loop:
                 keep((mini_batch, start, ran - start, done - taken, returned, rows))
             except BaseException as error:
                 result = rows = None
+                failure.make_room(error)
                 self._channel.leave_if_forked(error)
                 finished += 1
                 words[5] = self._finished = finished

@@ -111,6 +111,7 @@ def _load(channel, page, host_dir, config, profile):
         channel.leave_if_forked()
         ready = time.monotonic()
     except BaseException as error:
+        failure.make_room(error)
         channel.leave_if_forked(error)
         if isinstance(error, wire.Fatal):
             raise
