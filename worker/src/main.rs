@@ -80,7 +80,10 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         println!("{about:#}");
     } else {
         let gpus = if gpus.is_empty() { "none".to_string() } else { gpus.join(", ") };
-        println!("host       {}\ncores      {cores}\nGPUs       {gpus}\nprocesses  {processes} by default", host_name());
+        println!(
+            "host       {}\ncores      {cores}\nGPUs       {gpus}\nprocesses  {processes} by default",
+            host_name()
+        );
     }
     Ok(())
 }

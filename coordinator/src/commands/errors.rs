@@ -12,10 +12,12 @@ use fanfold_shared::text::{counted, grouped, harmless};
 
 use super::is_broken_pipe;
 use crate::registry::Registry;
-use crate::report::{ErrorLine, ErrorSummary, Example};
+use crate::report::{ErrorLine, ErrorSummary, Example, last_lines};
 
 /// Distinct errors that are told apart; what is beyond is counted together.
 const DISTINCT: usize = 100_000;
+/// Lines of stderr of each, the last ones.
+const STDERR: usize = 20;
 
 /// What `errors` takes.
 #[derive(Debug, clap::Args)]
@@ -112,6 +114,7 @@ fn groups(dir: &JobDir, kind: Option<&str>) -> Result<Groups, IoError> {
                     node: line.node,
                     process: line.process,
                     time: rfc3339(line.time),
+                    stderr: last_lines(&line.stderr, STDERR),
                 }),
             });
         } else {
@@ -140,6 +143,7 @@ fn write_groups(groups: &Groups, args: &Args, out: &mut dyn Write) -> std::io::R
             for line in harmless(error.traceback.trim_end()).lines() {
                 writeln!(out, "    {line}")?;
             }
+            write!(out, "{}", error.stderr_indented("    "))?;
         }
     }
     let hidden = groups.errors.len().saturating_sub(limit) as u64;

@@ -1,7 +1,6 @@
 //! The last word of `fanfold run`.
 
 use fanfold_shared::clock::duration;
-use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, grouped, harmless, one_line, rate};
 
 use crate::report::{JobFacts, Snapshot, next_steps, output_in_words};
@@ -73,6 +72,8 @@ pub fn summary(facts: &JobFacts, snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use fanfold_shared::state::JobState;
 
     use super::*;
     use crate::report::fixtures::*;
