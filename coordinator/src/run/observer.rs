@@ -277,7 +277,7 @@ impl Observer {
             text = format!("\n{}\n", harmless(traceback.trim_end()));
         }
         text.push_str(&summary);
-        eprint!("{text}");
+        terminal::tell(text.trim_end());
         self.driver.line(|out| out.extend_from_slice(text.as_bytes()));
         self.driver.flush();
     }
@@ -353,9 +353,9 @@ impl Observer {
 pub fn already_completed(facts: &JobFacts, ledger: &LedgerReader) -> fanfold_shared::report::Result<ExitCode> {
     let totals = ledger.totals()?;
     let exit = exit_code(JobState::Completed, &totals, facts.thresholds_set, None);
-    eprintln!("{} is Completed already: nothing was run", facts.id);
+    terminal::tell(&format!("{} is Completed already: nothing was run", facts.id));
     if let Some(file) = &facts.output_file {
-        eprintln!("  output        {}", file.display());
+        terminal::tell(&format!("  output        {}", file.display()));
     }
     Ok(exit)
 }
