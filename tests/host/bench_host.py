@@ -1,8 +1,10 @@
 """Prints what the host costs for a mini-batch whose ``run()`` returns at once: ``python3 tests/host/bench_host.py``."""
 
+import os
 import statistics
 import struct
-import sys
+import subprocess
+import threading
 import time
 
 import harness
@@ -21,9 +23,6 @@ def frame_of(items):
 
 def measure(script, items=1):
     """Microseconds for each mini-batch, the worker's side of the pipe included."""
-    import os
-    import threading
-
     with harness.Host(script, separator=0) as host:
         host.ready()
         data = frame_of(items) * 8
@@ -51,8 +50,6 @@ def measure(script, items=1):
 
 def cpu_seconds(pid):
     """CPU time that process ``pid`` has used."""
-    import os
-
     with open("/proc/{}/stat".format(pid)) as file:
         fields = file.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -66,7 +63,8 @@ def main():
         "ten items, echoed": ("def run(mini_batch): return mini_batch\n", 10),
         "one item, with context": ("def run(mini_batch, context): return mini_batch\n", 1),
     }
-    print("Python", sys.version.split()[0], "| microseconds for each mini-batch: wall, CPU of the host")
+    version = subprocess.check_output([harness.PYTHON, "--version"]).decode().strip()
+    print(version, "| microseconds for each mini-batch: wall, CPU of the host")
     for name, (script, items) in scripts.items():
         runs = [measure(script, items) for _ in range(5)]
         wall, cpu = (statistics.median(values) for values in zip(*runs))

@@ -128,7 +128,7 @@ class Host:
             self.spawn(python or PYTHON, env)
             self.send(b"C", json.dumps(self.config).encode("ascii"))
 
-    def spawn(self, python, env=None):
+    def spawn(self, python=PYTHON, env=None):
         """Starts the process."""
         in_read, self.to_host = os.pipe()
         self.from_host, out_write = os.pipe()
@@ -152,7 +152,7 @@ class Host:
 
     def send(self, kind, body=b""):
         """Sends one frame."""
-        data = struct.pack("<IB", 1 + len(body), kind[0]) + body
+        data = memoryview(struct.pack("<IB", 1 + len(body), kind[0]) + body)
         while data:
             data = data[os.write(self.to_host, data) :]
 
@@ -168,7 +168,7 @@ class Host:
             ready, _, _ = select.select([self.from_host], [], [], max(0, until - time.monotonic()))
             if not ready:
                 raise AssertionError("no answer; page {}; {}".format(list(self.page[:6]), self.said()))
-            chunk = os.read(self.from_host, 1 << 16)
+            chunk = os.read(self.from_host, 1 << 20)
             if not chunk:
                 assert not self._input, "the output ends within a frame"
                 return None
@@ -190,13 +190,13 @@ class Host:
         """Sends one ``R`` frame; each mini-batch is a list of items. Returns the id of the first."""
         first = self._next
         separator = bytes([self.config["separator"]])
-        heads, items = b"", b""
+        heads, items = [], []
         for mini_batch in mini_batches:
-            heads += struct.pack("<QII", self._next, len(mini_batch), attempt)
+            heads.append(struct.pack("<QII", self._next, len(mini_batch), attempt))
             self._next += 1
             for item in mini_batch:
-                items += (item if isinstance(item, bytes) else item.encode("utf-8")) + separator
-        self.send(b"R", struct.pack("<I", len(mini_batches)) + heads + items)
+                items += (item if isinstance(item, bytes) else item.encode("utf-8"), separator)
+        self.send(b"R", struct.pack("<I", len(mini_batches)) + b"".join(heads + items))
         return first
 
     def answers(self, count):

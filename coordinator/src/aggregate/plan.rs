@@ -314,7 +314,7 @@ impl<'a> Planner<'_, 'a> {
             return;
         }
         let failure = |kind, items: Range<u64>, failed_items, message| NewFailure {
-            mini_batch: outcome.mini_batch,
+            mini_batch: Some(outcome.mini_batch),
             items,
             failed_items,
             attempt: outcome.attempt,
@@ -363,7 +363,7 @@ impl<'a> Planner<'_, 'a> {
         totals.attempts_failed += 1;
         totals.run_us = totals.run_us.saturating_add(times.run_us);
         self.plan.failures.push(NewFailure {
-            mini_batch,
+            mini_batch: Some(mini_batch),
             failed_items: items.end - items.start,
             items: items.clone(),
             attempt,
@@ -406,7 +406,25 @@ impl<'a> Planner<'_, 'a> {
                 ProcessChange::InitDone { id: self.ledger.process(node, *process), elapsed_us: *elapsed_us }
             }
             NodeEvent::InitFailed { process, error, consecutive: _ } => {
-                ProcessChange::InitFailed { id: self.ledger.process(node, *process), error }
+                let failure = NewFailure {
+                    mini_batch: None,
+                    items: 0..0,
+                    failed_items: 0,
+                    attempt: 0,
+                    fate: Fate::NotStarted,
+                    kind: error.kind,
+                    message: error.message.as_str().into(),
+                    traceback: &error.traceback,
+                    stderr: &error.stderr,
+                    node,
+                    process: Some(*process),
+                    time_us: self.now_us,
+                    started_us: 0,
+                    elapsed_us: 0,
+                    run_us: 0,
+                    cpu_us: 0,
+                };
+                ProcessChange::InitFailed { id: self.ledger.process(node, *process), failure }
             }
             NodeEvent::ProcessEnded { process, how } => {
                 ProcessChange::Ended { id: self.ledger.process(node, *process), how, time_us: self.now_us }

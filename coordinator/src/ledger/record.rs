@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use fanfold_shared::ids::{NodeId, ProcessNumber};
-use fanfold_shared::message::{AttemptError, ErrorKind};
+use fanfold_shared::message::ErrorKind;
 use rusqlite::{Connection, params};
 
 use super::error_groups::{TEXT_LIMIT, TRACEBACK_LIMIT, bounded, key};
@@ -43,18 +43,21 @@ pub(crate) enum Fate {
     ItemsFailed = 2,
     /// Opened again on request.
     Reopened = 3,
+    /// A process could not start; no mini-batch was concerned.
+    NotStarted = 4,
 }
 
 impl Fate {
+    /// See [`FailureRow::settled`].
     pub fn settles(self) -> bool {
-        matches!(self, Fate::MiniBatchFailed | Fate::ItemsFailed)
+        matches!(self, Fate::MiniBatchFailed | Fate::ItemsFailed | Fate::NotStarted)
     }
 }
 
 /// A failure without the numbers that the ledger gives it.
 #[derive(Debug)]
 pub(crate) struct NewFailure<'a> {
-    pub mini_batch: u64,
+    pub mini_batch: Option<u64>,
     pub items: Range<u64>,
     pub failed_items: u64,
     pub attempt: u32,
@@ -77,7 +80,7 @@ pub(crate) struct NewFailure<'a> {
 pub(crate) enum ProcessChange<'a> {
     Started { id: i64, pid: u32, device: Option<&'a str>, time_us: u64 },
     InitDone { id: i64, elapsed_us: u64 },
-    InitFailed { id: i64, error: &'a AttemptError },
+    InitFailed { id: i64, failure: NewFailure<'a> },
     Ended { id: i64, how: &'a str, time_us: u64 },
 }
 
@@ -98,8 +101,10 @@ pub(super) fn write(
             packed
         ])?;
     }
+    let mut failures = Vec::with_capacity(record.failures.len());
+    let next = |failures: &Vec<FailureRow>| next_failure + failures.len() as i64;
     for change in record.processes {
-        change.write(connection)?;
+        failures.extend(change.write(connection, next(&failures))?);
     }
     for mini_batch in record.suspected {
         connection
@@ -112,7 +117,10 @@ pub(super) fn write(
         connection.prepare_cached("DELETE FROM suspects WHERE mini_batch = ?1")?.execute([sql(*mini_batch)])?;
     }
     set_totals(connection, record.totals)?;
-    (next_failure..).zip(record.failures).map(|(id, failure)| failure.write(connection, id)).collect()
+    for failure in record.failures {
+        failures.push(failure.write(connection, next(&failures))?);
+    }
+    Ok(failures)
 }
 
 /// Counts one more instance of a distinct error. Returns its id, which instance this is, and the traceback if it is among
@@ -155,7 +163,7 @@ impl NewFailure<'_> {
             )?
             .execute(params![
                 id,
-                sql(self.mini_batch),
+                self.mini_batch.map(sql),
                 sql(self.items.start),
                 sql(self.items.end - self.items.start),
                 sql(self.failed_items),
@@ -195,8 +203,8 @@ impl NewFailure<'_> {
 }
 
 impl ProcessChange<'_> {
-    /// Events may repeat: what is known already stays as it is.
-    fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Events may repeat: what is known already stays as it is. `next_failure` is the id of the failure that it may be.
+    fn write(&self, connection: &Connection, next_failure: i64) -> rusqlite::Result<Option<FailureRow>> {
         match *self {
             ProcessChange::Started { id, pid, device, time_us } => connection
                 .prepare_cached(
@@ -206,22 +214,23 @@ impl ProcessChange<'_> {
             ProcessChange::InitDone { id, elapsed_us } => connection
                 .prepare_cached("UPDATE processes SET init_us = ?2 WHERE id = ?1 AND init_us IS NULL")?
                 .execute(params![id, sql(elapsed_us)])?,
-            ProcessChange::InitFailed { id, error } => {
+            ProcessChange::InitFailed { id, ref failure } => {
                 let known: Option<i64> = connection
                     .prepare_cached("SELECT init_error FROM processes WHERE id = ?1")?
                     .query_row([id], |row| row.get(0))?;
                 if known.is_some() {
-                    return Ok(());
+                    return Ok(None);
                 }
-                let (error, ..) = count_error(connection, error.kind, &error.message, &error.traceback)?;
+                let row = failure.write(connection, next_failure)?;
                 connection
                     .prepare_cached("UPDATE processes SET init_error = ?2 WHERE id = ?1")?
-                    .execute(params![id, error])?
+                    .execute(params![id, row.group])?;
+                return Ok(Some(row));
             }
             ProcessChange::Ended { id, how, time_us } => connection
                 .prepare_cached("UPDATE processes SET how = ?2, ended_us = ?3 WHERE id = ?1 AND how IS NULL")?
                 .execute(params![id, bounded(how, TEXT_LIMIT), sql(time_us)])?,
         };
-        Ok(())
+        Ok(None)
     }
 }

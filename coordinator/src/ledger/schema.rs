@@ -40,10 +40,11 @@ CREATE TABLE errors (
 ) STRICT;
 
 -- `fate`: 0 tried again, 1 settled its mini-batch as failed, 2 settled items of a mini-batch that returned,
--- 3 as 0 or 1, before the mini-batch was opened again on request.
+-- 3 as 0 or 1, before the mini-batch was opened again on request,
+-- 4 a process could not start: `mini_batch` is NULL.
 CREATE TABLE failures (
     id INTEGER PRIMARY KEY,
-    mini_batch INTEGER NOT NULL,
+    mini_batch INTEGER,
     first_item INTEGER NOT NULL,
     items INTEGER NOT NULL,
     failed_items INTEGER NOT NULL,

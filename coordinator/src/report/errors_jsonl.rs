@@ -1,4 +1,4 @@
-//! `errors.jsonl`: one line for each failure that settled something. A projection of the ledger: written anew at every start,
+//! `errors.jsonl`: one line for each failure that stands: it settled something, or a process could not start. A projection of the ledger: written anew at every start,
 //! then appended to after each commit.
 //!
 //! A line is an [`ErrorLine`]. A traceback is in full for the first instances of each distinct error
@@ -36,9 +36,9 @@ pub struct ErrorLine {
     pub time: u64,
     /// The item, if it is exactly one.
     pub item: Option<String>,
-    /// The mini-batch.
-    pub mini_batch: u64,
-    /// The attempt that settled it, counted from 1.
+    /// The mini-batch; null where none was concerned: a process could not start.
+    pub mini_batch: Option<u64>,
+    /// The attempt that settled it, counted from 1; 0 where there is no mini-batch.
     pub attempt: u32,
     /// `0`
     pub node: String,
@@ -125,7 +125,7 @@ impl ErrorsJsonl {
         }
     }
 
-    /// Appends those of `rows` that settled something. Never fails: see [`ErrorsJsonl::is_stale`].
+    /// Appends those of `rows` that stand. Never fails: see [`ErrorsJsonl::is_stale`].
     pub fn append(&mut self, rows: &[FailureRow], names: Names<'_>) {
         let Some(file) = &mut self.file else { return };
         let mut lines = Vec::new();

@@ -325,6 +325,10 @@ mod tests {
             "bytes": 1300000,
             "rows": 237
           },
+          "timing": {
+            "first_handover_us": null,
+            "last_commit_us": null
+          },
           "thresholds_set": false,
           "nodes": 1,
           "processes": [

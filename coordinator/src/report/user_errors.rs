@@ -34,8 +34,8 @@ pub struct ErrorSummary {
 /// One instance of an error.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
-    /// The mini-batch.
-    pub mini_batch: u64,
+    /// The mini-batch; None: a process could not start.
+    pub mini_batch: Option<u64>,
     /// Names of its first items.
     pub items: Vec<String>,
     /// How many items it has.
@@ -83,20 +83,19 @@ impl Example {
         }
     }
 
-    /// `mini-batch 16 (a.png and 9 more items), attempt 3, node 0, process000, 2026-11-21T02:38:55.226929Z`
+    /// `mini-batch 16 (a.png and 9 more), attempt 3, node 0, process000, 2026-11-21T02:38:55.226929Z`, or only from the node on
     pub fn in_words(&self) -> String {
-        let mut text = format!("mini-batch {}", self.mini_batch);
+        let place = self.process.as_ref().map(|process| format!(", {process}")).unwrap_or_default();
+        let place = format!("node {}{place}, {}", self.node, self.time);
+        let Some(mini_batch) = self.mini_batch else { return place };
+        let mut text = format!("mini-batch {mini_batch}");
         let shown: Vec<_> = self.items.iter().map(|item| fanfold_shared::text::one_line(item, 200)).collect();
         match (shown.is_empty(), self.item_count.saturating_sub(shown.len() as u64)) {
             (true, _) => {}
             (false, 0) => text += &format!(" ({})", shown.join(", ")),
-            (false, more) => text += &format!(" ({} and {} more)", shown.join(", "), counted(more, "item")),
+            (false, more) => text += &format!(" ({} and {} more)", shown.join(", "), grouped(more)),
         }
-        text += &format!(", attempt {}, node {}", self.attempt, self.node);
-        if let Some(process) = &self.process {
-            text += &format!(", {process}");
-        }
-        text + ", " + &self.time
+        text + &format!(", attempt {}, {place}", self.attempt)
     }
 }
 
@@ -149,7 +148,7 @@ pub(crate) mod tests {
     pub(crate) fn failure(id: i64, mini_batch: u64) -> FailureRow {
         FailureRow {
             id,
-            mini_batch,
+            mini_batch: Some(mini_batch),
             items: mini_batch * 4..mini_batch * 4 + 4,
             failed_items: 4,
             attempt: 3,
@@ -183,7 +182,7 @@ pub(crate) mod tests {
         3 distinct errors, the most frequent first.
 
         4 × exception: ValueError: bad pixel
-            example: mini-batch 16 (img/64.png, img/65.png, img/66.png and 1 item more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
+            example: mini-batch 16 (img/64.png, img/65.png, img/66.png and 1 more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
             log: user/error/0/process002.txt
             Traceback (most recent call last):
               File "score.py", line 9, in run

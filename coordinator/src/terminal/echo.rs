@@ -41,12 +41,14 @@ impl Echo {
         }
         self.counts.insert(row.group, 1);
         let process = row.process.map(|process| format!(", {process}")).unwrap_or_default();
+        let whose = match row.mini_batch {
+            Some(mini_batch) => format!("in mini-batch {mini_batch}, attempt {}, node", row.attempt),
+            None => "on node".to_string(),
+        };
         let mut text = format!(
-            "error: {}\n  {} in mini-batch {}, attempt {}, node {}{process}{}",
+            "error: {}\n  {} {whose} {}{process}{}",
             harmless(row.message.trim_end()).replace('\n', "\n  "),
             row.kind.name(),
-            row.mini_batch,
-            row.attempt,
             row.node,
             if row.settled { "" } else { "; it is tried again" },
         );

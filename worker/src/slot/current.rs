@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fanfold_shared::ids::ProcessNumber;
@@ -89,6 +89,31 @@ pub struct Current {
     captured: [PathBuf; 5],
     /// `sys.stderr` and descriptor 2, and how much of them was quoted already.
     stderr: [(PathBuf, u64); 2],
+    /// How frames of the host and of the script begin in what Python prints when it dies.
+    frames: Frames,
+}
+
+/// See [`Current::frames`].
+struct Frames {
+    of_host: String,
+    of_script: String,
+}
+
+impl Frames {
+    fn new(host: &Path, working_dir: &Path) -> Frames {
+        let begin = |dir: &Path| format!("  File \"{}/", dir.display());
+        Frames { of_host: begin(host.parent().unwrap_or(host)), of_script: begin(working_dir) }
+    }
+
+    /// `text` as the host tells tracebacks: without its own frames, and with files named relative to the working directory.
+    fn told(&self, text: &str) -> String {
+        let lines = text.lines().filter(|line| !line.starts_with(&self.of_host));
+        let shorter = |line: &str| match line.strip_prefix(&self.of_script) {
+            Some(rest) => format!("  File \"{rest}"),
+            None => line.to_string(),
+        };
+        lines.map(shorter).collect::<Vec<_>>().join("\n")
+    }
 }
 
 impl Current {
@@ -124,6 +149,7 @@ impl Current {
                 logs.entry_script(&node.id, number),
             ],
             stderr: [(user(Stream::Stderr), 0), (stderr, 0)],
+            frames: Frames::new(&node.host, &node.plan.working_dir),
         }
     }
 
@@ -141,7 +167,7 @@ impl Current {
             }
             text.push_str(&tail);
         }
-        text
+        self.frames.told(&text)
     }
 
     /// Cuts what the process wrote by itself where it grew beyond the cap.
@@ -155,5 +181,22 @@ impl Current {
     /// How the process ended, for people: `exited with code 3`.
     pub fn exit_text(&self) -> String {
         self.process.end().map_or_else(|| "ended".to_string(), die_reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_python_prints_when_it_dies_is_about_the_script() {
+        let frames = Frames::new(Path::new("/job/nodes/0/python/fanfold_host.py"), Path::new("/job/nodes/0/work"));
+        let text = "Fatal Python error: Segmentation fault\n  File \"/job/nodes/0/work/src/score.py\", line 4 in run\n  \
+                    File \"/job/nodes/0/python/_fanfold/loop.py\", line 113 in _run_frame\n  \
+                    File \"/job/nodes/0/python/fanfold_host.py\", line 27 in <module>\nthe end";
+        assert_eq!(
+            frames.told(text),
+            "Fatal Python error: Segmentation fault\n  File \"src/score.py\", line 4 in run\nthe end"
+        );
     }
 }

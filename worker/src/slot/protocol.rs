@@ -94,9 +94,8 @@ pub struct Spooled {
     /// As in [`DoneRecord`].
     #[serde(flatten)]
     pub times: Times,
-    /// As in [`Done`].
-    #[serde(default)]
-    pub header: Option<String>,
+    /// As in [`Done`]: empty: none.
+    pub header: String,
 }
 
 /// An attempt that failed.

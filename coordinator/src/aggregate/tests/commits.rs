@@ -110,10 +110,10 @@ fn short_returns_unreadable_items_and_surplus_are_counted_per_item() {
     assert_eq!(
         told,
         vec![
-            (0, ErrorKind::ShortReturn, 3, 0..5),
-            (2, ErrorKind::Input, 1, 11..12),
-            (2, ErrorKind::ShortReturn, 1, 10..15),
-            (3, ErrorKind::ShortReturn, 5, 15..20),
+            (Some(0), ErrorKind::ShortReturn, 3, 0..5),
+            (Some(2), ErrorKind::Input, 1, 11..12),
+            (Some(2), ErrorKind::ShortReturn, 1, 10..15),
+            (Some(3), ErrorKind::ShortReturn, 5, 15..20),
         ]
     );
     assert_eq!(done.failures[2].message, "run() returned 3 results for 4 items");

@@ -128,6 +128,7 @@ class Loop:
                 keep((mini_batch, start, ran - start, done - taken, returned, rows))
             except BaseException as error:
                 result = rows = None
+                failure.make_room(error)
                 self._channel.leave_if_forked(error)
                 finished += 1
                 words[5] = self._finished = finished
@@ -266,9 +267,8 @@ class Loop:
             "run_ns": run_ns,
             "total_ns": total_ns,
             "cpu_ns": cpu,
-            "header": self._serializer.header,
+            "header": self._take_header().decode("utf-8", "backslashreplace"),
         }
-        self._serializer.header = None
         self._channel.send_json("P", body)
 
     def _take_header(self):

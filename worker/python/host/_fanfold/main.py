@@ -100,6 +100,7 @@ def _load(channel, page, host_dir, config, profile):
         page.enter(wire.IMPORTING)
         working_dir = os.path.abspath(config["working_dir"])
         os.chdir(working_dir)
+        failure.tell_from(working_dir)
         path, module = script.locate(config["entry_script"], working_dir)
         script.prepare(path, module, working_dir, host_dir, config["argv"])
         loaded = script.load(path, module)
@@ -111,6 +112,7 @@ def _load(channel, page, host_dir, config, profile):
         channel.leave_if_forked()
         ready = time.monotonic()
     except BaseException as error:
+        failure.make_room(error)
         channel.leave_if_forked(error)
         if isinstance(error, wire.Fatal):
             raise
@@ -119,7 +121,7 @@ def _load(channel, page, host_dir, config, profile):
             "stage": stage,
             "type": "EntryScriptError" if ours else failure.type_name(type(error)),
             "message": failure.one_line(str(error)) if ours else failure.message_of(error, calling),
-            "traceback": "" if ours and error.__cause__ is None else failure.traceback_of(error),
+            "traceback": "" if ours else failure.traceback_of(error),
         }
         channel.send_json("X", body)
         # Not the ordinary way out: threads that a failed init() left would keep the process for ever.

@@ -30,7 +30,12 @@ class _On:
         """``function``, profiled."""
 
         def profiled(*args):
-            return self._profile.runcall(function, *args)
+            try:
+                return self._profile.runcall(function, *args)
+            finally:
+                # The profiler in Python does not close a call by itself, and trips over it in the next one.
+                if hasattr(self._profile, "simulate_cmd_complete"):
+                    self._profile.simulate_cmd_complete()
 
         return profiled
 

@@ -350,6 +350,8 @@ class _Sink(io.TextIOBase):
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise _NoRoom() from None
+            if error.errno is None:  # out of a signal handler of the script
+                raise
             raise Fatal("can't keep rows in the spool directory: {}".format(error)) from None
 
 

@@ -174,9 +174,10 @@ class Channel:
                 try:
                     out.flush()
                     return
-                except OSError:
-                    raise
                 except Exception as error:
+                    # TimeoutError, which handlers of alarms like to raise, is an OSError too, but has no number then.
+                    if getattr(error, "errno", None) is not None:
+                        raise
                     _note_stray(error)
         except BrokenPipeError:
             os._exit(1)
