@@ -180,6 +180,7 @@ fn complete(prepared: &mut Prepared) -> Result<Option<()>> {
         return Ok(None);
     }
     prepared.observer.state(state, None);
+    prepared.observer.show(&prepared.aggregate);
     failpoint!("finalizing");
     prepared.observer.job_report(&prepared.aggregate);
     let finished = until_there_is_room(prepared, Aggregate::finish)?;

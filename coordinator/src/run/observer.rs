@@ -341,8 +341,12 @@ impl Observer {
     /// The disk is full while nothing else goes on.
     pub fn blocked(&mut self, aggregate: &Aggregate, path: &Path, why: &str) {
         let text = format!("disk full: cannot write `{}` ({why})", path.display());
-        let scheduled = aggregate.totals().mini_batches_settled();
-        self.report(aggregate, scheduled, Some(&text));
+        self.report(aggregate, aggregate.totals().mini_batches_settled(), Some(&text));
+    }
+
+    /// Shows where the job stands before something that may take minutes, and during which nobody ticks.
+    pub fn show(&mut self, aggregate: &Aggregate) {
+        self.report(aggregate, aggregate.totals().mini_batches_settled(), None);
     }
 }
 

@@ -163,6 +163,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
         observer.note(Level::Warning, note);
     }
 
+    observer.show(&aggregate);
     match equip(&spec, &dir, &id, &recovered, &items, &mut observer, signals) {
         // Whatever was cut short: it was so by the signal.
         Err(_) if signals.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, signals)?)),
