@@ -170,7 +170,7 @@ mod tests {
 
     /// Looks once a second from `from` to `to` seconds after `start`.
     fn watch(clock: &mut ProgressClock, start: Instant, from: u64, to: u64) -> Option<Duration> {
-        (from..=to).map(|second| clock.expired(start + Duration::from_secs(second))).next_back().flatten()
+        (from..=to).fold(None, |_, second| clock.expired(start + Duration::from_secs(second)))
     }
 
     #[test]
