@@ -339,7 +339,8 @@ impl<'a> Planner<'_, 'a> {
         let missing = failed - record.unreadable;
         if missing > 0 {
             let given = items - record.unreadable;
-            let message = format!("run() returned {} for {}", counted(record.returned, "result"), counted(given, "item"));
+            let message =
+                format!("run() returned {} for {}", counted(record.returned, "result"), counted(given, "item"));
             self.plan.failures.push(failure(ErrorKind::ShortReturn, outcome.items.clone(), missing, message.into()));
         }
     }

@@ -17,7 +17,7 @@ use crate::report::{ErrorLine, ErrorSummary, Example, last_lines};
 /// Distinct errors that are told apart; what is beyond is counted together.
 const DISTINCT: usize = 100_000;
 /// Lines of stderr of each, the last ones.
-const STDERR: usize = 20;
+const STDERR: usize = 50;
 
 /// What `errors` takes.
 #[derive(Debug, clap::Args)]
@@ -145,6 +145,7 @@ fn write_groups(groups: &Groups, args: &Args, out: &mut dyn Write) -> std::io::R
             }
             write!(out, "{}", error.stderr_indented("    "))?;
         }
+        write!(out, "{}", error.hint_indented("    "))?;
     }
     let hidden = groups.errors.len().saturating_sub(limit) as u64;
     if hidden > 0 {

@@ -42,8 +42,8 @@ pub use status::{STATUS_VERSION, Status, StatusCounts, StatusError, StatusFile, 
 pub use user_errors::{ErrorSummary, Example, write_user_errors};
 
 pub(crate) use result::rerun;
-pub(crate) use user_errors::last_lines;
 #[cfg(test)]
 pub(crate) use snapshot::fixtures;
+pub(crate) use user_errors::last_lines;
 #[cfg(test)]
 pub(crate) use user_errors::tests::failure as failure_fixture;

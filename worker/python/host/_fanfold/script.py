@@ -88,6 +88,8 @@ def _optional(module, name):
 
 def _required(module, path):
     run = getattr(module, "run", None)
+    # As the user wrote it: what they know of is not the copy that runs.
+    path = os.path.relpath(path)
     if callable(run):
         if _has_no_room(run):
             raise EntryScriptError("run() of {} takes no arguments: make it `def run(mini_batch)`".format(path))
@@ -100,7 +102,7 @@ def _required(module, path):
     nearest = difflib.get_close_matches("run", [name.lower() for name in functions], 1, 0.5)
     if nearest:
         similar = next(name for name in functions if name.lower() == nearest[0])
-        message += "; did you mean `{}`?".format(similar)
+        message += "; is `{}` meant to be `run`?".format(similar)
     raise EntryScriptError(message)
 
 
