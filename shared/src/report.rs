@@ -134,7 +134,13 @@ pub struct IoError {
 
 impl Report for IoError {
     fn exit_code(&self) -> ExitCode {
-        ExitCode::Failed
+        match self.source.kind() {
+            // The path is at fault, and the user chose it.
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotADirectory => {
+                ExitCode::Usage
+            }
+            _ => ExitCode::Failed,
+        }
     }
 
     fn hint(&self) -> Option<String> {

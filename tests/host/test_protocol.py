@@ -180,6 +180,17 @@ class WhenAnswersGoOut(unittest.TestCase):
 
 
 class ThePage(unittest.TestCase):
+    def test_asked_to_stop_it_finishes_what_runs_and_begins_nothing(self):
+        script = GATE + "def run(mini_batch):\n    if mini_batch == ['a']: gate('go')\n    return mini_batch\n"
+        with Host(script) as host:
+            host.ready()
+            host.give(["a"], ["b"], ["c"])
+            Gates(host).reached("go")
+            host.page[6] = 1
+            Gates(host).open("go")
+            self.assertEqual([a.rows for a in host.answers(1)], [b"a\n"])
+            self.assertEqual(host.stop(), {"traceback": None})
+
     def test_it_shows_every_phase(self):
         script = GATE + (
             "gate('import')\n"

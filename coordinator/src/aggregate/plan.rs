@@ -413,7 +413,7 @@ impl<'a> Planner<'_, 'a> {
                     items: 0..0,
                     failed_items: 0,
                     attempt: 0,
-                    fate: Fate::ProcessNotStarted,
+                    fate: Fate::NotStarted,
                     kind: error.kind,
                     message: error.message.as_str().into(),
                     traceback: &error.traceback,

@@ -202,11 +202,11 @@ mod tests {
         13 failures, 2 distinct errors
 
         12 × exception: ValueError: bad pixel
-            example: mini-batch 10 (img/40.png, img/41.png, img/42.png and 1 item more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
+            example: mini-batch 10 (img/40.png, img/41.png, img/42.png and 1 more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
             Traceback: the long story
 
         1 × signal: killed by SIGSEGV (signal 11)
-            example: mini-batch 3 (img/12.png, img/13.png, img/14.png and 1 item more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
+            example: mini-batch 3 (img/12.png, img/13.png, img/14.png and 1 more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
         "#);
         assert!(text(&dir, &args(false, 1, None)).ends_with("\n1 distinct error more; --limit 0 shows all\n"));
         assert!(text(&dir, &args(false, 20, Some("signal"))).starts_with("1 failure, 1 distinct error\n"));

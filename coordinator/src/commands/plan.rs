@@ -1,7 +1,7 @@
 //! `fanfold plan`: what a job would do. It writes nothing and runs nothing.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fanfold_shared::job::{self, InputType, JobSpec};
 use fanfold_shared::layout::JobDir;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::written;
 use crate::prepare::{listing, snapshot};
-use crate::run::{inherited_mask, output_dir, process_count};
+use crate::run::{inherited_mask, output_dir, output_file, process_count};
 
 /// The version of what `--json` prints.
 const PLAN_VERSION: u32 = 1;
@@ -67,7 +67,8 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
         });
         format!("{plan:#}\n")
     } else {
-        table(&spec, &counted.split, processes, &devices, &snapshot, &notes)
+        let output = output_file(&spec, &dir).unwrap_or_else(|| output_dir(&spec, &dir));
+        table(&spec, &counted.split, processes, &devices, &snapshot, &output, &notes)
     };
     Ok(written(out.write_all(text.as_bytes()))?)
 }
@@ -78,6 +79,7 @@ fn table(
     processes: u32,
     devices: &[String],
     snapshot: &snapshot::Snapshot,
+    output: &Path,
     notes: &[&String],
 ) -> String {
     let item = match spec.input_type {
@@ -99,6 +101,7 @@ fn table(
     };
     row("processes", format!("{} on this machine, {gpus}", grouped(processes.into())));
     row("snapshot", format!("{}, {}", counted(snapshot.files, "file"), size(snapshot.bytes)));
+    row("output", output.display().to_string());
     for note in notes {
         row("note", (*note).clone());
     }

@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use fanfold_shared::clock::{duration, wall_us};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Result};
-use fanfold_shared::text::{counted, grouped, harmless, one_line, rate, size};
+use fanfold_shared::text::{counted, grouped, harmless, one_line, rate};
 
 use super::ls::state_in_words;
 use super::written;
 use crate::registry::Registry;
-use crate::report::{Coordinator, Status, coordinator_of};
+use crate::report::{Coordinator, Status, coordinator_of, output_in_words};
 use crate::terminal::{Align, Table};
 
 /// What `status` takes.
@@ -75,66 +75,70 @@ fn write_text(
 
     let counts = &status.counts;
     writeln!(out)?;
-    let mut table = Table::new(&[
+    // Rates, processes and the age of the figures are of interest while somebody works on the job.
+    let at_work = status.ended.is_none() && coordinator != Coordinator::Gone;
+    let mut columns = vec![
         ("", Align::Left),
         ("ALL", Align::Right),
         ("SUCCEEDED", Align::Right),
         ("FAILED", Align::Right),
         ("REMAINING", Align::Right),
-        ("PER SECOND", Align::Right),
-    ]);
-    table.row([
+    ];
+    if at_work {
+        columns.push(("PER SECOND", Align::Right));
+    }
+    let mut table = Table::new(&columns);
+    let per_second = |value: f64| at_work.then(|| rate(value));
+    let mut row = |cells: [String; 5], per_second: Option<String>| table.row(cells.into_iter().chain(per_second));
+    let figures = [
         "mini-batches".to_string(),
         grouped(counts.mini_batches),
         grouped(counts.mini_batches_succeeded),
         grouped(counts.mini_batches_failed),
         grouped(counts.mini_batches_remaining),
-        rate(status.mini_batches_per_second),
-    ]);
-    table.row([
+    ];
+    row(figures, per_second(status.mini_batches_per_second));
+    let figures = [
         "items".to_string(),
         grouped(counts.items),
         grouped(counts.items_succeeded),
         grouped(counts.items_failed),
         grouped(counts.items.saturating_sub(counts.items_succeeded + counts.items_failed)),
-        rate(status.items_per_second),
-    ]);
+    ];
+    row(figures, per_second(status.items_per_second));
     table.write(out)?;
 
     writeln!(out)?;
     let mut table = Table::without_headings(&[Align::Left, Align::Left]);
-    if let Some(eta) = status.eta_seconds.filter(|_| status.ended.is_none() && coordinator != Coordinator::Gone) {
+    if let Some(eta) = status.eta_seconds.filter(|_| at_work) {
         table.row(["time to go", &duration(eta)]);
     }
     let until = status.ended.unwrap_or(status.updated);
-    table.row(["running for", &duration(until.saturating_sub(status.started) as f64 / 1e6)]);
+    let ran = duration(until.saturating_sub(status.started) as f64 / 1e6);
+    table.row([if at_work { "running for" } else { "ran for" }, &ran]);
     table.row([
         "attempts".to_string(),
         format!("{} run, {} failed", grouped(counts.attempts), grouped(counts.attempts_failed)),
     ]);
     let ready = status.processes.iter().filter(|process| process.ready).count();
-    if status.ended.is_none() {
+    if at_work {
         let processes = counted(status.processes.len() as u64, "process");
         table.row([
             "processes".to_string(),
             format!("{processes} ({ready} ready) on {}", counted(status.nodes.into(), "node")),
         ]);
     }
-    let output = match &status.output.file {
-        Some(file) => {
-            let partial = if status.state == fanfold_shared::state::JobState::Completed { "" } else { ".partial" };
-            let (rows, bytes) = (counted(status.output.rows, "result"), size(status.output.bytes));
-            format!("{}{partial} ({rows}, {bytes})", file.display())
-        }
-        None => status.output.dir.display().to_string(),
-    };
+    let output = &status.output;
+    let output = output_in_words(output.file.as_deref(), &output.dir, status.state, output.rows, output.bytes);
     table.row(["output", &output]);
     table.row(["job dir", &dir.root().display().to_string()]);
     if status.distinct_errors > 0 {
         let errors = counted(status.distinct_errors, "distinct error");
         table.row(["errors", &format!("{errors}; see `fanfold errors {}`", status.job_id)]);
     }
-    table.row(["figures", &format!("{} old", duration(age))]);
+    if at_work {
+        table.row(["figures", &format!("{} old", duration(age))]);
+    }
     table.write(out)
 }
 

@@ -5,11 +5,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::layout::JobDir;
-use fanfold_shared::report::During;
+use fanfold_shared::report::{During, IoError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
@@ -31,14 +33,18 @@ impl JobLock {
     /// # Errors
     /// [`LedgerError::InUse`], naming the holder, if another program (or this one) has it.
     pub fn acquire(job: &JobDir) -> Result<JobLock, LedgerError> {
-        fs::create_dir_all(job.internal()).during("create", job.internal())?;
         let path = job.lock();
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).during("open", &path)?;
+        let open = || -> Result<File, IoError> {
+            fs::create_dir_all(job.internal()).during("create", job.internal())?;
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).during("open", &path)
+        };
+        let mut file = open()?;
         let since = Instant::now();
         loop {
             match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {
-                Ok(_) => break,
+                Ok(_) if is_at(&file, &path) => break,
+                // A job that was refused took its directory away, this file with it: the lock is on nothing.
+                Ok(_) => file = open()?,
                 Err(Errno::EAGAIN | Errno::EACCES) if since.elapsed() < PATIENCE => thread::sleep(PATIENCE / 50),
                 Err(Errno::EAGAIN | Errno::EACCES) => {
                     return Err(LedgerError::InUse { job: job.root().to_path_buf(), holder: who(&mut file) });
@@ -72,6 +78,12 @@ impl Drop for JobLock {
         // Not left to the closing of the file: see `PATIENCE`. It may fail only where the closing will do.
         let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK)));
     }
+}
+
+/// Whether `path` still leads to `file`.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: io::Result<fs::Metadata>| metadata.map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    identity(file.metadata()) == identity(fs::metadata(path))
 }
 
 fn whole_file(kind: libc::c_int) -> libc::flock {

@@ -78,20 +78,20 @@ impl Totals {
 /// Failures of one distinct error that carry its traceback; later ones carry only its id.
 pub const FULL_TRACEBACKS: u64 = 100;
 
-/// One failed attempt, short return, unreadable item, or process that did not start.
+/// One failed attempt, short return or unreadable item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureRow {
     /// In the order of commits.
     pub id: i64,
-    /// The mini-batch; None: import or `init()` of a process failed, which is charged to none.
+    /// The mini-batch; None: none was concerned, a process could not start.
     pub mini_batch: Option<u64>,
-    /// The items concerned: one for an unreadable item, none for a process, else all of the mini-batch.
+    /// The items concerned: one for an unreadable item, none where no mini-batch is, else all of the mini-batch.
     pub items: Range<u64>,
     /// How many of them failed (a short return fails only some, and nobody knows which).
     pub failed_items: u64,
     /// Counted from 1; 0 where there is no mini-batch.
     pub attempt: u32,
-    /// Whether it is final: not merely an attempt that was tried again.
+    /// Whether it stands: it settled something, or a process could not start. Not merely an attempt that was tried again.
     pub settled: bool,
     /// The class.
     pub kind: ErrorKind,

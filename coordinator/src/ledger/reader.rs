@@ -31,7 +31,7 @@ pub struct FailureFilter {
     pub kind: Option<ErrorKind>,
     /// Only those of this distinct error.
     pub group: Option<i64>,
-    /// Only those that settled something.
+    /// Only those that stand: see [`FailureRow::settled`].
     pub settled: bool,
     /// Only those with a greater id: what came since the last look.
     pub after: i64,
@@ -278,7 +278,7 @@ impl LedgerReader {
         &self,
         mut each: impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.for_each_row("SELECT run_us FROM failures WHERE fate NOT IN (2, 4)", [], |row| unsigned(row, 0), &mut each)
+        self.for_each_row("SELECT run_us FROM failures WHERE fate IN (0, 1, 3)", [], |row| unsigned(row, 0), &mut each)
     }
 
     /// Calls `each` for every mini-batch with failed attempts that were to be tried again, settled since or not, with the
@@ -390,11 +390,13 @@ fn failure(row: &Row<'_>) -> rusqlite::Result<FailureRow> {
     let fate: i64 = row.get(6)?;
     Ok(FailureRow {
         id: row.get(0)?,
-        mini_batch: row.get::<_, Option<i64>>(1)?.map(|id| id as u64),
+        mini_batch: row.get::<_, Option<i64>>(1)?.map(|mini_batch| mini_batch as u64),
         items: first..first.saturating_add(unsigned(row, 3)?),
         failed_items: unsigned(row, 4)?,
         attempt: row.get(5)?,
-        settled: Fate::FINAL.iter().any(|settles| *settles as i64 == fate),
+        settled: [Fate::MiniBatchFailed, Fate::ItemsFailed, Fate::NotStarted]
+            .iter()
+            .any(|settles| *settles as i64 == fate),
         kind: closed(row, 7, ErrorKind::from_name)?,
         message: row.get(8)?,
         group: row.get(9)?,

@@ -43,15 +43,14 @@ pub(crate) enum Fate {
     ItemsFailed = 2,
     /// Opened again on request.
     Reopened = 3,
-    /// Import or `init()` of a process failed.
-    ProcessNotStarted = 4,
+    /// A process could not start; no mini-batch was concerned.
+    NotStarted = 4,
 }
 
 impl Fate {
-    pub const FINAL: [Fate; 3] = [Fate::MiniBatchFailed, Fate::ItemsFailed, Fate::ProcessNotStarted];
-
-    pub fn is_final(self) -> bool {
-        Fate::FINAL.contains(&self)
+    /// See [`FailureRow::settled`].
+    pub fn settles(self) -> bool {
+        matches!(self, Fate::MiniBatchFailed | Fate::ItemsFailed | Fate::NotStarted)
     }
 }
 
@@ -103,8 +102,9 @@ pub(super) fn write(
         ])?;
     }
     let mut failures = Vec::with_capacity(record.failures.len());
+    let next = |failures: &Vec<FailureRow>| next_failure + failures.len() as i64;
     for change in record.processes {
-        failures.extend(change.write(connection, next_failure + failures.len() as i64)?);
+        failures.extend(change.write(connection, next(&failures))?);
     }
     for mini_batch in record.suspected {
         connection
@@ -118,7 +118,7 @@ pub(super) fn write(
     }
     set_totals(connection, record.totals)?;
     for failure in record.failures {
-        failures.push(failure.write(connection, next_failure + failures.len() as i64)?);
+        failures.push(failure.write(connection, next(&failures))?);
     }
     Ok(failures)
 }
@@ -188,7 +188,7 @@ impl NewFailure<'_> {
             items: self.items.clone(),
             failed_items: self.failed_items,
             attempt: self.attempt,
-            settled: self.fate.is_final(),
+            settled: self.fate.settles(),
             kind: self.kind,
             message: message.into_owned(),
             group,
@@ -203,8 +203,7 @@ impl NewFailure<'_> {
 }
 
 impl ProcessChange<'_> {
-    /// Events may repeat: what is known already stays as it is. Returns the failure that this is, if it is one and news;
-    /// `next_failure` is its id.
+    /// Events may repeat: what is known already stays as it is. `next_failure` is the id of the failure that it may be.
     fn write(&self, connection: &Connection, next_failure: i64) -> rusqlite::Result<Option<FailureRow>> {
         match *self {
             ProcessChange::Started { id, pid, device, time_us } => connection

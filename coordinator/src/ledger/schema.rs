@@ -40,8 +40,8 @@ CREATE TABLE errors (
 ) STRICT;
 
 -- `fate`: 0 tried again, 1 settled its mini-batch as failed, 2 settled items of a mini-batch that returned,
--- 3 as 0 or 1, before the mini-batch was opened again on request, 4 a process whose import or init() failed: no mini-batch,
--- no items, attempt 0.
+-- 3 as 0 or 1, before the mini-batch was opened again on request,
+-- 4 a process could not start: `mini_batch` is NULL.
 CREATE TABLE failures (
     id INTEGER PRIMARY KEY,
     mini_batch INTEGER,

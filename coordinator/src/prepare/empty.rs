@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use fanfold_shared::job::InputType;
+use fanfold_shared::text::{counted, one_line};
 
 use super::ListError;
 use super::glob::Pattern;
@@ -20,12 +21,16 @@ const ALIKE: f64 = 0.85;
 /// The error for the input called `input`, which came to nothing.
 pub(super) fn explain(input: &str, kind: InputType, source: &Source, notes: &Notes, look: Look<'_>) -> ListError {
     let root = source.root().display();
+    let a_line_each = || "a list file has one item on each line".to_string();
     let (mut what, hint) = match source {
-        Source::File(_, name) => (format!("`{root}/{name}` has only blank lines"), String::new()),
+        Source::File(_, name) => (format!("`{root}/{name}` has only blank lines"), a_line_each()),
         _ if kind == InputType::Lines && notes.files > 0 => {
-            (format!("its {} list files under `{root}` have only blank lines", notes.files), String::new())
+            (format!("its {} list files under `{root}` have only blank lines", notes.files), a_line_each())
         }
-        Source::Folder(_) => (format!("the folder `{root}` is there, but {}", holds(notes)), String::new()),
+        Source::Folder(_) => (
+            format!("the folder `{root}` is there, but {}", holds(notes)),
+            "put files there, or give another path".into(),
+        ),
         Source::Glob(root, _, text) => explain_pattern(input, root, text, look),
     };
     if notes.count(LeftOut::Special) > 0 {
@@ -40,7 +45,7 @@ pub(super) fn explain(input: &str, kind: InputType, source: &Source, notes: &Not
 fn holds(notes: &Notes) -> String {
     match notes.folders {
         0 | 1 => "holds no files".to_string(),
-        folders => format!("neither it nor the {} folders in it hold files", folders - 1),
+        folders => format!("neither it nor the {} in it hold files", counted(folders - 1, "folder")),
     }
 }
 
@@ -54,10 +59,14 @@ fn explain_pattern(input: &str, root: &Path, text: &str, look: Look<'_>) -> (Str
     };
     let deeper = Pattern::new(&format!("**/{last}"), false).ok();
     let (mut files, mut other_case, mut further_down, mut folder) = (0u64, None, 0u64, false);
+    let mut least: Option<Vec<u8>> = None;
     let walk = Walk { input, root, excluded: look.excluded, enter: &|_, _| true, cancel: look.cancel };
     // An explanation is worth a limited search, and an error in it is not worth telling.
     let _ = walk.run(&mut Notes::default(), &mut |name| {
         files += 1;
+        if least.as_deref().is_none_or(|least| name < least) {
+            least = Some(name.to_vec());
+        }
         if any_case.matches(name) {
             other_case.get_or_insert_with(|| String::from_utf8_lossy(name).into_owned());
         }
@@ -72,7 +81,10 @@ fn explain_pattern(input: &str, root: &Path, text: &str, look: Look<'_>) -> (Str
     } else if further_down > 0 {
         format!("files further down match: write `{}`", root.join("**").join(last).display())
     } else {
-        String::new()
+        match &least {
+            Some(name) => format!("for example `{}` is there", one_line(&String::from_utf8_lossy(name), 200)),
+            None => "put files there, or give another path".into(),
+        }
     };
     let looked_at = match files {
         0 => format!("the folder `{}` is there, but holds no files", root.display()),

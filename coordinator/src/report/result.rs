@@ -32,6 +32,18 @@ pub fn next_steps(facts: &JobFacts, snapshot: &Snapshot) -> Vec<(String, &'stati
     steps
 }
 
+/// Where the output is and how much of it there is: `/out/parallel_run_step.txt (551 results, 1.2 MiB)`. `file` is its final name;
+/// None: the script stores it itself, in `dir`.
+pub fn output_in_words(file: Option<&Path>, dir: &Path, state: JobState, rows: u64, bytes: u64) -> String {
+    let Some(file) = file else { return format!("what the script stored under {}", dir.display()) };
+    let partial = match state {
+        JobState::Completed => "",
+        _ if bytes == 0 => return "none yet".to_string(),
+        _ => ".partial",
+    };
+    format!("{}{partial} ({}, {})", file.display(), counted(rows, "result"), size(bytes))
+}
+
 /// `path` as one word of a shell command.
 pub fn shell_word(path: &Path) -> String {
     let text = path.to_string_lossy();
@@ -99,14 +111,9 @@ fn job_result(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String {
         row("continued", &[(facts.settled_before, "mini-batches were settled before this run")]);
     }
 
-    match &facts.output_file {
-        Some(file) => {
-            let partial = if snapshot.state == JobState::Completed { "" } else { ".partial" };
-            let rows = counted(totals.returned, "result");
-            text += &format!("\nOutput: {}{partial} ({rows}, {})\n", file.display(), size(totals.committed_len));
-        }
-        None => text += &format!("\nOutput: what the script stored under {}\n", facts.output_dir.display()),
-    }
+    let (file, rows) = (facts.output_file.as_deref(), totals.returned);
+    let output = output_in_words(file, &facts.output_dir, snapshot.state, rows, totals.committed_len);
+    text += &format!("\nOutput: {output}\n");
 
     if !snapshot.errors.is_empty() {
         text += &format!("\nErrors ({} distinct, the first ones here)\n", grouped(snapshot.distinct_errors));

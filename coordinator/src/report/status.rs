@@ -325,6 +325,10 @@ mod tests {
             "bytes": 1300000,
             "rows": 237
           },
+          "timing": {
+            "first_handover_us": 1795228735226929,
+            "last_commit_us": 1795228765226929
+          },
           "thresholds_set": false,
           "nodes": 1,
           "processes": [

@@ -103,14 +103,14 @@ impl Example {
         }
     }
 
-    /// `mini-batch 16 (a.png and 9 more items), attempt 3, node 0, process000, 2026-11-21T02:38:55.226929Z`
+    /// `mini-batch 16 (a.png and 9 more), attempt 3, node 0, process000, 2026-11-21T02:38:55.226929Z`
     pub fn in_words(&self) -> String {
         let mut text = self.mini_batch.map(|mini_batch| format!("mini-batch {mini_batch}")).unwrap_or_default();
         let shown: Vec<_> = self.items.iter().map(|item| fanfold_shared::text::one_line(item, 200)).collect();
         match (shown.is_empty(), self.item_count.saturating_sub(shown.len() as u64)) {
             (true, _) => {}
             (false, 0) => text += &format!(" ({})", shown.join(", ")),
-            (false, more) => text += &format!(" ({} and {} more)", shown.join(", "), counted(more, "item")),
+            (false, more) => text += &format!(" ({} and {} more)", shown.join(", "), grouped(more)),
         }
         if let Some(attempt) = self.attempt {
             text += &format!(", attempt {attempt}, ");
@@ -214,7 +214,7 @@ pub(crate) mod tests {
         3 distinct errors, the most frequent first.
 
         4 × exception: ValueError: bad pixel
-            example: mini-batch 16 (img/64.png, img/65.png, img/66.png and 1 item more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
+            example: mini-batch 16 (img/64.png, img/65.png, img/66.png and 1 more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
             log: user/error/0/process002.txt
             Traceback (most recent call last):
               File "score.py", line 9, in run

@@ -30,7 +30,7 @@ use driver::{Driver, Ending};
 use prepare::Prepared;
 use window::Window;
 
-pub use places::output_dir;
+pub use places::{output_dir, output_file};
 pub use prepare::{inherited_mask, process_count};
 pub use submit::SubmitError;
 
@@ -52,7 +52,12 @@ pub struct RunRequest {
 /// that was committed safe. How a job ended by itself is the exit code.
 pub fn run(request: &RunRequest, signals: &Signals) -> Result<ExitCode> {
     let submitted = submit::submit(&request.job_file, &request.overrides, request.job_dir.as_deref())?;
-    let mut prepared = match prepare::prepare(submitted, &request.job_file, signals)? {
+    let withdrawal = submitted.withdrawal.clone();
+    let outcome = prepare::prepare(submitted, &request.job_file, signals);
+    if !matches!(outcome, Ok(prepare::Outcome::Ready(_))) {
+        withdrawal.withdraw();
+    }
+    let mut prepared = match outcome? {
         prepare::Outcome::Ready(prepared) => *prepared,
         prepare::Outcome::Over(exit) => return Ok(exit),
     };
@@ -135,7 +140,7 @@ fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
 /// Reports, then the output's final name, then the final state: what is under its final name is complete.
 fn finalise(prepared: &mut Prepared, ending: Ending, signals: &Signals) -> Result<ExitCode> {
     let cause = match &ending {
-        Ending::Settled => driver_verdict(prepared),
+        Ending::Settled => verdict_of_all(prepared)?,
         Ending::Failed(cause) => Some(cause.clone()),
         Ending::Interrupted => None,
     };
@@ -167,9 +172,14 @@ fn finalise(prepared: &mut Prepared, ending: Ending, signals: &Signals) -> Resul
     Ok(exit)
 }
 
-fn driver_verdict(prepared: &Prepared) -> Option<verdict::Cause> {
-    let totals = prepared.aggregate.totals();
-    verdict::thresholds(&prepared.spec, totals, true).or_else(|| verdict::at_the_end(&prepared.spec, totals))
+/// Whether what all mini-batches came to is a failure.
+fn verdict_of_all(prepared: &Prepared) -> Result<Option<verdict::Cause>> {
+    let (spec, totals) = (&prepared.spec, prepared.aggregate.totals());
+    let exceeded = verdict::thresholds(spec, totals, true);
+    if exceeded.is_some() || !verdict::is_no_result(spec, totals) {
+        return Ok(exceeded);
+    }
+    Ok(Some(verdict::no_result(prepared.aggregate.ledger().error_groups(1)?.first())))
 }
 
 fn interruption(signals: &Signals) -> Interruption {

@@ -115,7 +115,6 @@ impl Observer {
             "Scheduling finished. Scheduled {mini_batches} mini batches in {seconds} seconds. There are {mini_batches} tasks \
              with {items} items."
         );
-        self.reports.overview(clock::wall_us(), &text);
         self.master.log(Level::Info, &text);
     }
 
@@ -150,9 +149,9 @@ impl Observer {
                 self.master.log(Level::Info, &format!("{node}: {process} is ready after {seconds:.3} s"));
             }
             NodeEvent::InitFailed { process, error, consecutive } => {
-                let text = format!("{process} could not start ({consecutive} in a row): {}", error.message);
-                self.master.log(Level::Error, &format!("{node}: {text}"));
-                // The terminal hears of it as of every other failure, when it is committed.
+                // Its failure is recorded: the terminal hears of it from there, once for each distinct error.
+                let text = format!("{node}: {process} could not start ({consecutive} in a row): {}", error.message);
+                self.master.log(Level::Error, &text);
                 self.reports.overview(clock::wall_us(), &text);
                 self.last_init_error = Some((**error).clone());
             }
@@ -271,18 +270,19 @@ impl Observer {
         }
     }
 
-    /// The last reports of this run: everything that says how it ended. `traceback` belongs to the cause.
+    /// The last reports of this run: everything that says how it ended. `traceback` belongs to the cause; the terminal has shown
+    /// it when it came.
     pub fn finish(&mut self, aggregate: &Aggregate, exit: ExitCode, traceback: &str) {
         self.failures_came = true;
         self.refresh_errors(aggregate);
         let snapshot = self.snapshot(aggregate, aggregate.totals().mini_batches_settled(), None);
         let summary = self.reports.finish(&snapshot, exit);
+        eprint!("{summary}");
         let mut text = String::new();
         if !traceback.is_empty() {
             text = format!("\n{}\n", harmless(traceback.trim_end()));
         }
         text.push_str(&summary);
-        eprint!("{text}");
         self.driver.line(|out| out.extend_from_slice(text.as_bytes()));
         self.driver.flush();
     }

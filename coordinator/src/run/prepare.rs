@@ -117,10 +117,6 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
         return Ok(over);
     }
     let entry = Entry::new(&submitted.id.0, &spec.name, dir.root(), submitted.created_us);
-    if let Err(error) = Registry::of_user().add(&entry) {
-        eprintln!("warning: `fanfold ls` will not show this job: {error}: {}", error.source);
-    }
-
     let own = listing::own_directories(dir, &super::output_dir(spec, dir));
     let taken = snapshot::take(spec, dir, &own)?;
     if *continued {
@@ -144,6 +140,10 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
         header: spec.append_row_dataframe_header,
         run_max_try: spec.run_max_try,
     })?;
+    // Not earlier: what is refused up to here is not a job that anybody would look for.
+    if let Err(error) = Registry::of_user().add(&entry) {
+        eprintln!("warning: `fanfold ls` will not show this job: {error}: {}", error.source);
+    }
     let mut facts = facts;
     facts.settled_before = aggregate.totals().mini_batches_settled();
     let mut observer = Observer::new(facts, ItemReader::open(&dir.items())?, spec.logging_level);

@@ -32,6 +32,44 @@ pub struct Submitted {
     pub lock: JobLock,
     /// Whether it was there before.
     pub continued: bool,
+    /// What to undo if it is refused before anything of it is worth keeping.
+    pub withdrawal: Withdrawal,
+}
+
+/// Takes back what a submission made. A mistake in a job file should cost nothing: no directory that stays, no job that the
+/// corrected file would then differ from.
+#[derive(Clone, Debug)]
+pub struct Withdrawal {
+    dir: JobDir,
+    /// Nothing was there before, not even the directory.
+    made: bool,
+    /// The directory was not named by the user.
+    unnamed: bool,
+    continued: bool,
+}
+
+impl Withdrawal {
+    /// Takes the job back, unless it was there before, or has a ledger by now.
+    pub fn withdraw(&self) {
+        if self.continued {
+            return;
+        }
+        // Somebody else may have taken the directory up meanwhile: then it is theirs.
+        let Ok(_lock) = JobLock::acquire(&self.dir) else { return };
+        if self.dir.ledger().exists() || self.dir.ledger_pointer().exists() {
+            return;
+        }
+        // Whatever can't be removed is harmless: the next submission finds a directory without a ledger.
+        let _ = fs::remove_file(self.dir.job_yaml());
+        let _ = fs::remove_dir_all(self.dir.internal());
+        if self.made {
+            let _ = fs::remove_dir(self.dir.root());
+        }
+        if self.unnamed {
+            // Only if it is empty.
+            let _ = self.dir.root().parent().map(fs::remove_dir);
+        }
+    }
 }
 
 /// `.fanfold/job.json`
@@ -78,6 +116,14 @@ pub enum SubmitError {
         /// Its format.
         found: u32,
     },
+    /// It is a file, or lies below one.
+    #[error("`{}` can't be a job directory: `{}` is a file", dir.display(), file.display())]
+    NotADirectory {
+        /// The directory.
+        dir: PathBuf,
+        /// What is no directory.
+        file: PathBuf,
+    },
     /// Its name can't be told to the script.
     #[error("the path of the job directory `{}` is not valid UTF-8", .0.display())]
     NotUtf8(PathBuf),
@@ -90,6 +136,7 @@ impl Report for SubmitError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            SubmitError::NotADirectory { .. } => "give a directory that does not exist yet; `--job-dir` is where the job's files go".into(),
             SubmitError::NotAJob(_) => "give a directory that does not exist yet, or that of a job to continue it".into(),
             SubmitError::AnotherJob { .. } => {
                 "leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue \
@@ -125,6 +172,11 @@ pub fn submit(job_file: &Path, overrides: &[String], job_dir: Option<&Path>) -> 
     if root.to_str().is_none() {
         return Err(SubmitError::NotUtf8(root).into());
     }
+    let there = root.ancestors().find(|path| path.symlink_metadata().is_ok());
+    if let Some(file) = there.filter(|path| path.exists() && !path.is_dir()) {
+        return Err(SubmitError::NotADirectory { file: file.to_path_buf(), dir: root }.into());
+    }
+    let made = there != Some(root.as_path());
     let dir = JobDir::new(root);
     if !is_job(&dir)? && !is_vacant(&dir)? {
         return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into());
@@ -150,7 +202,8 @@ pub fn submit(job_file: &Path, overrides: &[String], job_dir: Option<&Path>) -> 
     failpoint!("submit_after_record");
     durable::replace(&dir.job_yaml(), record.spec.to_yaml().as_bytes())?;
     let JobRecord { id, created_us, spec, .. } = record;
-    Ok(Submitted { dir, id, created_us, spec, lock, continued })
+    let withdrawal = Withdrawal { dir: dir.clone(), made, unnamed: job_dir.is_none(), continued };
+    Ok(Submitted { dir, id, created_us, spec, lock, continued, withdrawal })
 }
 
 fn path(dir: &JobDir) -> PathBuf {

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use fanfold_shared::job::{JobSpec, OutputAction};
-use fanfold_shared::message::AttemptError;
+use fanfold_shared::message::{AttemptError, ErrorKind};
 use fanfold_shared::text::counted;
 
-use crate::ledger::Totals;
+use crate::ledger::{ErrorGroup, Totals};
 
 /// The job must be older than this before it gives up on `init`.
 const INIT_AGE: Duration = Duration::from_secs(120);
@@ -89,14 +89,19 @@ fn failed_mini_batches(spec: &JobSpec, totals: &Totals) -> u64 {
 }
 
 /// Everything is settled: whether that is a result at all.
-pub fn at_the_end(spec: &JobSpec, totals: &Totals) -> Option<Cause> {
-    let nothing = spec.output_action == OutputAction::AppendRow && totals.items_succeeded == 0;
-    nothing.then(|| {
-        Cause::new(format!(
-            "no item succeeded, {} failed: there is nothing to write (run() must return one element for each item that \
-             succeeded)",
-            counted(totals.items, "item")
-        ))
+pub fn is_no_result(spec: &JobSpec, totals: &Totals) -> bool {
+    spec.output_action == OutputAction::AppendRow && totals.items_succeeded == 0
+}
+
+/// No item succeeded; `most` is the most frequent error.
+pub fn no_result(most: Option<&ErrorGroup>) -> Cause {
+    let begin = "no item succeeded, so there is no result";
+    Cause::new(match most {
+        Some(error) if error.kind == ErrorKind::ShortReturn => {
+            format!("{begin}: {} (it must return an element for each item that succeeded)", error.message)
+        }
+        Some(error) => format!("{begin}; the most frequent error: {}", error.message),
+        None => begin.to_string(),
     })
 }
 

@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use fanfold_shared::state::JobState;
 
 use super::echo::Echo;
-use super::{Progress, progress_in_words};
+use super::{Progress, is_for_the_summary, progress_in_words};
 use crate::ledger::FailureRow;
 use crate::report::{JobFacts, Pace, Snapshot};
 
@@ -42,7 +42,7 @@ impl Progress for Bar {
     fn observe(&mut self, snapshot: &Snapshot, pace: &Pace) {
         if self.state != Some(snapshot.state) {
             self.state = Some(snapshot.state);
-            if snapshot.state != JobState::Running {
+            if snapshot.state != JobState::Running && !is_for_the_summary(snapshot.state) {
                 self.note(&snapshot.state.to_string());
             }
         }

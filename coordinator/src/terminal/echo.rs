@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use fanfold_shared::text::{grouped, harmless, one_line};
 
 use crate::ledger::FailureRow;
-use crate::report::last_lines;
 
 /// Distinct errors that are shown whole; after that many the user knows where to look.
 const SHOWN: usize = 10;
@@ -42,11 +41,14 @@ impl Echo {
         }
         self.counts.insert(row.group, 1);
         let process = row.process.map(|process| format!(", {process}")).unwrap_or_default();
+        let whose = match row.mini_batch {
+            Some(mini_batch) => format!("in mini-batch {mini_batch}, attempt {}, node", row.attempt),
+            None => "on node".to_string(),
+        };
         let mut text = format!(
-            "error: {}\n  {}{}, node {}{process}{}",
+            "error: {}\n  {} {whose} {}{process}{}",
             harmless(row.message.trim_end()).replace('\n', "\n  "),
             row.kind.name(),
-            row.mini_batch.map(|id| format!(" in mini-batch {id}, attempt {}", row.attempt)).unwrap_or_default(),
             row.node,
             if row.settled { "" } else { "; it is tried again" },
         );
@@ -57,7 +59,8 @@ impl Echo {
 }
 
 fn push_last(text: &mut String, lines: &str, count: usize, indent: &str) {
-    for line in last_lines(lines, count).lines() {
+    let lines: Vec<&str> = lines.trim_end().lines().collect();
+    for line in &lines[lines.len().saturating_sub(count)..] {
         text.push('\n');
         text.push_str(indent);
         text.push_str(&harmless(line));

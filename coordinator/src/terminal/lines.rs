@@ -5,7 +5,7 @@ use std::io::Write;
 use fanfold_shared::state::JobState;
 
 use super::echo::Echo;
-use super::{Progress, progress_in_words};
+use super::{Progress, is_for_the_summary, progress_in_words};
 use crate::ledger::FailureRow;
 use crate::report::{JobFacts, Pace, Snapshot};
 
@@ -42,7 +42,9 @@ impl<W: Write + Send> Progress for Lines<W> {
     fn observe(&mut self, snapshot: &Snapshot, pace: &Pace) {
         if self.state != Some(snapshot.state) {
             self.state = Some(snapshot.state);
-            self.say(&snapshot.state.to_string());
+            if !is_for_the_summary(snapshot.state) {
+                self.say(&snapshot.state.to_string());
+            }
         }
         if self.blocked != snapshot.blocked {
             self.blocked = snapshot.blocked.clone();

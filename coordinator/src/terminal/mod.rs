@@ -18,6 +18,7 @@ pub use summary::summary;
 pub use table::{Align, Table};
 
 use fanfold_shared::clock::duration;
+use fanfold_shared::state::JobState;
 use fanfold_shared::text::{grouped, rate};
 
 use crate::ledger::FailureRow;
@@ -45,6 +46,11 @@ pub fn open(facts: &JobFacts) -> Box<dyn Progress> {
         true => Box::new(Bar::stderr(facts)),
         false => Box::new(Lines::new(facts, stderr())),
     }
+}
+
+/// Whether the summary that follows says this state, with all that belongs to it.
+fn is_for_the_summary(state: JobState) -> bool {
+    state.is_final() || state == JobState::Paused
 }
 
 /// `120 of 276 mini-batches (43 %), 240 of 551 items, 3 failed, 24 items/s, 13 s to go`

@@ -1,10 +1,9 @@
 //! The last word of `fanfold run`.
 
 use fanfold_shared::clock::duration;
-use fanfold_shared::state::JobState;
-use fanfold_shared::text::{counted, grouped, harmless, one_line, rate, size};
+use fanfold_shared::text::{counted, grouped, harmless, one_line, rate};
 
-use crate::report::{JobFacts, Snapshot, next_steps};
+use crate::report::{JobFacts, Snapshot, next_steps, output_in_words};
 
 /// Errors by kind are at most eleven lines, so only the first few distinct ones are shown beside them.
 const ERRORS: usize = 5;
@@ -42,17 +41,13 @@ pub fn summary(facts: &JobFacts, snapshot: &Snapshot) -> String {
         row("surplus", format!("{} more than one for each item", counted(totals.surplus_results, "result")));
     }
     let settled = totals.mini_batches_settled().saturating_sub(facts.settled_before);
-    if settled > 0 && seconds > 0.0 {
-        row("rate", format!("{} mini-batches/s", rate(settled as f64 / seconds)));
+    // Of the time in which mini-batches were run: building an environment says nothing about the speed of the job.
+    let busy = snapshot.last_commit_us.zip(snapshot.first_handover_us).map(|(end, start)| end.saturating_sub(start));
+    if let Some(busy) = busy.filter(|busy| settled > 0 && *busy > 0) {
+        row("rate", format!("{} mini-batches/s", rate(settled as f64 * 1e6 / busy as f64)));
     }
-    match &facts.output_file {
-        Some(file) => {
-            let partial = if snapshot.state == JobState::Completed { "" } else { ".partial" };
-            let (rows, bytes) = (counted(totals.returned, "result"), size(totals.committed_len));
-            row("output", format!("{}{partial} ({rows}, {bytes})", file.display()));
-        }
-        None => row("output", format!("what the script stored under {}", facts.output_dir.display())),
-    }
+    let (file, rows) = (facts.output_file.as_deref(), totals.returned);
+    row("output", output_in_words(file, &facts.output_dir, snapshot.state, rows, totals.committed_len));
 
     if !snapshot.errors.is_empty() {
         for (i, error) in snapshot.first_errors(ERRORS).into_iter().enumerate() {
@@ -77,6 +72,8 @@ pub fn summary(facts: &JobFacts, snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use fanfold_shared::state::JobState;
 
     use super::*;
     use crate::report::fixtures::*;

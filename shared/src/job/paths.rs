@@ -93,6 +93,9 @@ pub(crate) fn near(path: &Path, typed: &str, base: &Path) -> String {
     let (Some(folder), Some(name)) = (missing.parent(), missing.file_name()) else {
         return "give a path that exists".into();
     };
+    if let Ok(target) = fs::read_link(missing) {
+        return format!("`{}` is a link to `{}`, which is not there", missing.display(), target.display());
+    }
     let name = name.to_string_lossy();
     let mut names: Vec<String> = fs::read_dir(folder)
         .into_iter()

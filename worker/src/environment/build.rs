@@ -85,6 +85,11 @@ impl Place<'_> {
         self.root.join("bin/python")
     }
 
+    /// What marks the processes that build here: the same environment may be being built in another cache.
+    fn mark(&self) -> String {
+        blake3::hash(self.root.as_os_str().as_encoded_bytes()).to_hex()[..32].to_string()
+    }
+
     fn beside(&self, end: &str) -> PathBuf {
         self.cache.join(format!("{}.{end}", self.name))
     }
@@ -128,7 +133,7 @@ impl Place<'_> {
         if !self.root.exists() {
             return Ok(());
         }
-        guard::sweep_build(&self.name);
+        guard::sweep_build(&self.mark());
         // First what makes it count: a removal that is cut short must not leave a marker on half an environment.
         match fs::remove_file(self.root.join(MARKER)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during("remove", &self.root)?,
@@ -160,7 +165,7 @@ fn build(
     transcript.line(&format!("building an environment for Python {} in {}", interpreter.version, place.root.display()));
 
     let mut run_step = |step: &'static str, mut command: Command| {
-        let (name, mark) = guard::mark_of_build(&place.name).during("read", "/dev/urandom")?;
+        let (name, mark) = guard::mark_of_build(&place.mark()).during("read", "/dev/urandom")?;
         command.env(name, mark);
         let ended = run(&mut command, cancel, &mut |line| transcript.line(line));
         match ended.during("run", command.get_program())? {

@@ -243,9 +243,7 @@ fn an_environment_whose_interpreter_is_gone_is_built_anew() {
 #[cfg(feature = "failpoints")]
 #[test]
 fn killed_at_any_point_it_is_built_again() {
-    for point in
-        ["environment_venv_made:1", "environment_venv_made:2", "environment_pip_done:1", "environment_before_marker:1"]
-    {
+    for point in ["environment_venv_made:1", "environment_pip_done:1", "environment_before_marker:1"] {
         let stage = Stage::new();
         let status = stage.start_builder(Some(point)).wait().unwrap();
         assert_eq!(crate::guard::die_reason(status), "killed by SIGKILL (signal 9)", "{point} was not reached");

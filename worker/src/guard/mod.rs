@@ -129,7 +129,7 @@ pub fn sweep_leftovers(job: &JobId, node: &NodeId) -> Swept {
     Sweep { scope, session: None, since: 0, orphans: false }.run(LIMIT)
 }
 
-/// The mark for what builds the environment called `name`, which belongs to no run: name and value of the variable.
+/// The mark for what builds the environment that `name` stands for, which belongs to no run: name and value of the variable.
 pub(crate) fn mark_of_build(name: &str) -> io::Result<(&'static str, String)> {
     let (job, node) = build(name);
     Ok((VARIABLE, Mark::new(&job, &node)?.value(ProcessNumber(0))))

@@ -12,9 +12,9 @@ use super::guardian;
 use super::marker::{Scope, VARIABLE};
 use super::proc_table::{self, Environ, Process};
 
-/// On a machine where processes come and go all the time, no look sees everything. After so long in which all looks found
+/// On a machine where processes come and go all the time, every look misses some. After so many looks in a row that found
 /// nothing of ours, what they missed was not ours either.
-const UNCLEAR_FOR: Duration = Duration::from_millis(200);
+const MOST_MISSES: u32 = 50;
 
 /// How long a look waits for one process to be done with executing a program.
 const EXEC_TAKES: Duration = Duration::from_millis(3);
@@ -72,13 +72,13 @@ impl Sweep {
         let deadline = Instant::now() + limit;
         let mut memory = Memory::default();
         let mut quiet = 0;
-        let mut unclear_since = None;
+        let mut misses = 0;
         let mut pause = Duration::from_millis(1);
         loop {
-            let Look { alive, is_clear } = self.look_and_kill(&mut memory);
+            let Look { alive, missed, in_exec } = self.look_and_kill(&mut memory);
             reap_orphans();
             let now = Instant::now();
-            if alive.is_empty() && (is_clear || unclear_since.is_some_and(|since| now - since > UNCLEAR_FOR)) {
+            if alive.is_empty() && !in_exec && (!missed || misses >= MOST_MISSES) {
                 quiet += 1;
                 // Once something had to be killed, one empty look proves little: the table is not read at one instant.
                 if memory.killed.is_empty() || quiet == 2 {
@@ -87,9 +87,9 @@ impl Sweep {
                 continue;
             }
             if alive.is_empty() {
-                unclear_since.get_or_insert(now);
+                misses += u32::from(missed);
             } else {
-                (quiet, unclear_since) = (0, None);
+                (quiet, misses) = (0, 0);
             }
             if now >= deadline {
                 return Swept {
@@ -112,37 +112,38 @@ impl Sweep {
                 // SAFETY: takes two integers.
                 unsafe { libc::killpg(session, libc::SIGKILL) };
             }
-            return Look { alive: Vec::new(), is_clear: true };
+            return Look { alive: Vec::new(), missed: false, in_exec: false };
         };
         let us = std::process::id() as i32;
         let session = self.session.filter(|&session| self.is_still_ours(session, us));
-        let mut is_clear = true;
+        let (mut missed, mut in_exec) = (false, false);
         let mut members = BTreeSet::new();
         let mut table = Vec::new();
         for pid in pids {
             let Some(process) = proc_table::read(pid) else {
                 // Who ended since the list was made may have been of ours, and have started another one in time.
-                is_clear &= memory.others.contains_key(&pid);
+                missed |= !memory.others.contains_key(&pid);
                 continue;
             };
             let is_member = session.is_some_and(|session| process.session == session || process.group == session)
-                || match memory.others.get(&pid) {
-                    Some(&started) if started == process.started => false,
-                    _ => match self.is_marked(&process) {
-                        Some(true) => true,
-                        Some(false) => {
+                || match memory.says(&process).unwrap_or_else(|| self.ask(&process)) {
+                    Answer::Marked => true,
+                    Answer::Unmarked => {
+                        memory.others.insert(pid, process.started);
+                        false
+                    }
+                    Answer::InExec => {
+                        in_exec = true;
+                        false
+                    }
+                    Answer::Ended => {
+                        // The dead say nothing, however often they are asked.
+                        if !process.is_alive() {
                             memory.others.insert(pid, process.started);
-                            false
                         }
-                        None => {
-                            // The dead say nothing, however often they are asked.
-                            if !process.is_alive() {
-                                memory.others.insert(pid, process.started);
-                            }
-                            is_clear = false;
-                            false
-                        }
-                    },
+                        missed = true;
+                        false
+                    }
                 };
             if is_member && pid != us {
                 // At once, not when all are known: a process that keeps starting the next one lives for about as long as a look.
@@ -161,21 +162,22 @@ impl Sweep {
         for process in &alive {
             memory.kill(process);
         }
-        Look { alive, is_clear }
+        Look { alive, missed, in_exec }
     }
 
-    /// None: it can't be told at this moment.
-    fn is_marked(&self, process: &Process) -> Option<bool> {
+    fn ask(&self, process: &Process) -> Answer {
         if process.started < self.since {
-            return Some(false);
+            return Answer::Unmarked;
         }
         // Executing a program takes about a millisecond. What executes one after the other is caught only by watching.
         let until = Instant::now() + EXEC_TAKES;
         loop {
             match proc_table::environ(process) {
-                Environ::Known(environ) => return Some(self.scope.covers(&environ)),
+                Environ::Known(environ) if self.scope.covers(&environ) => return Answer::Marked,
+                Environ::Known(_) => return Answer::Unmarked,
+                Environ::Gone => return Answer::Ended,
                 Environ::Unclear if Instant::now() < until => std::thread::yield_now(),
-                Environ::Gone | Environ::Unclear => return None,
+                Environ::Unclear => return Answer::InExec,
             }
         }
     }
@@ -183,7 +185,7 @@ impl Sweep {
     /// Once the session's leader is reaped and all its members are gone, its number may be another's.
     fn is_still_ours(&self, session: i32, us: i32) -> bool {
         proc_table::read(session)
-            .is_none_or(|leader| leader.parent == us || !leader.is_alive() || self.is_marked(&leader).unwrap_or(false))
+            .is_none_or(|leader| leader.parent == us || !leader.is_alive() || self.ask(&leader) == Answer::Marked)
     }
 
     /// Whether a process of ours is alive that is not to be killed by this sweep.
@@ -193,7 +195,7 @@ impl Sweep {
                 && process.is_alive()
                 && family.is_slot(process.pid)
                 && Some(process.pid) != self.session
-                && self.is_marked(process) == Some(false)
+                && self.ask(process) == Answer::Unmarked
         };
         table.iter().any(|process| is_other(&process))
     }
@@ -214,8 +216,21 @@ impl Sweep {
 /// What one look found.
 struct Look {
     alive: Vec<Process>,
-    /// Whether it saw all there was to see.
-    is_clear: bool,
+    /// Whether a process ended before it could be asked: it may have been of ours, and have started another one.
+    missed: bool,
+    /// Whether a process is executing a program and can't be asked yet.
+    in_exec: bool,
+}
+
+/// What a process says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Marked,
+    Unmarked,
+    /// It can't be told yet.
+    InExec,
+    /// It can't be told any more.
+    Ended,
 }
 
 /// What a sweep knows from its former looks.
@@ -228,6 +243,17 @@ struct Memory {
 }
 
 impl Memory {
+    fn says(&self, process: &Process) -> Option<Answer> {
+        if self.killed.contains(&(process.pid, process.started)) {
+            // A process that hangs in its last system call (the driver of a GPU) has no environment any more.
+            Some(Answer::Marked)
+        } else if self.others.get(&process.pid) == Some(&process.started) {
+            Some(Answer::Unmarked)
+        } else {
+            None
+        }
+    }
+
     fn kill(&mut self, process: &Process) {
         if process.is_alive() {
             proc_table::kill(process);

@@ -148,6 +148,25 @@ fn a_process_that_keeps_starting_the_next_one_is_caught() {
 }
 
 #[test]
+fn a_process_leads_a_session_and_dies_of_hunger_before_its_worker() {
+    let dir = tempfile::tempdir().unwrap();
+    let guard = Guard::start(&job(), &node("0"), &[]).unwrap();
+    let mut child = guard.spawn(&mut script("exec sleep 1000", dir.path(), "a"), ProcessNumber(5)).unwrap();
+    let process = proc_table::read(child.id() as i32).unwrap();
+    assert_eq!((process.group, process.session), (process.pid, process.pid));
+    let score = |pid: &str| -> i32 {
+        fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap()
+    };
+    assert!(score(&child.id().to_string()) > score("self") || score("self") == 1000);
+    let environ = fs::read(format!("/proc/{}/environ", child.id())).unwrap();
+    let (name, value) = guard.marker(ProcessNumber(5));
+    let mark = format!("{name}={value}");
+    assert!(environ.split(|&byte| byte == 0).any(|entry| entry == mark.as_bytes()));
+    guard.stop();
+    assert_eq!(died_of(&mut child), Some(libc::SIGKILL));
+}
+
+#[test]
 fn dead_orphans_do_not_stay_zombies() {
     let dir = tempfile::tempdir().unwrap();
     let guard = Guard::start(&job(), &node("0"), &[]).unwrap();

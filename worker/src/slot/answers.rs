@@ -52,7 +52,7 @@ pub fn spooled(current: &mut Current, spooled: Spooled) -> Taken {
         unreadable: held.unreadable.clone(),
     };
     let mut results = results(current, vec![outcome(&held, &times, &Wall::now(), end)]);
-    results.header = spooled.header.map(String::into_bytes);
+    results.header = (!spooled.header.is_empty()).then(|| spooled.header.into_bytes());
     let held = vec![held];
     log(current, &results, &held);
     Ok((results, held))

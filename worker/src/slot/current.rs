@@ -15,7 +15,7 @@ use fanfold_shared::message::{AttemptError, ItemError};
 use super::child::Process;
 use super::page::Page;
 use super::protocol::Decoder;
-use super::stack;
+use super::stack::{self, Dirs};
 use crate::guard::die_reason;
 use crate::host;
 use crate::logs::{FILE_CAP, ProcessLog, UserErrorLog, cap_file, tail_lines};
@@ -107,7 +107,8 @@ pub struct Current {
     captured: [PathBuf; 5],
     /// `sys.stderr` and descriptor 2, and how much of them was quoted already.
     stderr: [(PathBuf, u64); 2],
-    host_dir: PathBuf,
+    /// Where the host lies, and where the script runs.
+    dirs: Dirs,
 }
 
 impl Current {
@@ -143,7 +144,7 @@ impl Current {
                 logs.entry_script(&node.id, number),
             ],
             stderr: [(user(Stream::Stderr), 0), (stderr, 0)],
-            host_dir: node.host.parent().map(PathBuf::from).unwrap_or_default(),
+            dirs: Dirs::new(&node.host, &node.plan.working_dir),
         }
     }
 
@@ -163,7 +164,7 @@ impl Current {
                 }
             }
         }
-        let (text, stack) = stack::tidy(text.trim_end(), &self.host_dir);
+        let (text, stack) = stack::tidy(text.trim_end(), &self.dirs);
         LastWords { stderr: tail(&text), stack }
     }
 

@@ -205,7 +205,7 @@ impl Slot {
             fds.push(PollFd::new(process.listens(), PollFlags::POLLOUT));
         }
         // Rounded up, or the last millisecond before a deadline would be spent in a busy loop.
-        let millis = deadline.as_millis() as u16 + u16::from(deadline.subsec_nanos() % 1_000_000 != 0);
+        let millis = deadline.as_nanos().div_ceil(1_000_000) as u16;
         // Interrupted by a signal: the turn goes on and comes back here.
         let _ = poll(&mut fds, PollTimeout::from(millis));
         self.node.work.quiet(self.index);
@@ -239,7 +239,7 @@ impl Slot {
 
     fn frames(&mut self) {
         while let Some(current) = &mut self.current {
-            match current.decoder.next() {
+            match current.decoder.next_frame() {
                 Ok(Some(frame)) => self.frame(frame),
                 Ok(None) => return,
                 Err(broken) => {
@@ -311,14 +311,11 @@ impl Slot {
     }
 
     fn answered(&mut self, taken: answers::Taken) {
-        match taken {
-            Ok((results, held)) => {
-                self.publish_results(results, held);
-                let held = self.current.as_ref().map_or(0, |current| current.held.len());
-                self.on(Event::Answered { held });
-            }
-            // Answers to what was given back already.
-            Err(answers::NotHeld) => (),
+        // Answers to what was given back already are nobody's.
+        if let Ok((results, held)) = taken {
+            self.publish_results(results, held);
+            let held = self.current.as_ref().map_or(0, |current| current.held.len());
+            self.on(Event::Answered { held });
         }
     }
 
@@ -337,7 +334,7 @@ impl Slot {
     }
 
     fn look(&mut self) {
-        if !state::deadline(&self.state).is_some_and(|deadline| Instant::now() >= deadline) {
+        if state::deadline(&self.state).is_none_or(|deadline| Instant::now() < deadline) {
             return;
         }
         let Some(current) = &mut self.current else { return };

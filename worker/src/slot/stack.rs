@@ -9,9 +9,30 @@ use std::path::Path;
 /// Frames of the thread concerned, the innermost ones; one that repeats itself counts once.
 const FRAMES: usize = 40;
 
-/// `stderr` with its last stack made short, moved to the end; and that stack alone, empty if there is none. `host_dir` is where
-/// the host program lies.
-pub fn tidy(stderr: &str, host_dir: &Path) -> (String, String) {
+/// How frames of the host and of the script begin.
+pub struct Dirs {
+    of_host: String,
+    of_script: String,
+}
+
+impl Dirs {
+    /// `host` is the host program, `working_dir` where the script runs.
+    pub fn new(host: &Path, working_dir: &Path) -> Dirs {
+        let begin = |dir: &Path| format!("  File \"{}/", dir.display());
+        Dirs { of_host: begin(host.parent().unwrap_or(host)), of_script: begin(working_dir) }
+    }
+
+    /// A frame as the host tells tracebacks: none of its own, and files named as the user knows them.
+    fn told(&self, frame: &str) -> Option<String> {
+        match frame.strip_prefix(&self.of_script) {
+            Some(rest) => Some(format!("  File \"{rest}")),
+            None => (!frame.starts_with(&self.of_host)).then(|| frame.to_string()),
+        }
+    }
+}
+
+/// `stderr` with its last stack made short, moved to the end; and that stack alone, empty if there is none.
+pub fn tidy(stderr: &str, dirs: &Dirs) -> (String, String) {
     let lines: Vec<&str> = stderr.lines().collect();
     let Some(last) = lines.iter().rposition(|line| is_head(line)) else { return (stderr.to_string(), String::new()) };
     let end = (last + 1..lines.len()).find(|i| !belongs(lines[*i])).unwrap_or(lines.len());
@@ -19,19 +40,14 @@ pub fn tidy(stderr: &str, host_dir: &Path) -> (String, String) {
     // Indented lines before the first head are somebody else's.
     let begin = (begin..last).find(|i| is_head(lines[*i]) || lines[*i].starts_with(FATAL)).unwrap_or(last);
 
-    let own = format!("  File \"{}/", host_dir.display());
-    let mut stack: Vec<&str> = lines[begin..end].iter().copied().filter(|line| line.starts_with(FATAL)).collect();
-    let threads: Vec<usize> = (begin..end).filter(|i| is_head(lines[*i])).collect();
-    let concerned = threads.iter().copied().rfind(|i| !lines[*i].starts_with("Thread ")).unwrap_or(last);
-    stack.push(match lines[concerned].starts_with("Thread ") {
-        true => "Thread (most recent call first):",
-        false => "Current thread (most recent call first):",
-    });
-    let frames = lines[concerned + 1..end].iter().copied().take_while(|line| line.starts_with("  "));
-    let frames: Vec<&str> = frames.filter(|line| !line.starts_with(&own)).collect();
-    let mut stack: Vec<String> = stack.into_iter().map(str::to_string).collect();
+    let concerned = (begin..end).rfind(|i| is_head(lines[*i]) && !lines[*i].starts_with("Thread ")).unwrap_or(last);
+    let mut stack: Vec<String> =
+        lines[begin..end].iter().filter(|line| line.starts_with(FATAL)).map(|line| line.to_string()).collect();
+    stack.push("Current thread (most recent call first):".into());
+    let frames = lines[concerned + 1..end].iter().take_while(|line| line.starts_with("  "));
+    let frames: Vec<String> = frames.filter_map(|line| dirs.told(line)).collect();
     for same in frames.chunk_by(|a, b| a == b).take(FRAMES) {
-        stack.push(same[0].to_string());
+        stack.push(same[0].clone());
         if same.len() > 1 {
             stack.push(format!("  [{} more times]", same.len() - 1));
         }
@@ -68,7 +84,7 @@ mod tests {
     use super::*;
 
     fn tidied(stderr: &str) -> (String, String) {
-        tidy(stderr, Path::new("/job/python"))
+        tidy(stderr, &Dirs::new(Path::new("/job/python/fanfold_host.py"), Path::new("/job/work")))
     }
 
     #[test]
@@ -88,7 +104,7 @@ mod tests {
             "Fatal Python error: Segmentation fault\n\
              Current thread (most recent call first):\n\
              \x20 File \"/usr/lib/ctypes/__init__.py\", line 519 in string_at\n\
-             \x20 File \"/job/work/score.py\", line 7 in run"
+             \x20 File \"score.py\", line 7 in run"
         );
         assert_eq!(text, format!("loading\n  in steps\nwhat another writer says\n{stack}"));
     }

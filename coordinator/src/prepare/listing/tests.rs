@@ -172,13 +172,13 @@ fn an_empty_input_says_what_was_looked_at_and_what_might_be_meant() {
     let table = [
         (
             "data/empty",
-            "input `input0` is empty: the folder `/t/data/empty` is there, but neither it nor the 1 folders in it hold files",
-            "",
+            "input `input0` is empty: the folder `/t/data/empty` is there, but neither it nor the 1 folder in it hold files",
+            "put files there, or give another path",
         ),
         (
             "data/empty/*.png",
             "input `input0` is empty: `/t/data/empty/*.png` matches no file; the folder `/t/data/empty` is there, but holds no files",
-            "",
+            "put files there, or give another path",
         ),
         (
             "data/*.png",
@@ -189,6 +189,11 @@ fn an_empty_input_says_what_was_looked_at_and_what_might_be_meant() {
             "data/*.jpg",
             "input `input0` is empty: `/t/data/*.jpg` matches no file; the folder `/t/data` holds 3 files, none of which match",
             "files further down match: write `/t/data/**/*.jpg`",
+        ),
+        (
+            "data/*.gif",
+            "input `input0` is empty: `/t/data/*.gif` matches no file; the folder `/t/data` holds 3 files, none of which match",
+            "for example `2024-01/raw.tif` is there",
         ),
         (
             "data/2024-*",

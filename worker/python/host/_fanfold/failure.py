@@ -12,6 +12,9 @@ _FRAMES = 2000
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _START = os.path.join(os.path.dirname(os.path.dirname(_HERE)), "fanfold_host.py")
 
+# How the line of a frame of the script begins, once it is known where it lies.
+_FROM = {"file": None}
+
 _DEVICE_MEMORY = (
     "cuda out of memory",
     "cuda error: out of memory",
@@ -90,6 +93,11 @@ def one_line(text):
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def tell_from(working_dir):
+    """From now on, files in ``working_dir`` are told relative to it: the user knows his script by that name, not by our copy's."""
+    _FROM["file"] = '  File "{}{}'.format(working_dir, os.sep)
+
+
 def traceback_of(error):
     """The traceback text, causes and contexts included, without the host's frames."""
     try:
@@ -113,7 +121,8 @@ def _format(error):
     limit = None if frames <= _FRAMES else -_FRAMES
     told = traceback.TracebackException(type(error), error, error.__traceback__, limit=limit)
     _drop_our_frames(told, set())
-    return "".join(told.format())
+    text = "".join(told.format())
+    return text.replace(_FROM["file"], '  File "') if _FROM["file"] else text
 
 
 def _drop_our_frames(told, seen):

@@ -267,9 +267,8 @@ class Loop:
             "run_ns": run_ns,
             "total_ns": total_ns,
             "cpu_ns": cpu,
-            "header": self._serializer.header,
+            "header": self._take_header().decode("utf-8", "backslashreplace"),
         }
-        self._serializer.header = None
         self._channel.send_json("P", body)
 
     def _take_header(self):

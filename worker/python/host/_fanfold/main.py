@@ -103,6 +103,7 @@ def _load(channel, page, host_dir, config, profile):
         page.enter(wire.IMPORTING)
         working_dir = os.path.abspath(config["working_dir"])
         os.chdir(working_dir)
+        failure.tell_from(working_dir)
         path, module = script.locate(config["entry_script"], working_dir)
         script.prepare(path, module, working_dir, host_dir, config["argv"])
         loaded = script.load(path, module)

@@ -92,10 +92,11 @@ def _required(module, path):
     path = os.path.relpath(path)
     if callable(run):
         if _has_no_room(run):
-            raise EntryScriptError("run() of {} takes no arguments: make it `def run(mini_batch)`".format(path))
+            name = os.path.basename(path)
+            raise EntryScriptError("run() of {} takes no arguments: make it `def run(mini_batch)`".format(name))
         return run
     functions = [name for name, value in vars(module).items() if isinstance(value, types.FunctionType)]
-    message = "{} has no function `run(mini_batch)`".format(path)
+    message = "{} has no function `run(mini_batch)`".format(os.path.basename(path))
     if run is not None:
         message += ": its `run` is a {}".format(type(run).__name__)
     message += "; its functions: {}".format(", ".join(functions[:30]) if functions else "none")
