@@ -20,8 +20,10 @@ use fanfold_shared::failpoint;
 use fanfold_shared::message::{AttemptError, ErrorKind};
 use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::state::JobState;
+use fanfold_shared::text::counted;
 use fanfold_worker::logs::Level;
 use fanfold_worker::node::{self, Node};
+use fanfold_worker::slot::page::LeftRunning;
 
 use crate::aggregate::{Aggregate, CommitError, Part};
 use crate::report::{Interruption, JobFacts, exit_code};
@@ -100,34 +102,38 @@ fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
 }
 
 /// Decides what a former run's death means for the mini-batches that its pages show as running, durably, before anything
-/// runs again: a first time makes them suspects, and a suspect that died alone is charged (design.md, invariant 6).
+/// runs again: those that ran beside others become suspects, and the one that ran alone is charged (`docs/design/ledger.md`).
+///
+/// It may die before it forgets the pages, and then sees them again. So it goes by what they say and by nothing that it changes:
+/// a suspect stays one, and an attempt is charged once.
 fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
     let node = places::node_id();
     let left = node::left_running(&prepared.dir, &node);
-    let (known, fresh): (Vec<_>, Vec<_>) = left
-        .into_iter()
-        .filter(|left| left.mini_batch < prepared.aggregate.split().mini_batches())
-        .filter(|left| {
-            let (_, items) = prepared.aggregate.split().mini_batch(left.mini_batch);
-            !prepared.aggregate.settled().meets(&items)
-        })
-        .partition(|left| prepared.aggregate.suspects().any(|suspect| suspect.mini_batch == left.mini_batch));
+    let split = prepared.aggregate.split();
+    let unsettled = left.into_iter().filter(|left| {
+        left.mini_batch < split.mini_batches()
+            && !prepared.aggregate.settled().meets(&split.mini_batch(left.mini_batch).1)
+    });
+    let (culprits, others): (Vec<_>, Vec<_>) = unsettled.partition(|left| left.alone);
+    let known: Vec<u64> = prepared.aggregate.suspects().map(|suspect| suspect.mini_batch).collect();
+    let fresh: Vec<u64> =
+        others.iter().map(|left| left.mini_batch).filter(|mini_batch| !known.contains(mini_batch)).collect();
     let died_alone = AttemptError {
         kind: ErrorKind::NodeLost,
         message: "the program (or its machine) died while this mini-batch ran alone".into(),
         traceback: String::new(),
         stderr: String::new(),
     };
-    let fresh: Vec<u64> = fresh.iter().map(|left| left.mini_batch).collect();
     let mut parts = vec![Part::Suspects { mini_batches: &fresh }];
-    for left in &known {
-        let (mini_batch, attempt) = (left.mini_batch, prepared.aggregate.spent(left.mini_batch) + 1);
+    for &LeftRunning { mini_batch, attempt, .. } in &culprits {
         parts.push(Part::Failed { node: &node, process: None, mini_batch, attempt, error: &died_alone });
     }
-    if !fresh.is_empty() || !known.is_empty() {
+    if !fresh.is_empty() || !culprits.is_empty() {
         let committed = prepared.aggregate.commit(&parts)?;
-        let text =
-            format!("a former run died with {} mini-batches running: they run alone now", fresh.len() + known.len());
+        let text = format!(
+            "a former run died with {} running, which will run alone",
+            counted((others.len() + culprits.len()) as u64, "mini-batch")
+        );
         prepared.observer.log(Level::Warning, &text);
         prepared.observer.committed(&prepared.aggregate, &committed);
         prepared.recovered.spent.extend(committed.again.iter().map(|retry| (retry.mini_batch, retry.attempt - 1)));

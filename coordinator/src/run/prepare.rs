@@ -129,7 +129,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
     let split = items.split().clone();
 
     let facts = facts(&submitted, job_file.to_path_buf(), 0, started_us);
-    let Submitted { dir, id, spec, lock, .. } = submitted;
+    let Submitted { dir, id, spec, lock, continued, .. } = submitted;
     let (aggregate, recovered) = Aggregate::open(AggregateConfig {
         job: dir.clone(),
         lock,
@@ -152,8 +152,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
         observer.note(Level::Warning, note);
     }
 
-    let swept = guard::sweep_leftovers(&id, &node_id());
-    if let Some(text) = survivors(&swept) {
+    if continued && let Some(text) = survivors(&guard::sweep_leftovers(&id, &node_id())) {
         observer.note(Level::Warning, &text);
     }
     let python =

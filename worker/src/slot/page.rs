@@ -82,6 +82,8 @@ pub struct LeftRunning {
     pub mini_batch: u64,
     /// Its attempt.
     pub attempt: u32,
+    /// Whether it was all that ran.
+    pub alone: bool,
 }
 
 /// A mapped page.
@@ -128,6 +130,12 @@ impl Page {
         self.word(6).store(1, Ordering::Release);
     }
 
+    /// Notes whether what is handed over next is all that runs, so that a death of everything can be told to be its doing.
+    /// The process has nothing to run at this moment if that changes.
+    pub fn set_alone(&self, alone: bool) {
+        self.word(7).store(alone.into(), Ordering::Release);
+    }
+
     /// Mini-batches that the process has finished, answered or not.
     pub fn finished(&self) -> u64 {
         self.word(5).load(Ordering::Acquire)
@@ -167,7 +175,8 @@ pub fn left_running(path: &Path) -> Option<LeftRunning> {
     let word = |i: usize| Some(u64::from_ne_bytes(bytes.get(i * 8..i * 8 + 8)?.try_into().ok()?));
     let state = word(2)?;
     let running = word(0)? == MAGIC && matches!(Phase::from_word(state), Phase::Overhead | Phase::Run);
-    running.then_some(LeftRunning { mini_batch: state >> 8, attempt: word(4)? as u32 })
+    let (attempt, alone) = (word(4)? as u32, word(7)? != 0);
+    running.then_some(LeftRunning { mini_batch: state >> 8, attempt, alone })
 }
 
 #[cfg(test)]
@@ -185,8 +194,9 @@ mod tests {
         page.word(4).store(2, Ordering::Relaxed);
         page.word(2).store(77 << 8 | 5, Ordering::Release);
         assert_eq!((page.look().phase, page.look().mini_batch), (Phase::Run, Some(77)));
+        page.set_alone(true);
         drop(page);
-        assert_eq!(left_running(&path), Some(LeftRunning { mini_batch: 77, attempt: 2 }));
+        assert_eq!(left_running(&path), Some(LeftRunning { mini_batch: 77, attempt: 2, alone: true }));
         let page = Page::create(&path).unwrap();
         assert!(page.is_sound());
         std::fs::OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(&[0xff; 64])).unwrap();

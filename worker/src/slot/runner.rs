@@ -355,6 +355,7 @@ impl Slot {
             return;
         }
         self.ticked = Instant::now();
+        self.node.reap_orphans();
         let starving = self.node.work.starving();
         let Some(current) = &mut self.current else { return };
         current.log.tick(clock::wall_us());
@@ -428,6 +429,7 @@ impl Slot {
         let how = current.exit_text();
         let survivors = self.node.sweep(current.number, current.process.pid());
         current.process.reap();
+        let clean = survivors.is_none();
         if let Some(text) = survivors {
             self.node.sys_error(Some(current.number), &text);
         }
@@ -435,7 +437,10 @@ impl Slot {
         current.cap_captured();
         current.log.event(clock::wall_us(), Level::Info, &how);
         current.log.tick(clock::wall_us());
-        self.node.release_device(current.number);
+        // Something that would not die may still use the device: nobody else gets it.
+        if clean {
+            self.node.release_device(current.number);
+        }
         self.node.work.report(self.index, false, false);
         self.node.say(NodeEvent::ProcessEnded { process: current.number, how });
     }

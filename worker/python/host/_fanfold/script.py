@@ -88,8 +88,6 @@ def _optional(module, name):
 
 def _required(module, path):
     run = getattr(module, "run", None)
-    # As the user wrote it: what they know of is not the copy that runs.
-    path = os.path.relpath(path)
     if callable(run):
         if _has_no_room(run):
             name = os.path.basename(path)
