@@ -223,6 +223,7 @@ pub(crate) mod tests {
 
         1 × signal: killed by \x1b[1mSIGSEGV
             in run()
+            hint: SIGSEGV, SIGABRT and SIGBUS come from C code, the stack in its stderr says from where; SIGKILL comes from outside, mostly for want of memory
 
         1 distinct error more; all failures are in errors.jsonl.
         "#);
