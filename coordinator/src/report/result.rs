@@ -127,6 +127,9 @@ fn job_result(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String {
             for line in harmless(cut(error.traceback.trim_end(), TRACEBACK)).lines() {
                 text += &format!("    {line}\n");
             }
+            if let Some(hint) = error.kind.hint() {
+                text += &format!("    hint: {hint}\n");
+            }
         }
     }
 
