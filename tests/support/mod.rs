@@ -17,8 +17,9 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// The program under test.
 pub const FANFOLD: &str = env!("CARGO_BIN_EXE_fanfold");
 
-/// The variable that marks everything a place starts.
-const MARK: &str = "FANFOLD_TEST_PLACE";
+/// The variable that marks everything a place starts. Not called `FANFOLD_…`: such variables are kept from scripts, whose processes
+/// would then be overlooked.
+const MARK: &str = "PLACE_OF_A_TEST";
 
 /// A temporary directory with everything a job needs.
 pub struct Place {

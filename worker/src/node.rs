@@ -402,6 +402,13 @@ impl Node {
         lock(&self.guard).as_ref().and_then(|guard| survivors(&guard.sweep(process, pid)))
     }
 
+    /// Lets the system forget dead orphans that the scripts left to us.
+    pub fn reap_orphans(&self) {
+        if let Some(guard) = lock(&self.guard).as_ref() {
+            guard.reap_orphans();
+        }
+    }
+
     /// The last slot is gone: nothing of this run may be left.
     fn stop_guard(&self) {
         let stopped = lock(&self.guard).take().map(Guard::stop);

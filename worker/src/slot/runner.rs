@@ -25,6 +25,8 @@ use crate::node::{Node, Order};
 
 /// Between two looks at what is due about once a second: logs, caps, other slots that starve.
 const TICK: Duration = Duration::from_millis(500);
+/// A turn that takes longer was no turn.
+const STANDSTILL: Duration = Duration::from_secs(1);
 /// What is read from a process before the rest of the turn gets its chance.
 const TURN_BYTES: usize = 16 << 20;
 /// Spare room for a read.
@@ -38,13 +40,18 @@ pub struct Slot {
     state: State,
     current: Option<Current>,
     ticked: Instant,
+    /// The last turn began.
+    turned: Instant,
+    /// The end of the last standstill of this thread: what a process had begun before counts as begun then.
+    resumed: Instant,
 }
 
 impl Slot {
     /// The slot `index` of `node`.
     pub fn new(index: usize, node: Arc<Node>) -> Slot {
         let limits = node.limits();
-        Slot { index, node, limits, state: State::Vacant, current: None, ticked: Instant::now() }
+        let now = Instant::now();
+        Slot { index, node, limits, state: State::Vacant, current: None, ticked: now, turned: now, resumed: now }
     }
 
     /// Lives until the node drains or gives up and the last process is gone.
@@ -62,9 +69,22 @@ impl Slot {
             }
             self.feed();
             self.wait();
+            self.excuse_standstill();
             self.hear();
             self.look();
             self.tick();
+        }
+    }
+
+    /// A turn takes as long as a [`TICK`]. If it took far longer, this thread could not look: the program was stopped (Ctrl-Z,
+    /// a frozen container), the machine slept, or nobody took its results for want of room on the disk. The process may have
+    /// been held up as well, and what it answered meanwhile has not been heard; none of that is a mini-batch's fault.
+    fn excuse_standstill(&mut self) {
+        let now = Instant::now();
+        let took = now - std::mem::replace(&mut self.turned, now);
+        if took > STANDSTILL {
+            self.resumed = now;
+            self.state = state::excuse(self.state, took);
         }
     }
 
@@ -198,7 +218,7 @@ impl Slot {
             fds.push(PollFd::new(process.listens(), PollFlags::POLLOUT));
         }
         // Rounded up, or the last millisecond before a deadline would be spent in a busy loop.
-        let millis = deadline.as_millis() as u16 + u16::from(deadline.subsec_nanos() % 1_000_000 != 0);
+        let millis = deadline.as_nanos().div_ceil(1_000_000) as u16;
         // Interrupted by a signal: the turn goes on and comes back here.
         let _ = poll(&mut fds, PollTimeout::from(millis));
         self.node.work.quiet(self.index);
@@ -232,7 +252,7 @@ impl Slot {
 
     fn frames(&mut self) {
         while let Some(current) = &mut self.current {
-            match current.decoder.next() {
+            match current.decoder.next_frame() {
                 Ok(Some(frame)) => self.frame(frame),
                 Ok(None) => return,
                 Err(broken) => {
@@ -301,14 +321,11 @@ impl Slot {
     }
 
     fn answered(&mut self, taken: answers::Taken) {
-        match taken {
-            Ok((results, held)) => {
-                self.publish_results(results, held);
-                let held = self.current.as_ref().map_or(0, |current| current.held.len());
-                self.on(Event::Answered { held });
-            }
-            // Answers to what was given back already.
-            Err(answers::NotHeld) => (),
+        // Answers to what was given back already are nobody's.
+        if let Ok((results, held)) = taken {
+            self.publish_results(results, held);
+            let held = self.current.as_ref().map_or(0, |current| current.held.len());
+            self.on(Event::Answered { held });
         }
     }
 
@@ -327,7 +344,7 @@ impl Slot {
     }
 
     fn look(&mut self) {
-        if !state::deadline(&self.state).is_some_and(|deadline| Instant::now() >= deadline) {
+        if state::deadline(&self.state).is_none_or(|deadline| Instant::now() < deadline) {
             return;
         }
         let Some(current) = &mut self.current else { return };
@@ -335,6 +352,7 @@ impl Slot {
         if look.mini_batch.is_none() {
             look.mini_batch = current.held.front().map(|held| held.mini_batch);
         }
+        look.began = look.began.max(self.resumed);
         self.on(Event::Look(look));
     }
 
@@ -343,6 +361,7 @@ impl Slot {
             return;
         }
         self.ticked = Instant::now();
+        self.node.reap_orphans();
         let starving = self.node.work.starving();
         let Some(current) = &mut self.current else { return };
         current.log.tick(clock::wall_us());
@@ -411,6 +430,7 @@ impl Slot {
         let how = current.exit_text();
         let survivors = self.node.sweep(current.number, current.process.pid());
         current.process.reap();
+        let clean = survivors.is_none();
         if let Some(text) = survivors {
             self.node.sys_error(Some(current.number), &text);
         }
@@ -418,7 +438,10 @@ impl Slot {
         current.cap_captured();
         current.log.event(clock::wall_us(), Level::Info, &how);
         current.log.tick(clock::wall_us());
-        self.node.release_device(current.number);
+        // Something that would not die may still use the device: nobody else gets it.
+        if clean {
+            self.node.release_device(current.number);
+        }
         self.node.work.report(self.index, false, false);
         self.node.say(NodeEvent::ProcessEnded { process: current.number, how });
     }
