@@ -88,7 +88,10 @@ fn an_output_that_changed_behind_the_ledger_is_refused() {
     *changed.last_mut().unwrap() = b'!';
     fs::write(&output, &changed).unwrap();
     let said = refused(&place, &AGAIN);
-    assert!(said.starts_with("error: output `job/output/parallel_run_step.txt.partial` was changed between bytes "), "{said}");
+    assert!(
+        said.starts_with("error: output `job/output/parallel_run_step.txt.partial` was changed between bytes "),
+        "{said}"
+    );
 
     fs::remove_file(&output).unwrap();
     let said = refused(&place, &AGAIN);

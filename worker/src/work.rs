@@ -20,6 +20,8 @@ pub struct Hold {
     pub mini_batches: Range<u64>,
     /// Their attempt.
     pub attempt: u32,
+    /// Nothing else runs on the node meanwhile.
+    pub alone: bool,
     open: Mutex<Open>,
 }
 
@@ -38,6 +40,7 @@ impl Hold {
         Arc::new(Hold {
             mini_batches,
             attempt,
+            alone: delivery.alone,
             open: Mutex::new(Open { answered, remaining, delivery: Some(delivery) }),
         })
     }

@@ -92,6 +92,8 @@ impl Ledger {
             let connection = &reader.connection;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "cell_size_check", true)?;
+            // KiB. It only ever appends: pages behind the end are not looked at again.
+            connection.pragma_update(None, "cache_size", -256)?;
             // After a burst the log shrinks again.
             connection.pragma_update_and_check(None, "journal_size_limit", 16 << 20, |_| Ok(()))?;
             // What a killed program left in the log may be in the page cache only (it died of a failed sync). Here it reaches the

@@ -1,5 +1,5 @@
-//! `errors.jsonl`: one line for each failure that stands: it settled something, or a process could not start. A projection of the ledger: written anew at every start,
-//! then appended to after each commit.
+//! `errors.jsonl`: one line for each failure that settled something, and for each process whose import or `init()` failed (without
+//! item, mini-batch and attempt). A projection of the ledger: written anew at every start, then appended to after each commit.
 //!
 //! A line is an [`ErrorLine`]. A traceback is in full for the first instances of each distinct error
 //! ([`FULL_TRACEBACKS`](crate::ledger::FULL_TRACEBACKS), attempts that were tried again included); `error` is the id under which later
@@ -36,10 +36,10 @@ pub struct ErrorLine {
     pub time: u64,
     /// The item, if it is exactly one.
     pub item: Option<String>,
-    /// The mini-batch; null where none was concerned: a process could not start.
+    /// The mini-batch; null: a process did not start.
     pub mini_batch: Option<u64>,
-    /// The attempt that settled it, counted from 1; 0 where there is no mini-batch.
-    pub attempt: u32,
+    /// The attempt that settled it, counted from 1.
+    pub attempt: Option<u32>,
     /// `0`
     pub node: String,
     /// `process000`; null if it never ran in one.
@@ -125,7 +125,7 @@ impl ErrorsJsonl {
         }
     }
 
-    /// Appends those of `rows` that stand. Never fails: see [`ErrorsJsonl::is_stale`].
+    /// Appends those of `rows` that settled something. Never fails: see [`ErrorsJsonl::is_stale`].
     pub fn append(&mut self, rows: &[FailureRow], names: Names<'_>) {
         let Some(file) = &mut self.file else { return };
         let mut lines = Vec::new();
@@ -158,7 +158,7 @@ fn push_line(out: &mut Vec<u8>, row: &FailureRow, names: Names<'_>) {
         time: row.time_us,
         item: if item_count == 1 { items.first().cloned() } else { None },
         mini_batch: row.mini_batch,
-        attempt: row.attempt,
+        attempt: row.mini_batch.map(|_| row.attempt),
         node: row.node.0.clone(),
         process: row.process.map(|process| process.to_string()),
         kind: row.kind.name().into(),

@@ -44,5 +44,6 @@ pub use user_errors::{ErrorSummary, Example, write_user_errors};
 pub(crate) use result::rerun;
 #[cfg(test)]
 pub(crate) use snapshot::fixtures;
+pub(crate) use user_errors::last_lines;
 #[cfg(test)]
 pub(crate) use user_errors::tests::failure as failure_fixture;

@@ -158,8 +158,8 @@ pub(crate) mod fixtures {
             processes: vec![process(0, true), process(1, false)],
             errors: vec![bad_pixel()],
             distinct_errors: 1,
-            first_handover_us: None,
-            last_commit_us: None,
+            first_handover_us: Some(THEN),
+            last_commit_us: Some(THEN + 30_000_000),
         }
     }
 

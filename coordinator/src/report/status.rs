@@ -326,8 +326,8 @@ mod tests {
             "rows": 237
           },
           "timing": {
-            "first_handover_us": null,
-            "last_commit_us": null
+            "first_handover_us": 1795228735226929,
+            "last_commit_us": 1795228765226929
           },
           "thresholds_set": false,
           "nodes": 1,

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use fanfold_shared::clock::rfc3339;
+use fanfold_shared::message::ErrorKind;
 use fanfold_shared::text::{counted, cut, grouped, harmless};
 
 use super::{Names, replace_file};
@@ -13,6 +14,8 @@ use crate::ledger::{ErrorGroup, FailureRow};
 const SHOWN: usize = 200;
 /// Bytes of one traceback in the file.
 const TRACEBACK: usize = 64 << 10;
+/// Lines of stderr of one instance, the last ones.
+const STDERR: usize = 50;
 /// Bytes of the file.
 const CAP: usize = 8 << 20;
 
@@ -34,20 +37,22 @@ pub struct ErrorSummary {
 /// One instance of an error.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
-    /// The mini-batch; None: a process could not start.
+    /// The mini-batch; None: a process did not start.
     pub mini_batch: Option<u64>,
     /// Names of its first items.
     pub items: Vec<String>,
     /// How many items it has.
     pub item_count: u64,
     /// Counted from 1.
-    pub attempt: u32,
+    pub attempt: Option<u32>,
     /// `0`
     pub node: String,
     /// `process000`
     pub process: Option<String>,
     /// RFC 3339.
     pub time: String,
+    /// The last lines of its stderr.
+    pub stderr: String,
 }
 
 impl ErrorSummary {
@@ -66,6 +71,20 @@ impl ErrorSummary {
     pub fn message_indented(&self, indent: &str) -> String {
         harmless(self.message.trim_end()).replace('\n', &format!("\n{indent}"))
     }
+
+    /// What to do about its kind, as a line; empty where the message says all.
+    pub fn hint_indented(&self, indent: &str) -> String {
+        let hint = ErrorKind::from_name(&self.kind).and_then(ErrorKind::hint);
+        hint.map_or(String::new(), |hint| format!("{indent}hint: {hint}\n"))
+    }
+
+    /// What the example wrote to stderr, in lines that begin with `indent`, where no traceback says what happened; else empty.
+    pub fn stderr_indented(&self, indent: &str) -> String {
+        let told = if self.traceback.is_empty() { self.example.as_ref().map(|example| &example.stderr) } else { None };
+        told.map_or(String::new(), |stderr| {
+            harmless(stderr).lines().map(|line| format!("{indent}stderr: {line}\n")).collect()
+        })
+    }
 }
 
 impl Example {
@@ -76,27 +95,38 @@ impl Example {
             mini_batch: row.mini_batch,
             items: names(row.items.start..row.items.end.min(row.items.start + 3)).iter().map(name).collect(),
             item_count: row.items.end - row.items.start,
-            attempt: row.attempt,
+            attempt: row.mini_batch.map(|_| row.attempt),
             node: row.node.0.clone(),
             process: row.process.map(|process| process.to_string()),
             time: rfc3339(row.time_us),
+            stderr: last_lines(&row.stderr, STDERR),
         }
     }
 
-    /// `mini-batch 16 (a.png and 9 more), attempt 3, node 0, process000, 2026-11-21T02:38:55.226929Z`, or only from the node on
+    /// `mini-batch 16 (a.png and 9 more), attempt 3, node 0, process000, 2026-11-21T02:38:55.226929Z`
     pub fn in_words(&self) -> String {
-        let place = self.process.as_ref().map(|process| format!(", {process}")).unwrap_or_default();
-        let place = format!("node {}{place}, {}", self.node, self.time);
-        let Some(mini_batch) = self.mini_batch else { return place };
-        let mut text = format!("mini-batch {mini_batch}");
+        let mut text = self.mini_batch.map(|mini_batch| format!("mini-batch {mini_batch}")).unwrap_or_default();
         let shown: Vec<_> = self.items.iter().map(|item| fanfold_shared::text::one_line(item, 200)).collect();
         match (shown.is_empty(), self.item_count.saturating_sub(shown.len() as u64)) {
             (true, _) => {}
             (false, 0) => text += &format!(" ({})", shown.join(", ")),
             (false, more) => text += &format!(" ({} and {} more)", shown.join(", "), grouped(more)),
         }
-        text + &format!(", attempt {}, {place}", self.attempt)
+        if let Some(attempt) = self.attempt {
+            text += &format!(", attempt {attempt}, ");
+        }
+        text += &format!("node {}", self.node);
+        if let Some(process) = &self.process {
+            text += &format!(", {process}");
+        }
+        text + ", " + &self.time
     }
+}
+
+/// The last `count` lines of `text`.
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 /// Replaces the file at `path`. `errors` are the most frequent first; `distinct` is how many there are, if not all are given.
@@ -129,6 +159,8 @@ fn user_errors(errors: &[ErrorSummary], distinct: u64) -> String {
         if traceback.len() > TRACEBACK {
             text += "    [cut here]\n";
         }
+        text += &error.stderr_indented("    ");
+        text += &error.hint_indented("    ");
     }
     if distinct > shown {
         text += &format!("\n{} more; all failures are in errors.jsonl.\n", counted(distinct - shown, "distinct error"));
@@ -191,6 +223,7 @@ pub(crate) mod tests {
 
         1 × signal: killed by \x1b[1mSIGSEGV
             in run()
+            hint: SIGSEGV, SIGABRT and SIGBUS come from C code, the stack in its stderr says from where; SIGKILL comes from outside, mostly for want of memory
 
         1 distinct error more; all failures are in errors.jsonl.
         "#);

@@ -29,6 +29,8 @@ const GROUP_BYTES: usize = 16 << 20;
 const LOOK: Duration = Duration::from_millis(50);
 /// Between two tries while the disk is full.
 pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
+/// How long a lack of progress is left to the node to explain, when no process became ready.
+const INIT_SPEAKS: Duration = Duration::from_secs(5);
 /// Items whose fingerprints are taken at once.
 const STRETCH: u64 = 4096;
 /// Beyond the limits of what runs, until an interrupted job is killed.
@@ -74,6 +76,8 @@ struct Course {
     /// When what still runs is killed, once the job is ending.
     patience: Option<Instant>,
     killed: bool,
+    /// Because nothing moves.
+    given_up: bool,
     left: bool,
     joined: bool,
     clock: ProgressClock,
@@ -94,6 +98,7 @@ impl Driver<'_> {
             ending: None,
             patience: None,
             killed: false,
+            given_up: false,
             left: false,
             joined: false,
             clock: ProgressClock::new(Duration::from_secs(self.spec.progress_update_timeout)),
@@ -110,11 +115,24 @@ impl Driver<'_> {
                 course.end(Ending::Failed(Cause::bug("the node's thread ended without saying so")));
                 break;
             }
-            self.take(&mut course, deliveries)?;
+            if !self.take(&mut course, deliveries)? {
+                // Nothing that the node still says could be committed: nobody waits for it. Its handle, dropped, kills it.
+                return Ok(Ending::Interrupted);
+            }
             self.judge(&mut course);
             self.observer.tick(self.aggregate, &self.window, None);
         }
-        Ok(course.ending.unwrap_or(Ending::Interrupted))
+        if let (Some(Ending::Failed(cause)), true) = (&mut course.ending, course.given_up && course.inits == 0)
+            && let Some(error) = self.observer.last_init_error()
+        {
+            // Given up in init(): the node has said by now where it hung.
+            cause.traceback = error.traceback.clone();
+        }
+        match course.ending {
+            // What ran was the last: there is nothing to go on with later.
+            Some(Ending::Interrupted) if self.aggregate.totals().mini_batches_remaining() == 0 => Ok(Ending::Settled),
+            ending => Ok(ending.unwrap_or(Ending::Interrupted)),
+        }
     }
 
     fn publish(&mut self, course: &mut Course) -> Result<()> {
@@ -146,20 +164,21 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Commits a group, then acknowledges it: never the other way round.
-    fn take(&mut self, course: &mut Course, deliveries: Vec<Delivery<FromNode>>) -> Result<()> {
+    /// Commits a group, then acknowledges it: never the other way round. False: there is no room for it, and the user does
+    /// not wait; nothing of it is lost, as it is run again when the job is continued.
+    fn take(&mut self, course: &mut Course, deliveries: Vec<Delivery<FromNode>>) -> Result<bool> {
         if deliveries.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let parts: Vec<Part<'_>> = deliveries.iter().map(|delivery| Part::from(&**delivery)).collect();
         let committed = loop {
             match self.aggregate.commit(&parts) {
                 Ok(committed) => break committed,
                 Err(CommitError::DiskFull { path, source }) => {
-                    if !self.wait_for_room(course, &path, &source.to_string()) {
-                        drop(parts);
-                        return Ok(());
+                    if self.signals.count() > 0 {
+                        return Ok(false);
                     }
+                    self.wait_for_room(course, &path, &source.to_string());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -188,23 +207,16 @@ impl Driver<'_> {
             course.clock.progress(Instant::now());
         }
         self.observer.committed(self.aggregate, &committed);
-        Ok(())
+        Ok(true)
     }
 
-    /// Shows that the disk is full and waits a moment. False: the user would not wait any longer.
-    fn wait_for_room(&mut self, course: &mut Course, path: &Path, why: &str) -> bool {
+    /// Shows that the disk is full and waits a moment.
+    fn wait_for_room(&mut self, course: &mut Course, path: &Path, why: &str) {
         course.clock.run(false, Instant::now());
         let blocked =
             format!("disk full: cannot write `{}` ({why}); make room, the job goes on by itself", path.display());
         self.observer.tick(self.aggregate, &self.window, Some(&blocked));
-        if self.signals.count() > 0 {
-            // Nothing of the group is lost: it is run again when the job is continued.
-            course.end(Ending::Interrupted);
-            self.kill(course);
-            return false;
-        }
         thread::sleep(DISK_FULL_RETRY);
-        true
     }
 
     fn hear(&mut self, course: &mut Course, message: &FromNode, event: &NodeEvent) {
@@ -232,10 +244,14 @@ impl Driver<'_> {
         let totals = self.aggregate.totals();
         if course.ending.is_none() {
             let cause = verdict::thresholds(self.spec, totals, self.window.all_scheduled())
-                .or_else(|| self.hopeless_init(course))
-                .or_else(|| self.no_progress(course, now));
+                .or_else(|| self.hopeless_init(course));
             if let Some(cause) = cause {
                 course.end(Ending::Failed(cause));
+                self.kill(course);
+            } else if let Some(cause) = self.no_progress(course, now) {
+                course.end(Ending::Failed(cause));
+                course.given_up = true;
+                self.node.give_up();
                 self.kill(course);
             } else if totals.mini_batches_remaining() == 0 {
                 course.end(Ending::Settled);
@@ -268,6 +284,13 @@ impl Driver<'_> {
     fn no_progress(&self, course: &mut Course, now: Instant) -> Option<Cause> {
         course.clock.run(course.joined, now);
         let waited = course.clock.expired(now)?;
+        // The node knows more about processes that hang in init() than that nothing moves. It speaks first where both limits
+        // are the same, as they are by default.
+        let limit = self.spec.progress_update_timeout;
+        let init_speaks = course.inits == 0 && limit >= 3 * self.spec.run_invocation_timeout + 30;
+        if init_speaks && waited < Duration::from_secs(limit) + INIT_SPEAKS {
+            return None;
+        }
         Some(verdict::no_progress(waited, &self.observer.what_is_stuck(self.window.outstanding())))
     }
 

@@ -15,7 +15,7 @@ use fanfold_shared::message::{AttemptError, NodeEvent};
 use fanfold_shared::report::{ExitCode, IoError};
 use fanfold_shared::split::Split;
 use fanfold_shared::state::JobState;
-use fanfold_shared::text::harmless;
+use fanfold_shared::text::{counted, harmless};
 use fanfold_worker::logs::{FILE_CAP, Level, LogFile};
 use fanfold_worker::node::NodePlan;
 
@@ -179,10 +179,15 @@ impl Observer {
     pub fn what_is_stuck(&self, outstanding: u64) -> String {
         let ready = self.processes.values().filter(|process| process.ready).count();
         let starting = self.processes.len() - ready;
+        let (all, are) = (counted(self.processes.len() as u64, "process"), if starting == 1 { "is" } else { "are" });
         match (ready, starting) {
             (0, 0) => "no process is alive".into(),
-            (0, starting) => format!("{starting} processes are still in import or init()"),
-            _ => format!("{outstanding} mini-batches are with {ready} processes, none of which answered"),
+            (0, _) => format!("{all} {are} still in import or init()"),
+            _ => format!(
+                "{} out, and none of {} has answered",
+                counted(outstanding, "mini-batch"),
+                counted(ready as u64, "process")
+            ),
         }
     }
 
@@ -272,7 +277,7 @@ impl Observer {
         self.refresh_errors(aggregate);
         let snapshot = self.snapshot(aggregate, aggregate.totals().mini_batches_settled(), None);
         let summary = self.reports.finish(&snapshot, exit);
-        eprint!("{summary}");
+        terminal::tell(summary.trim_end());
         let mut text = String::new();
         if !traceback.is_empty() {
             text = format!("\n{}\n", harmless(traceback.trim_end()));
@@ -341,8 +346,12 @@ impl Observer {
     /// The disk is full while nothing else goes on.
     pub fn blocked(&mut self, aggregate: &Aggregate, path: &Path, why: &str) {
         let text = format!("disk full: cannot write `{}` ({why})", path.display());
-        let scheduled = aggregate.totals().mini_batches_settled();
-        self.report(aggregate, scheduled, Some(&text));
+        self.report(aggregate, aggregate.totals().mini_batches_settled(), Some(&text));
+    }
+
+    /// Shows where the job stands before something that may take minutes, and during which nobody ticks.
+    pub fn show(&mut self, aggregate: &Aggregate) {
+        self.report(aggregate, aggregate.totals().mini_batches_settled(), None);
     }
 }
 
@@ -353,9 +362,9 @@ impl Observer {
 pub fn already_completed(facts: &JobFacts, ledger: &LedgerReader) -> fanfold_shared::report::Result<ExitCode> {
     let totals = ledger.totals()?;
     let exit = exit_code(JobState::Completed, &totals, facts.thresholds_set, None);
-    eprintln!("{} is Completed already: nothing was run", facts.id);
+    terminal::tell(&format!("{} is Completed already: nothing was run", facts.id));
     if let Some(file) = &facts.output_file {
-        eprintln!("  output        {}", file.display());
+        terminal::tell(&format!("  output        {}", file.display()));
     }
     if exit == ExitCode::ItemsFailed {
         eprintln!("  failed        {} items; see `fanfold errors {}`", totals.items_failed, facts.id);

@@ -17,7 +17,7 @@ const TASK_MOST: u64 = 1024;
 /// Work in the window, microseconds for each slot.
 const WINDOW_US: f64 = 500_000.0;
 /// Mini-batches in the window at the most.
-const WINDOW_MOST: u64 = 1 << 15;
+const WINDOW_MOST: u64 = 1 << 14;
 /// Mini-batches in the window for each slot at the least.
 const WINDOW_LEAST: u64 = 4;
 /// How much the newest answers count in the estimate of how long a mini-batch takes.

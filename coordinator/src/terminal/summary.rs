@@ -45,8 +45,10 @@ pub fn summary(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String 
         row("surplus", format!("{} more than one for each item", counted(totals.surplus_results, "result")));
     }
     let settled = totals.mini_batches_settled().saturating_sub(facts.settled_before);
-    if settled > 0 && seconds > 0.0 {
-        row("rate", format!("{} mini-batches/s", rate(settled as f64 / seconds)));
+    // Of the time in which mini-batches were run: building an environment says nothing about the speed of the job.
+    let busy = snapshot.last_commit_us.zip(snapshot.first_handover_us).map(|(end, start)| end.saturating_sub(start));
+    if let Some(busy) = busy.filter(|busy| settled > 0 && *busy > 0) {
+        row("rate", format!("{} mini-batches/s", rate(settled as f64 * 1e6 / busy as f64)));
     }
     let (file, rows) = (facts.output_file.as_deref(), totals.returned);
     row("output", output_in_words(file, &facts.output_dir, snapshot.state, rows, totals.committed_len));

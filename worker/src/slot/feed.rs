@@ -53,6 +53,7 @@ pub fn hand_over(node: &Node, slot: usize, current: &mut Current) -> Result<Fed,
     }
     if !frame.mini_batches.is_empty() {
         fed.handed = frame.mini_batches.len();
+        current.page.set_alone(frame.held.iter().all(|held| held.hold.alone));
         protocol::run(current.process.outbox(), &frame.mini_batches, &frame.items);
         current.held.extend(frame.held);
         current.process.send();

@@ -82,6 +82,8 @@ pub struct LeftRunning {
     pub mini_batch: u64,
     /// Its attempt.
     pub attempt: u32,
+    /// Whether it was all that ran.
+    pub alone: bool,
 }
 
 /// A mapped page.
@@ -118,9 +120,20 @@ impl Page {
         Look { phase, began: now.checked_sub(age).unwrap_or(now), mini_batch }
     }
 
+    /// Whether this is still a page: a script that writes to descriptors that are not its own may have written here.
+    pub fn is_sound(&self) -> bool {
+        self.word(0).load(Ordering::Acquire) == MAGIC
+    }
+
     /// Asks the host to begin no further mini-batch. It looks here before each, so this needs no message.
     pub fn request_stop(&self) {
         self.word(6).store(1, Ordering::Release);
+    }
+
+    /// Notes whether what is handed over next is all that runs, so that a death of everything can be told to be its doing.
+    /// The process has nothing to run at this moment if that changes.
+    pub fn set_alone(&self, alone: bool) {
+        self.word(7).store(alone.into(), Ordering::Release);
     }
 
     /// Mini-batches that the process has finished, answered or not.
@@ -162,12 +175,14 @@ pub fn left_running(path: &Path) -> Option<LeftRunning> {
     let word = |i: usize| Some(u64::from_ne_bytes(bytes.get(i * 8..i * 8 + 8)?.try_into().ok()?));
     let state = word(2)?;
     let running = word(0)? == MAGIC && matches!(Phase::from_word(state), Phase::Overhead | Phase::Run);
-    running.then_some(LeftRunning { mini_batch: state >> 8, attempt: word(4)? as u32 })
+    let (attempt, alone) = (word(4)? as u32, word(7)? != 0);
+    running.then_some(LeftRunning { mini_batch: state >> 8, attempt, alone })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn a_page_tells_what_runs_and_still_does_when_its_writer_is_gone() {
@@ -179,8 +194,13 @@ mod tests {
         page.word(4).store(2, Ordering::Relaxed);
         page.word(2).store(77 << 8 | 5, Ordering::Release);
         assert_eq!((page.look().phase, page.look().mini_batch), (Phase::Run, Some(77)));
+        page.set_alone(true);
         drop(page);
-        assert_eq!(left_running(&path), Some(LeftRunning { mini_batch: 77, attempt: 2 }));
+        assert_eq!(left_running(&path), Some(LeftRunning { mini_batch: 77, attempt: 2, alone: true }));
+        let page = Page::create(&path).unwrap();
+        assert!(page.is_sound());
+        std::fs::OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(&[0xff; 64])).unwrap();
+        assert!(!page.is_sound());
         std::fs::write(&path, b"garbage").unwrap();
         assert_eq!(left_running(&path), None);
     }

@@ -8,7 +8,7 @@ const MAX_FRAME: usize = 256 << 20;
 
 /// What the host said is not a frame: it, or the script in its name, broke the protocol.
 #[derive(Debug, thiserror::Error)]
-#[error("the process broke the protocol: {0}")]
+#[error("it broke the protocol: {0}")]
 pub struct Broken(pub String);
 
 /// A frame from the host.
@@ -198,7 +198,7 @@ impl Decoder {
     }
 
     /// The next whole frame, if there is one.
-    pub fn next(&mut self) -> Result<Option<FromHost>, Broken> {
+    pub fn next_frame(&mut self) -> Result<Option<FromHost>, Broken> {
         let rest = &self.buffer[self.taken..];
         let Some(len) = rest.first_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize) else { return Ok(None) };
         if len == 0 || len > MAX_FRAME {
@@ -307,7 +307,7 @@ mod tests {
             let mut frames = Vec::new();
             for part in [&bytes[..cut], &bytes[cut..]] {
                 decoder.spare(1).extend_from_slice(part);
-                while let Some(frame) = decoder.next().unwrap() {
+                while let Some(frame) = decoder.next_frame().unwrap() {
                     frames.push(frame);
                 }
             }
@@ -334,7 +334,7 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut decoder = Decoder::default();
             decoder.spare(1).extend_from_slice(&bytes);
-            while let Ok(Some(_)) = decoder.next() {}
+            while let Ok(Some(_)) = decoder.next_frame() {}
             for kind in *b"DIXPFQ" {
                 let _ = decode(kind, &bytes);
             }

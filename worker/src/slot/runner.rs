@@ -19,12 +19,14 @@ use super::current::{Current, Held};
 use super::feed;
 use super::page::{Page, Phase};
 use super::protocol::{self, FromHost};
-use super::state::{self, Action, Event, Limits, State};
+use super::state::{self, Action, Event, Limits, State, StopReason};
 use crate::logs::{Level, Stage};
 use crate::node::{Node, Order};
 
 /// Between two looks at what is due about once a second: logs, caps, other slots that starve.
 const TICK: Duration = Duration::from_millis(500);
+/// A turn that takes longer was no turn.
+const STANDSTILL: Duration = Duration::from_secs(1);
 /// What is read from a process before the rest of the turn gets its chance.
 const TURN_BYTES: usize = 16 << 20;
 /// Spare room for a read.
@@ -38,13 +40,18 @@ pub struct Slot {
     state: State,
     current: Option<Current>,
     ticked: Instant,
+    /// The last turn began.
+    turned: Instant,
+    /// The end of the last standstill of this thread: what a process had begun before counts as begun then.
+    resumed: Instant,
 }
 
 impl Slot {
     /// The slot `index` of `node`.
     pub fn new(index: usize, node: Arc<Node>) -> Slot {
         let limits = node.limits();
-        Slot { index, node, limits, state: State::Vacant, current: None, ticked: Instant::now() }
+        let now = Instant::now();
+        Slot { index, node, limits, state: State::Vacant, current: None, ticked: now, turned: now, resumed: now }
     }
 
     /// Lives until the node drains or gives up and the last process is gone.
@@ -58,13 +65,30 @@ impl Slot {
             let order = self.node.order();
             if order != heard {
                 heard = order;
-                self.on(if order == Order::Kill { Event::Kill } else { Event::Drain });
+                self.on(match order {
+                    Order::Kill if self.node.is_given_up() => Event::GiveUp,
+                    Order::Kill => Event::Kill,
+                    Order::Work | Order::Drain => Event::Drain,
+                });
             }
             self.feed();
             self.wait();
+            self.excuse_standstill();
             self.hear();
             self.look();
             self.tick();
+        }
+    }
+
+    /// A turn takes as long as a [`TICK`]. If it took far longer, this thread could not look: the program was stopped (Ctrl-Z,
+    /// a frozen container), the machine slept, or nobody took its results for want of room on the disk. The process may have
+    /// been held up as well, and what it answered meanwhile has not been heard; none of that is a mini-batch's fault.
+    fn excuse_standstill(&mut self) {
+        let now = Instant::now();
+        let took = now - std::mem::replace(&mut self.turned, now);
+        if took > STANDSTILL {
+            self.resumed = now;
+            self.state = state::excuse(self.state, took);
         }
     }
 
@@ -90,9 +114,12 @@ impl Slot {
             Action::Terminate => self.process(|current| current.process.signal(Signal::SIGTERM)),
             Action::Kill => self.process(|current| current.process.signal(Signal::SIGKILL)),
             Action::ChargeTooLong(mini_batch, exceeded) => {
-                let error = blame::too_long(exceeded, &self.limits);
+                let Some(current) = &mut self.current else { return };
+                current.show_stacks();
+                let error = blame::too_long(exceeded, &self.limits, current.last_words().stderr);
                 self.charge(mini_batch, error);
             }
+            Action::ShowStacks => self.process(|current| current.show_stacks()),
             Action::ChargeDeath => self.charge_death(),
             Action::ReportInitFailure => self.report_init_failure(),
             Action::GiveBack => self.give_back(),
@@ -140,7 +167,7 @@ impl Slot {
             }
             Err(error) => {
                 self.node.release_device(number);
-                self.node.say_init_failed(number, blame::not_started(&self.node.plan.python, &error));
+                self.node.say_init_failed(number, blame::not_started(&self.node.plan.python, &error), false);
                 // Nothing was started, so nothing has to be cleaned up; the next attempt is the node's decision.
                 self.state = if self.node.gave_up() { State::Done } else { State::Vacant };
             }
@@ -198,7 +225,7 @@ impl Slot {
             fds.push(PollFd::new(process.listens(), PollFlags::POLLOUT));
         }
         // Rounded up, or the last millisecond before a deadline would be spent in a busy loop.
-        let millis = deadline.as_millis() as u16 + u16::from(deadline.subsec_nanos() % 1_000_000 != 0);
+        let millis = deadline.as_nanos().div_ceil(1_000_000) as u16;
         // Interrupted by a signal: the turn goes on and comes back here.
         let _ = poll(&mut fds, PollTimeout::from(millis));
         self.node.work.quiet(self.index);
@@ -232,21 +259,24 @@ impl Slot {
 
     fn frames(&mut self) {
         while let Some(current) = &mut self.current {
-            match current.decoder.next() {
+            match current.decoder.next_frame() {
                 Ok(Some(frame)) => self.frame(frame),
                 Ok(None) => return,
                 Err(broken) => {
-                    let number = current.number;
-                    self.node.sys_error(Some(number), &broken.to_string());
-                    // What follows can't be trusted; its death is blamed on what it was running, as any other.
-                    return self.process(|current| {
-                        current.ended_speaking = true;
-                        current.broken = Some(broken.to_string());
-                        current.process.signal(Signal::SIGKILL);
-                    });
+                    // What follows can't be trusted.
+                    current.ended_speaking = true;
+                    return self.broke_protocol(broken.to_string());
                 }
             }
         }
+    }
+
+    /// Ends a process that nothing can be learned from any more; its death is blamed on what it was running, as any other.
+    fn broke_protocol(&mut self, how: String) {
+        let Some(current) = &mut self.current else { return };
+        self.node.sys_error(Some(current.number), &how);
+        current.broken = Some(how);
+        current.process.signal(Signal::SIGKILL);
     }
 
     fn frame(&mut self, frame: FromHost) {
@@ -267,7 +297,7 @@ impl Slot {
             FromHost::NotReady(error) => {
                 current.init_error = Some(AttemptError {
                     kind: ErrorKind::Init,
-                    message: blame::in_stage(&error.stage, &error.message),
+                    message: blame::not_ready(&error.stage, &error.message, &self.node.plan.python),
                     traceback: error.traceback,
                     stderr: String::new(),
                 });
@@ -283,7 +313,7 @@ impl Slot {
             }
             FromHost::Failed(failed) => {
                 let retire = failed.retire;
-                let stderr = current.stderr_tail();
+                let stderr = current.last_words().stderr;
                 let taken = answers::failed(current, failed, stderr);
                 self.answered(taken);
                 if retire {
@@ -301,14 +331,11 @@ impl Slot {
     }
 
     fn answered(&mut self, taken: answers::Taken) {
-        match taken {
-            Ok((results, held)) => {
-                self.publish_results(results, held);
-                let held = self.current.as_ref().map_or(0, |current| current.held.len());
-                self.on(Event::Answered { held });
-            }
-            // Answers to what was given back already.
-            Err(answers::NotHeld) => (),
+        // Answers to what was given back already are nobody's.
+        if let Ok((results, held)) = taken {
+            self.publish_results(results, held);
+            let held = self.current.as_ref().map_or(0, |current| current.held.len());
+            self.on(Event::Answered { held });
         }
     }
 
@@ -327,14 +354,20 @@ impl Slot {
     }
 
     fn look(&mut self) {
-        if !state::deadline(&self.state).is_some_and(|deadline| Instant::now() >= deadline) {
+        if state::deadline(&self.state).is_none_or(|deadline| Instant::now() < deadline) {
             return;
+        }
+        let Some(current) = &mut self.current else { return };
+        if !current.page.is_sound() && current.broken.is_none() {
+            // Without it a process could hang for ever.
+            self.broke_protocol("it overwrote the page on which it says what it runs".into());
         }
         let Some(current) = &mut self.current else { return };
         let mut look = current.page.look();
         if look.mini_batch.is_none() {
             look.mini_batch = current.held.front().map(|held| held.mini_batch);
         }
+        look.began = look.began.max(self.resumed);
         self.on(Event::Look(look));
     }
 
@@ -343,6 +376,7 @@ impl Slot {
             return;
         }
         self.ticked = Instant::now();
+        self.node.reap_orphans();
         let starving = self.node.work.starving();
         let Some(current) = &mut self.current else { return };
         current.log.tick(clock::wall_us());
@@ -366,13 +400,12 @@ impl Slot {
             return;
         }
         let culprit = blame::culprit(current);
-        let error = blame::death(&self.node, current);
+        let error = blame::death(&self.node, current, culprit.is_some());
         match culprit {
             Some(mini_batch) => self.charge(mini_batch, error),
             None => {
                 let number = current.number;
-                let text = format!("{} between mini-batches", error.message);
-                self.node.died_without_work(number, &text);
+                self.node.died_without_work(number, &error.message);
             }
         }
     }
@@ -389,14 +422,20 @@ impl Slot {
         let Some(current) = &mut self.current else { return };
         let error = match current.init_error.take() {
             Some(mut error) => {
-                error.stderr = current.stderr_tail();
+                error.stderr = current.last_words().stderr;
                 error
             }
-            None => blame::init_died(&self.node, current, self.state, &self.limits),
+            None => {
+                if matches!(self.state, State::Stopping { .. }) {
+                    current.show_stacks();
+                }
+                blame::init_died(&self.node, current, self.state, &self.limits)
+            }
         };
+        let stuck = matches!(self.state, State::Stopping { reason: StopReason::InitStuck, .. });
         current.errors.failure(clock::wall_us(), current.process.pid(), Stage::Init, &error);
         let number = current.number;
-        self.node.say_init_failed(number, error);
+        self.node.say_init_failed(number, error, stuck);
     }
 
     fn give_back(&mut self) {
@@ -411,6 +450,7 @@ impl Slot {
         let how = current.exit_text();
         let survivors = self.node.sweep(current.number, current.process.pid());
         current.process.reap();
+        let clean = survivors.is_none();
         if let Some(text) = survivors {
             self.node.sys_error(Some(current.number), &text);
         }
@@ -418,7 +458,10 @@ impl Slot {
         current.cap_captured();
         current.log.event(clock::wall_us(), Level::Info, &how);
         current.log.tick(clock::wall_us());
-        self.node.release_device(current.number);
+        // Something that would not die may still use the device: nobody else gets it.
+        if clean {
+            self.node.release_device(current.number);
+        }
         self.node.work.report(self.index, false, false);
         self.node.say(NodeEvent::ProcessEnded { process: current.number, how });
     }

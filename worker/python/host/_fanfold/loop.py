@@ -83,11 +83,11 @@ class Loop:
         takes_context, flush_bytes = script.takes_context, self._flush_bytes
         keep = self._records.append
         held, flush_at, finished = self._held, self._flush_at, self._finished
-        attempt_shown = -1
         at = 0
 
         taken = start = clock()
-        (mini_batch,) = struct.unpack_from("<Q", frame, 9)
+        (mini_batch, _, attempt_shown) = _HEAD.unpack_from(frame, 9)
+        words[4] = attempt_shown
         self._page.enter(OVERHEAD, mini_batch)
         try:
             heads, items = self._decode(frame)
