@@ -56,13 +56,14 @@ fn what_does_not_change_the_result_may_change() {
 #[test]
 fn a_failed_job_is_not_run_again() {
     let place = place();
+    place.write_items(1);
     place.write("score.py", "def run(mini_batch):\n    raise ValueError(\"no\")\n");
     place.run(&["run", "job.yaml", "--job-dir", "job", "--set", "error_threshold=0"]).expect(1);
     let mut again = place.fanfold();
     again.args(["run", "job.yaml", "--job-dir", "job", "--set", "error_threshold=0"]);
     insta::assert_snapshot!(refused_with(&place, &mut again, 1), @r#"
     error: job echo-<id> in `job` is Failed: 1 failed item exceeds error_threshold 0
-    hint: `fanfold errors echo-<id>` shows what failed; mend it and run the job in a new directory (leave `--job-dir` out)
+    hint: `fanfold errors echo-<id>` shows what failed; `fanfold retry --failed echo-<id>` goes on with this job and its script; for another script, run the job in a new directory (leave `--job-dir` out)
     "#);
 }
 
