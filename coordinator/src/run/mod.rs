@@ -19,7 +19,7 @@ use fanfold_shared::backend::embedded::Embedded;
 use fanfold_shared::failpoint;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::{AttemptError, ErrorKind};
-use fanfold_shared::report::{ExitCode, Result};
+use fanfold_shared::report::{ExitCode, Failure, Result};
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::counted;
 use fanfold_worker::logs::Level;
@@ -222,6 +222,17 @@ fn pause(aggregate: &mut Aggregate, observer: &mut Observer, signals: &Signals) 
     }
     let thresholds_set = observer.facts().thresholds_set;
     let exit = exit_code(aggregate.state(), aggregate.totals(), thresholds_set, Some(signals.interruption()));
+    observer.finish(aggregate, exit, "");
+    Ok(exit)
+}
+
+/// The job can't be run, for a reason that is its own (its environment can't be built): it is Failed, and `retry --failed` goes
+/// on once that is mended.
+fn fail(aggregate: &mut Aggregate, observer: &mut Observer, failure: &Failure) -> Result<ExitCode> {
+    let cause = failure.to_string();
+    aggregate.set_state(JobState::Failed, Some(&cause))?;
+    observer.state(JobState::Failed, Some(&cause));
+    let exit = ExitCode::Failed;
     observer.finish(aggregate, exit, "");
     Ok(exit)
 }

@@ -200,6 +200,9 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     match equip(&spec, &dir, &id, &recovered, &items, &mut observer, signals) {
         // Whatever was cut short: it was so by the signal.
         Err(_) if signals.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, signals)?)),
+        Err(failure) if failure.exit_code() == ExitCode::Failed => {
+            Ok(Outcome::Over(super::fail(&mut aggregate, &mut observer, &failure)?))
+        }
         equipped => {
             let (signals, equipment) = (signals.clone(), Some(equipped?));
             let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, signals };
