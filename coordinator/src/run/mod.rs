@@ -11,12 +11,13 @@ mod submit;
 mod verdict;
 mod window;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fanfold_shared::backend::Backend;
 use fanfold_shared::backend::embedded::Embedded;
 use fanfold_shared::failpoint;
+use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::{AttemptError, ErrorKind};
 use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::state::JobState;
@@ -30,7 +31,8 @@ use crate::report::{JobFacts, exit_code};
 use crate::signals::Signals;
 use driver::{Driver, Ending};
 use observer::Observer;
-use prepare::{Equipment, Prepared};
+use prepare::{Equipment, Prepared, Purpose};
+use submit::Submitted;
 use window::Window;
 
 pub use places::{output_dir, output_file};
@@ -55,8 +57,22 @@ pub struct RunRequest {
 /// that was committed safe. How a job ended by itself is the exit code.
 pub fn run(request: &RunRequest, signals: &Signals) -> Result<ExitCode> {
     let submitted = submit::submit(&request.job_file, &request.overrides, request.job_dir.as_deref())?;
+    go_on(submitted, &request.job_file, Purpose::Run, signals)
+}
+
+/// Opens the mini-batches out of tries again and goes on with the job, which may be Failed or Completed. Keys that may change on
+/// continuing can be set.
+///
+/// # Errors
+/// As [`run`].
+pub fn retry_failed(dir: &JobDir, overrides: &[String], signals: &Signals) -> Result<ExitCode> {
+    let submitted = submit::reopen(dir, overrides)?;
+    go_on(submitted, &dir.job_yaml(), Purpose::RetryFailed, signals)
+}
+
+fn go_on(submitted: Submitted, job_file: &Path, purpose: Purpose, signals: &Signals) -> Result<ExitCode> {
     let withdrawal = submitted.withdrawal.clone();
-    let outcome = prepare::prepare(submitted, &request.job_file, signals);
+    let outcome = prepare::prepare(submitted, job_file, purpose, signals);
     if !matches!(outcome, Ok(prepare::Outcome::Ready(_))) {
         withdrawal.withdraw();
     }

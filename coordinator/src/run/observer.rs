@@ -15,7 +15,7 @@ use fanfold_shared::message::{AttemptError, NodeEvent};
 use fanfold_shared::report::{ExitCode, IoError};
 use fanfold_shared::split::Split;
 use fanfold_shared::state::JobState;
-use fanfold_shared::text::harmless;
+use fanfold_shared::text::{counted, harmless};
 use fanfold_worker::logs::{FILE_CAP, Level, LogFile};
 use fanfold_worker::node::NodePlan;
 
@@ -179,10 +179,15 @@ impl Observer {
     pub fn what_is_stuck(&self, outstanding: u64) -> String {
         let ready = self.processes.values().filter(|process| process.ready).count();
         let starting = self.processes.len() - ready;
+        let (all, are) = (counted(self.processes.len() as u64, "process"), if starting == 1 { "is" } else { "are" });
         match (ready, starting) {
             (0, 0) => "no process is alive".into(),
-            (0, starting) => format!("{starting} processes are still in import or init()"),
-            _ => format!("{outstanding} mini-batches are with {ready} processes, none of which answered"),
+            (0, _) => format!("{all} {are} still in import or init()"),
+            _ => format!(
+                "{} out, and none of {} has answered",
+                counted(outstanding, "mini-batch"),
+                counted(ready as u64, "process")
+            ),
         }
     }
 

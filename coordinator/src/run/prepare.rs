@@ -63,6 +63,15 @@ pub struct Equipment {
     pub fingerprints: Option<Fingerprints>,
 }
 
+/// What a job is taken up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run it, or to go on with it. One that ended is not run again.
+    Run,
+    /// To give what is out of tries another chance, with the job's own copy of the script.
+    RetryFailed,
+}
+
 /// What preparing came to.
 pub enum Outcome {
     /// It can run.
@@ -86,6 +95,12 @@ pub enum PrepareError {
         /// Why.
         cause: Option<String>,
     },
+    /// There is nothing to retry.
+    #[error("job {id} is Completed, and no mini-batch of it is out of tries")]
+    NothingFailed {
+        /// The job.
+        id: String,
+    },
     /// Listing took too long.
     #[error("{}", .0.text)]
     Late(verdict::Cause),
@@ -99,6 +114,7 @@ impl Report for PrepareError {
     fn exit_code(&self) -> ExitCode {
         match self {
             PrepareError::Ended { state: JobState::Canceled, .. } => ExitCode::Canceled,
+            PrepareError::NothingFailed { .. } => ExitCode::Usage,
             PrepareError::Ended { .. } | PrepareError::Late(_) => ExitCode::Failed,
         }
     }
@@ -106,8 +122,12 @@ impl Report for PrepareError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             PrepareError::Ended { id, .. } => format!(
-                "`fanfold errors {id}` shows what failed; mend it and run the job in a new directory (leave `--job-dir` out)"
+                "`fanfold errors {id}` shows what failed; `fanfold retry --failed {id}` goes on with this job and its script; for \
+                 another script, run the job in a new directory (leave `--job-dir` out)"
             ),
+            PrepareError::NothingFailed { .. } => {
+                "rows of a short return are in already and stay; to run everything again, use a new directory".into()
+            }
             PrepareError::Late(_) => "raise first_task_creation_timeout, or name fewer files".into(),
         })
     }
@@ -117,17 +137,20 @@ impl Report for PrepareError {
 ///
 /// # Errors
 /// Everything that keeps it from running; nothing was run, and nothing of another job was touched.
-pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Result<Outcome> {
+pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals: &Signals) -> Result<Outcome> {
     let began = Instant::now();
     let started_us = clock::wall_us();
     let Submitted { dir, spec, continued, .. } = &submitted;
-    if *continued && let Some(over) = over(&submitted, job_file)? {
+    if *continued
+        && purpose == Purpose::Run
+        && let Some(over) = over(&submitted, job_file)?
+    {
         return Ok(over);
     }
     let entry = Entry::new(&submitted.id.0, &spec.name, dir.root(), submitted.created_us);
     let own = listing::own_directories(dir, &super::output_dir(spec, dir));
     let taken = snapshot::take(spec, dir, &own)?;
-    if *continued {
+    if *continued && purpose == Purpose::Run {
         same_script(&submitted, &own, &taken.hash)?;
     }
     let (items, notes) = match list(spec, dir, &own, began, signals)? {
@@ -141,7 +164,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
 
     let facts = facts(&submitted, job_file.to_path_buf(), 0, started_us);
     let Submitted { dir, id, spec, lock, continued, .. } = submitted;
-    let (mut aggregate, recovered) = Aggregate::open(AggregateConfig {
+    let (mut aggregate, mut recovered) = Aggregate::open(AggregateConfig {
         job: dir.clone(),
         lock,
         job_id: id.clone(),
@@ -154,6 +177,13 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
     // Not earlier: what is refused up to here is not a job that anybody would look for.
     if let Err(error) = Registry::of_user().add(&entry) {
         terminal::tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
+    }
+    if purpose == Purpose::RetryFailed {
+        let reopened = aggregate.retry_failed()?;
+        if reopened == 0 && aggregate.state() == JobState::Completed {
+            return Err(PrepareError::NothingFailed { id: id.0 }.into());
+        }
+        recovered.spent = aggregate.all_spent();
     }
     let mut facts = facts;
     facts.settled_before = aggregate.totals().mini_batches_settled();
