@@ -221,8 +221,10 @@ fn fails_until_killed(life: &mut Life, point: &Point, failpoint: &str) {
 
 #[test]
 fn processes_may_be_killed_while_the_program_lives() {
-    for number in 0..2 {
-        let seed = seed::asked().unwrap_or(6_000_000 + number);
+    let (mut deaths, mut jobs) = (0, 0);
+    while deaths < 40 {
+        let seed = seed::asked().unwrap_or(6_000_000 + jobs);
+        jobs += 1;
         let mut random = Random::new(seed);
         // A mini-batch is charged with a death that it had no part in. Chance may hit one thrice.
         let mut life = Life::new(Job::new(Shape::Lines, &mut random, MANY_TRIES), seed);
@@ -247,7 +249,6 @@ fn processes_may_be_killed_while_the_program_lives() {
                 kills += 1;
             }
         }
-        assert!(kills >= 10, "the job was over after {kills} kills");
         assert_eq!(life.wait(running), End::Completed);
         life.check();
         let attempts_failed = life.job.place.status()["counts"]["attempts_failed"].as_u64().unwrap();
@@ -258,7 +259,9 @@ fn processes_may_be_killed_while_the_program_lives() {
         let raised: u64 = life.job.mini_batches.iter().map(raises).sum();
         assert!(attempts_failed <= raised + kills, "{attempts_failed} attempts are charged with {kills} deaths");
         life.finish();
+        deaths += kills;
     }
+    println!("{deaths} processes killed in {jobs} jobs, no violation");
 }
 
 #[test]

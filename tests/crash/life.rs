@@ -249,6 +249,8 @@ impl Life {
         assert!(job.place.job().join("output/parallel_run_step.txt").exists(), "the output has no final name");
         let status = job.place.status();
         assert_eq!((&status["state"], &status["blocked"]), (&"Completed".into(), &serde_json::Value::Null));
+        let verdict = fs::read_to_string(job.place.job().join("logs/job_result.txt")).unwrap();
+        assert!(verdict.starts_with("State: Completed "), "{verdict}");
         let mut failed = Vec::new();
         for (mini_batch, known) in job.mini_batches.iter().enumerate() {
             if self.poison == Some(mini_batch) {
@@ -305,7 +307,7 @@ impl Drop for Life {
                 job.join("logs/sys/error/0/_main.txt"),
             ];
             for log in logs {
-                let text = fs::read(&log).unwrap_or_default();
+                let text = fs::read(&log).unwrap_or_else(|error| error.to_string().into_bytes());
                 let text = String::from_utf8_lossy(&text);
                 let from = text.lines().count().saturating_sub(30);
                 eprintln!("{}:", log.display());

@@ -271,9 +271,14 @@ fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
         Err(error) => return Err(error.into()),
     };
     let status = ledger.status()?;
+    if !status.state.is_final() {
+        return Ok(None);
+    }
+    let began_us = status.started_us.unwrap_or(status.created_us);
+    let facts = facts(submitted, job_file.to_path_buf(), 0, began_us);
+    super::observer::close_late(&facts, &ledger, &status, submitted.spec.logging_level)?;
     match status.state {
         JobState::Completed => {
-            let facts = facts(submitted, job_file.to_path_buf(), 0, status.created_us);
             let exit = super::observer::already_completed(&facts, &ledger)?;
             Ok(Some(Outcome::Over(exit)))
         }
