@@ -264,6 +264,19 @@ fn processes_may_be_killed_while_the_program_lives() {
     println!("{deaths} processes killed in {jobs} jobs, no violation");
 }
 
+/// A job whose output has its final name must not be Running again: a death then, and nobody knew whose file that is.
+#[test]
+fn a_start_that_finds_everything_settled_only_finishes() {
+    let seed = seed::asked().unwrap_or(7_200_000);
+    let mut life = Life::new(Job::new(Shape::Few, &mut Random::new(seed), ""), seed);
+    assert_eq!(life.run(Some("finish_after_rename:1")), End::Killed);
+    life.check();
+    let before = life.side_log();
+    assert_eq!(life.run(Some("before_publish:1")), End::Completed);
+    assert_eq!(life.side_log(), before, "a process was started for nothing");
+    life.finish();
+}
+
 #[test]
 fn a_mini_batch_that_kills_its_host_is_charged_alone_and_the_others_are_not() {
     let seed = seed::asked().unwrap_or(7_000_000);

@@ -45,7 +45,7 @@ pub struct Prepared {
     pub recovered: Recovered,
     /// What the user sees.
     pub observer: Observer,
-    /// What the node works with; taken when it starts.
+    /// What the node works with; taken when it starts. None: everything is settled, and only the end is missing.
     pub equipment: Option<Equipment>,
     /// What the user asks for.
     pub signals: Signals,
@@ -197,11 +197,15 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     if continued && let Some(text) = survivors(&guard::sweep_leftovers(&id, &node_id())) {
         observer.note(Level::Warning, &text);
     }
-    match equip(&spec, &dir, &id, &recovered, &items, &mut observer, signals) {
+    let equipped = match aggregate.totals().mini_batches_remaining() {
+        0 => Ok(None),
+        _ => equip(&spec, &dir, &id, &recovered, &items, &mut observer, signals).map(Some),
+    };
+    match equipped {
         // Whatever was cut short: it was so by the signal.
         Err(_) if signals.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, signals)?)),
         equipped => {
-            let (signals, equipment) = (signals.clone(), Some(equipped?));
+            let (signals, equipment) = (signals.clone(), equipped?);
             let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, signals };
             Ok(Outcome::Ready(Box::new(prepared)))
         }
