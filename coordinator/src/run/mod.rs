@@ -86,6 +86,9 @@ fn go_on(submitted: Submitted, job_file: &Path, purpose: Purpose, signals: &Sign
 
 /// Starts the node, drives the job, and waits until nothing of the node is left.
 fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
+    // Everything is settled: a former run died at the end. Its state stays what it is, as only Finalizing says that a file under
+    // the final name is ours.
+    let Some(equipment) = prepared.equipment.take() else { return Ok(Ending::Settled) };
     if signals.count() > 0 {
         return Ok(Ending::Interrupted);
     }
@@ -95,8 +98,7 @@ fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
     }
     prepared.observer.state(JobState::Running, None);
     let backend = Arc::new(Embedded::new());
-    let Equipment { plan, devices, guard, fingerprints } =
-        prepared.equipment.take().expect("a prepared job is run once");
+    let Equipment { plan, devices, guard, fingerprints } = equipment;
     let processes = u64::from(plan.processes);
     let split = prepared.aggregate.split();
     let spent = prepared.recovered.spent.clone();

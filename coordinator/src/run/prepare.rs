@@ -45,7 +45,7 @@ pub struct Prepared {
     pub recovered: Recovered,
     /// What the user sees.
     pub observer: Observer,
-    /// What the node works with; taken when it starts.
+    /// What the node works with; taken when it starts. None: everything is settled, and only the end is missing.
     pub equipment: Option<Equipment>,
     /// What the user asks for.
     pub signals: Signals,
@@ -197,14 +197,18 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     if continued && let Some(text) = survivors(&guard::sweep_leftovers(&id, &node_id())) {
         observer.note(Level::Warning, &text);
     }
-    match equip(&spec, &dir, &id, &recovered, &items, &mut observer, signals) {
+    let equipped = match aggregate.totals().mini_batches_remaining() {
+        0 => Ok(None),
+        _ => equip(&spec, &dir, &id, &recovered, &items, &mut observer, signals).map(Some),
+    };
+    match equipped {
         // Whatever was cut short: it was so by the signal.
         Err(_) if signals.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, signals)?)),
         Err(failure) if failure.exit_code() == ExitCode::Failed => {
             Ok(Outcome::Over(super::fail(&mut aggregate, &mut observer, &failure)?))
         }
         equipped => {
-            let (signals, equipment) = (signals.clone(), Some(equipped?));
+            let (signals, equipment) = (signals.clone(), equipped?);
             let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, signals };
             Ok(Outcome::Ready(Box::new(prepared)))
         }
@@ -274,9 +278,14 @@ fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
         Err(error) => return Err(error.into()),
     };
     let status = ledger.status()?;
+    if !status.state.is_final() {
+        return Ok(None);
+    }
+    let began_us = status.started_us.unwrap_or(status.created_us);
+    let facts = facts(submitted, job_file.to_path_buf(), 0, began_us);
+    super::observer::close_late(&facts, &ledger, &status, submitted.spec.logging_level)?;
     match status.state {
         JobState::Completed => {
-            let facts = facts(submitted, job_file.to_path_buf(), 0, status.created_us);
             let exit = super::observer::already_completed(&facts, &ledger)?;
             Ok(Some(Outcome::Over(exit)))
         }
