@@ -3,6 +3,7 @@
 //! One thread does all of it, in this order, again and again: publish, receive, commit, acknowledge, judge, report. So
 //! nothing here is shared and nothing can be seen half done. What may die between two steps is `docs/design/ledger.md`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -76,6 +77,8 @@ struct Course {
     killed: bool,
     left: bool,
     joined: bool,
+    /// What slots wait for, that is no fault of the job's.
+    held_up: BTreeMap<u32, String>,
     clock: ProgressClock,
     inits: u64,
     init_failures: u64,
@@ -96,6 +99,7 @@ impl Driver<'_> {
             killed: false,
             left: false,
             joined: false,
+            held_up: BTreeMap::new(),
             clock: ProgressClock::new(Duration::from_secs(self.spec.progress_update_timeout)),
             inits: 0,
             init_failures: 0,
@@ -115,7 +119,7 @@ impl Driver<'_> {
                 return Ok(Ending::Interrupted);
             }
             self.judge(&mut course);
-            self.observer.tick(self.aggregate, &self.window, None);
+            self.observer.tick(self.aggregate, &self.window, course.held_up.values().next().map(String::as_str));
         }
         match course.ending {
             // What ran was the last: there is nothing to go on with later.
@@ -222,6 +226,10 @@ impl Driver<'_> {
             NodeEvent::InitFailed { .. } => course.init_failures += 1,
             NodeEvent::GaveUp { error } => course.end(Ending::Failed(Cause::init(error))),
             NodeEvent::Broken { message } => course.end(Ending::Failed(Cause::broken(message))),
+            NodeEvent::HeldUp { slot, why } => match why {
+                Some(why) => drop(course.held_up.insert(*slot, why.clone())),
+                None => drop(course.held_up.remove(slot)),
+            },
             NodeEvent::Left => course.left = true,
             NodeEvent::ProcessStarted { .. } | NodeEvent::ProcessEnded { .. } => (),
         }
@@ -267,7 +275,7 @@ impl Driver<'_> {
     }
 
     fn no_progress(&self, course: &mut Course, now: Instant) -> Option<Cause> {
-        course.clock.run(course.joined, now);
+        course.clock.run(course.joined && course.held_up.is_empty(), now);
         let waited = course.clock.expired(now)?;
         Some(verdict::no_progress(waited, &self.observer.what_is_stuck(self.window.outstanding())))
     }
