@@ -400,6 +400,9 @@ pub fn already_completed(facts: &JobFacts, ledger: &LedgerReader) -> fanfold_sha
     if let Some(file) = &facts.output_file {
         terminal::tell(&format!("  output        {}", file.display()));
     }
+    if exit == ExitCode::ItemsFailed {
+        eprintln!("  failed        {} items; see `fanfold errors {}`", totals.items_failed, facts.id);
+    }
     Ok(exit)
 }
 
