@@ -17,8 +17,8 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// The program under test.
 pub const FANFOLD: &str = env!("CARGO_BIN_EXE_fanfold");
 
-/// The variable that marks everything a place starts.
-const MARK: &str = "FANFOLD_TEST_PLACE";
+/// The variable that marks everything a place starts. A name that begins with `FANFOLD_` would not reach the scripts.
+const MARK: &str = "TEST_PLACE_OF_FANFOLD";
 
 /// A temporary directory with everything a job needs.
 pub struct Place {
@@ -53,13 +53,18 @@ impl Place {
 
     /// The program, in this place. Its Python is the system's `python3`.
     pub fn fanfold(&self) -> Command {
-        let mut command = Command::new(FANFOLD);
+        self.command(FANFOLD)
+    }
+
+    /// Another program, in this place as well; what it starts is marked.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command
             .current_dir(self.dir.path())
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("FANFOLD_DEVICE_LOCKS", self.path("devices"))
-            .env(MARK, self.mark())
+            .env(MARK, self.mark().1)
             .env_remove("CUDA_VISIBLE_DEVICES")
             .env_remove("FANFOLD_FAILPOINT")
             .stdin(Stdio::null())
@@ -110,13 +115,14 @@ impl Place {
         }
     }
 
-    fn mark(&self) -> String {
-        self.dir.path().display().to_string()
+    /// The environment variable that marks everything that is started here, and its value.
+    pub fn mark(&self) -> (&'static str, String) {
+        (MARK, self.dir.path().display().to_string())
     }
 
     /// The living processes that carry the mark: pid and command line.
     fn marked(&self) -> Vec<(u32, String)> {
-        let needle = format!("{MARK}={}", self.mark()).into_bytes();
+        let needle = format!("{MARK}={}", self.mark().1).into_bytes();
         let pids =
             fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         pids.filter(|pid| {
