@@ -35,3 +35,49 @@ fn a_completed_job_is_not_run_again() {
     assert!(again.stderr.contains("Completed already"), "{}", again.stderr);
     assert_eq!(place.rows(), before);
 }
+
+/// A script that raises on one item until somebody mends the world.
+const RAISES: &str = "import os\ndef run(mini_batch):\n    if 'item-004' in mini_batch and not os.path.exists(os.environ['MENDED']):\n        \
+                      raise ValueError('not yet')\n    return mini_batch\n";
+
+fn raises(place: &Place, more: &str) {
+    place.write("score.py", RAISES);
+    let yaml = format!(
+        "name: raises\nentry_script: score.py\ninputs: [items.txt]\ninput_type: lines\nmini_batch_size: 3\n\
+         environment_variables: {{MENDED: {}}}\n{more}",
+        place.path("mended").display()
+    );
+    place.write("job.yaml", yaml);
+}
+
+#[test]
+fn what_failed_is_retried_into_the_same_output() {
+    let place = Place::new();
+    let items = place.write_items(10);
+    raises(&place, "");
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+    assert_eq!((place.rows().len(), place.errors().len()), (7, 1));
+    place.run(&["retry", "--failed", "job"]).expect(5);
+    assert_eq!(place.rows().len(), 7, "it failed again, nothing else was touched");
+    place.write("mended", "");
+    let ran = place.run(&["retry", "--failed", "job"]).expect(0);
+    assert_each_once(&place.rows(), &items);
+    assert!(place.errors().is_empty(), "nothing stands any more: {}", ran.stderr);
+    place.run(&["doctor", "--verify", "job"]).expect(0);
+    place.run(&["retry", "--failed", "job"]).expect(2);
+}
+
+#[test]
+fn a_failed_job_goes_on_after_a_retry() {
+    let place = Place::new();
+    let items = place.write_items(10);
+    raises(&place, "error_threshold: 0\nprocess_count_per_node: 1\n");
+    let failed = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(1);
+    assert!(failed.stderr.contains("fanfold retry --failed"), "{}", failed.stderr);
+    let again = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(1);
+    assert!(again.stderr.contains("fanfold retry --failed"), "{}", again.stderr);
+    place.run(&["retry", "--failed", "job", "--set", "mini_batch_size=5"]).expect(2);
+    place.write("mended", "");
+    place.run(&["retry", "--failed", "job"]).expect(0);
+    assert_each_once(&place.rows(), &items);
+}

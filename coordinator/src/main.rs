@@ -19,6 +19,8 @@ struct Cli {
 enum Command {
     /// Run a job on this machine, or go on with one that was interrupted
     Run(commands::run::Args),
+    /// Try again what is out of tries, and go on with a job that failed
+    Retry(commands::retry::Args),
     /// Show what would run, and run nothing
     Plan(commands::plan::Args),
     /// List the jobs of this user
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         // The job speaks to stderr; nobody else prints meanwhile.
         Command::Run(args) => commands::run::run(args),
+        Command::Retry(args) => commands::retry::run(&args),
         Command::Plan(args) => commands::plan::run(args, &mut out),
         Command::Ls(args) => commands::ls::run(&args, &mut out),
         Command::Status(args) => commands::status::run(&args, &mut out),

@@ -17,8 +17,9 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// The program under test.
 pub const FANFOLD: &str = env!("CARGO_BIN_EXE_fanfold");
 
-/// The variable that marks everything a place starts. A name that begins with `FANFOLD_` would not reach the scripts.
-const MARK: &str = "TEST_PLACE_OF_FANFOLD";
+/// The variable that marks everything a place starts. Not called `FANFOLD_…`: such variables are kept from scripts, whose processes
+/// would then be overlooked.
+const MARK: &str = "PLACE_OF_A_TEST";
 
 /// A temporary directory with everything a job needs.
 pub struct Place {
@@ -104,7 +105,7 @@ impl Place {
     pub fn nothing_left(&self) -> Result<(), String> {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let left = self.marked();
+            let left = self.processes();
             if left.is_empty() {
                 return Ok(());
             }
@@ -120,8 +121,8 @@ impl Place {
         (MARK, self.dir.path().display().to_string())
     }
 
-    /// The living processes that carry the mark: pid and command line.
-    fn marked(&self) -> Vec<(u32, String)> {
+    /// The living processes that this place started, and theirs: pid and command line.
+    pub fn processes(&self) -> Vec<(u32, String)> {
         let needle = format!("{MARK}={}", self.mark().1).into_bytes();
         let pids =
             fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -142,7 +143,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let left = self.nothing_left();
-        for (pid, _) in self.marked() {
+        for (pid, _) in self.processes() {
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::Signal::SIGKILL);
         }
         if !std::thread::panicking() {

@@ -136,6 +136,11 @@ impl Aggregate {
         self.spent.get(&mini_batch).copied().unwrap_or_default()
     }
 
+    /// All of [`Aggregate::spent`].
+    pub fn all_spent(&self) -> BTreeMap<u64, u32> {
+        self.spent.iter().map(|(&mini_batch, &attempt)| (mini_batch, attempt)).collect()
+    }
+
     /// The unsettled mini-batches under suspicion, ascending.
     pub fn suspects(&self) -> impl Iterator<Item = Suspect> + '_ {
         self.suspects.iter().map(|(&mini_batch, &host_deaths)| Suspect { mini_batch, host_deaths })

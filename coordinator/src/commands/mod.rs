@@ -7,6 +7,7 @@ pub mod errors;
 pub mod logs;
 pub mod ls;
 pub mod plan;
+pub mod retry;
 pub mod run;
 pub mod status;
 

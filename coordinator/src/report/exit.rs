@@ -10,8 +10,17 @@ use crate::ledger::Totals;
 pub enum Interruption {
     /// Ctrl-C (SIGINT).
     Interrupt,
-    /// SIGTERM.
+    /// SIGTERM or SIGHUP.
     Terminate,
+}
+
+impl From<Interruption> for ExitCode {
+    fn from(interruption: Interruption) -> ExitCode {
+        match interruption {
+            Interruption::Interrupt => ExitCode::Interrupted,
+            Interruption::Terminate => ExitCode::Terminated,
+        }
+    }
 }
 
 /// The exit code for a job that ended in `state`. `interrupted` is the signal that stopped this run, if one did.
@@ -31,8 +40,7 @@ pub fn exit_code(
         (JobState::Completed, _) => ExitCode::Completed,
         (JobState::Failed, _) => ExitCode::Failed,
         (JobState::Canceled, _) => ExitCode::Canceled,
-        (_, Some(Interruption::Interrupt)) => ExitCode::Interrupted,
-        (_, Some(Interruption::Terminate)) => ExitCode::Terminated,
+        (_, Some(interruption)) => interruption.into(),
         // Paused on request: the command did what it was asked.
         (JobState::Paused, None) => ExitCode::Completed,
         (

@@ -26,6 +26,10 @@ pub fn next_steps(facts: &JobFacts, snapshot: &Snapshot) -> Vec<(String, &'stati
     if snapshot.distinct_errors > 0 || snapshot.totals.items_failed > 0 {
         steps.push((format!("fanfold errors {id}"), "what failed, grouped; --full with tracebacks"));
     }
+    let failed = snapshot.totals.mini_batches_failed > 0;
+    if snapshot.state == JobState::Failed || snapshot.state == JobState::Completed && failed {
+        steps.push((format!("fanfold retry --failed {id}"), "try again what is out of tries, and go on"));
+    }
     if snapshot.state == JobState::Failed {
         steps.push((format!("fanfold logs {id}"), "the logs and what is in them"));
     }
@@ -189,6 +193,7 @@ mod tests {
 
         What to run next
           fanfold errors score-1a2b3c4d    # what failed, grouped; --full with tracebacks
+          fanfold retry --failed score-1a2b3c4d    # try again what is out of tries, and go on
           fanfold logs score-1a2b3c4d    # the logs and what is in them
         "#);
     }
@@ -197,7 +202,7 @@ mod tests {
     fn a_clean_job_is_short() {
         let mut snapshot = running();
         snapshot.state = JobState::Completed;
-        snapshot.totals.items_failed = 0;
+        (snapshot.totals.items_failed, snapshot.totals.mini_batches_failed) = (0, 0);
         (snapshot.errors, snapshot.distinct_errors) = (vec![], 0);
         let text = job_result(&facts(Path::new("/j")), &snapshot, ExitCode::Completed);
         assert!(text.starts_with("State: Completed (exit code 0)\nCause: every mini-batch is settled\n"), "{text}");

@@ -115,7 +115,10 @@ impl Driver<'_> {
                 course.end(Ending::Failed(Cause::bug("the node's thread ended without saying so")));
                 break;
             }
-            self.take(&mut course, deliveries)?;
+            if !self.take(&mut course, deliveries)? {
+                // Nothing that the node still says could be committed: nobody waits for it. Its handle, dropped, kills it.
+                return Ok(Ending::Interrupted);
+            }
             self.judge(&mut course);
             self.observer.tick(self.aggregate, &self.window, None);
         }
@@ -125,7 +128,11 @@ impl Driver<'_> {
             // Given up in init(): the node has said by now where it hung.
             cause.traceback = error.traceback.clone();
         }
-        Ok(course.ending.unwrap_or(Ending::Interrupted))
+        match course.ending {
+            // What ran was the last: there is nothing to go on with later.
+            Some(Ending::Interrupted) if self.aggregate.totals().mini_batches_remaining() == 0 => Ok(Ending::Settled),
+            ending => Ok(ending.unwrap_or(Ending::Interrupted)),
+        }
     }
 
     fn publish(&mut self, course: &mut Course) -> Result<()> {
@@ -157,20 +164,21 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Commits a group, then acknowledges it: never the other way round.
-    fn take(&mut self, course: &mut Course, deliveries: Vec<Delivery<FromNode>>) -> Result<()> {
+    /// Commits a group, then acknowledges it: never the other way round. False: there is no room for it, and the user does
+    /// not wait; nothing of it is lost, as it is run again when the job is continued.
+    fn take(&mut self, course: &mut Course, deliveries: Vec<Delivery<FromNode>>) -> Result<bool> {
         if deliveries.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let parts: Vec<Part<'_>> = deliveries.iter().map(|delivery| Part::from(&**delivery)).collect();
         let committed = loop {
             match self.aggregate.commit(&parts) {
                 Ok(committed) => break committed,
                 Err(CommitError::DiskFull { path, source }) => {
-                    if !self.wait_for_room(course, &path, &source.to_string()) {
-                        drop(parts);
-                        return Ok(());
+                    if self.signals.count() > 0 {
+                        return Ok(false);
                     }
+                    self.wait_for_room(course, &path, &source.to_string());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -199,23 +207,16 @@ impl Driver<'_> {
             course.clock.progress(Instant::now());
         }
         self.observer.committed(self.aggregate, &committed);
-        Ok(())
+        Ok(true)
     }
 
-    /// Shows that the disk is full and waits a moment. False: the user would not wait any longer.
-    fn wait_for_room(&mut self, course: &mut Course, path: &Path, why: &str) -> bool {
+    /// Shows that the disk is full and waits a moment.
+    fn wait_for_room(&mut self, course: &mut Course, path: &Path, why: &str) {
         course.clock.run(false, Instant::now());
         let blocked =
             format!("disk full: cannot write `{}` ({why}); make room, the job goes on by itself", path.display());
         self.observer.tick(self.aggregate, &self.window, Some(&blocked));
-        if self.signals.count() > 0 {
-            // Nothing of the group is lost: it is run again when the job is continued.
-            course.end(Ending::Interrupted);
-            self.kill(course);
-            return false;
-        }
         thread::sleep(DISK_FULL_RETRY);
-        true
     }
 
     fn hear(&mut self, course: &mut Course, message: &FromNode, event: &NodeEvent) {

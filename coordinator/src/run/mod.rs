@@ -11,12 +11,13 @@ mod submit;
 mod verdict;
 mod window;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fanfold_shared::backend::Backend;
 use fanfold_shared::backend::embedded::Embedded;
 use fanfold_shared::failpoint;
+use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::{AttemptError, ErrorKind};
 use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::state::JobState;
@@ -26,10 +27,12 @@ use fanfold_worker::node::{self, Node};
 use fanfold_worker::slot::page::LeftRunning;
 
 use crate::aggregate::{Aggregate, CommitError, Part};
-use crate::report::{Interruption, JobFacts, exit_code};
+use crate::report::{JobFacts, exit_code};
 use crate::signals::Signals;
 use driver::{Driver, Ending};
-use prepare::Prepared;
+use observer::Observer;
+use prepare::{Equipment, Prepared, Purpose};
+use submit::Submitted;
 use window::Window;
 
 pub use places::{output_dir, output_file};
@@ -54,8 +57,22 @@ pub struct RunRequest {
 /// that was committed safe. How a job ended by itself is the exit code.
 pub fn run(request: &RunRequest, signals: &Signals) -> Result<ExitCode> {
     let submitted = submit::submit(&request.job_file, &request.overrides, request.job_dir.as_deref())?;
+    go_on(submitted, &request.job_file, Purpose::Run, signals)
+}
+
+/// Opens the mini-batches out of tries again and goes on with the job, which may be Failed or Completed. Keys that may change on
+/// continuing can be set.
+///
+/// # Errors
+/// As [`run`].
+pub fn retry_failed(dir: &JobDir, overrides: &[String], signals: &Signals) -> Result<ExitCode> {
+    let submitted = submit::reopen(dir, overrides)?;
+    go_on(submitted, &dir.job_yaml(), Purpose::RetryFailed, signals)
+}
+
+fn go_on(submitted: Submitted, job_file: &Path, purpose: Purpose, signals: &Signals) -> Result<ExitCode> {
     let withdrawal = submitted.withdrawal.clone();
-    let outcome = prepare::prepare(submitted, &request.job_file, signals);
+    let outcome = prepare::prepare(submitted, job_file, purpose, signals);
     if !matches!(outcome, Ok(prepare::Outcome::Ready(_))) {
         withdrawal.withdraw();
     }
@@ -69,10 +86,17 @@ pub fn run(request: &RunRequest, signals: &Signals) -> Result<ExitCode> {
 
 /// Starts the node, drives the job, and waits until nothing of the node is left.
 fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
+    if signals.count() > 0 {
+        return Ok(Ending::Interrupted);
+    }
     let suspects = take_blame(prepared)?;
-    set_state(prepared, JobState::Running, None)?;
+    if until_there_is_room(prepared, |aggregate| aggregate.set_state(JobState::Running, None))?.is_none() {
+        return Ok(Ending::Interrupted);
+    }
+    prepared.observer.state(JobState::Running, None);
     let backend = Arc::new(Embedded::new());
-    let plan = prepared.plan.take().expect("a prepared job is run once");
+    let Equipment { plan, devices, guard, fingerprints } =
+        prepared.equipment.take().expect("a prepared job is run once");
     let processes = u64::from(plan.processes);
     let split = prepared.aggregate.split();
     let spent = prepared.recovered.spent.clone();
@@ -81,8 +105,8 @@ fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
         prepared.dir.clone(),
         places::node_id(),
         plan,
-        prepared.devices.take().expect("a prepared job is run once"),
-        prepared.guard.take().expect("a prepared job is run once"),
+        devices,
+        guard,
         backend.clone() as Arc<dyn Backend>,
     )?;
     let driver = Driver {
@@ -93,7 +117,7 @@ fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
         observer: &mut prepared.observer,
         signals,
         window,
-        fingerprints: prepared.fingerprints.take(),
+        fingerprints,
         processes,
     };
     let ending = driver.run();
@@ -145,28 +169,21 @@ fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
 
 /// Reports, then the output's final name, then the final state: what is under its final name is complete.
 fn finalise(prepared: &mut Prepared, ending: Ending, signals: &Signals) -> Result<ExitCode> {
-    let cause = match &ending {
+    let cause = match ending {
+        Ending::Interrupted => return pause(&mut prepared.aggregate, &mut prepared.observer, signals),
+        Ending::Failed(cause) => Some(cause),
         Ending::Settled => verdict_of_all(prepared)?,
-        Ending::Failed(cause) => Some(cause.clone()),
-        Ending::Interrupted => None,
     };
-    if ending == Ending::Settled {
-        set_state(prepared, JobState::Finalizing, None)?;
-        failpoint!("finalizing");
-        prepared.observer.job_report(&prepared.aggregate);
-    }
-    match (&ending, &cause) {
-        (_, Some(cause)) => set_state(prepared, JobState::Failed, Some(&cause.text))?,
-        (Ending::Interrupted, None) => set_state(prepared, JobState::Paused, Some("interrupted"))?,
-        (_, None) => {
-            until_there_is_room(prepared, Aggregate::finish)?;
-            prepared.observer.state(JobState::Completed, None);
+    // Without room, the state stays what it was in the ledger; the next start comes to the same end.
+    let recorded = match &cause {
+        Some(cause) => {
+            let state = JobState::Failed;
+            let recorded = until_there_is_room(prepared, |aggregate| aggregate.set_state(state, Some(&cause.text)))?;
+            recorded.map(|()| prepared.observer.state(state, Some(&cause.text)))
         }
-    }
-    let interrupted = match ending {
-        Ending::Interrupted => Some(interruption(signals)),
-        _ => None,
+        None => complete(prepared)?,
     };
+    let interrupted = recorded.is_none().then(|| signals.interruption());
     let exit = exit_code(
         prepared.aggregate.state(),
         prepared.aggregate.totals(),
@@ -175,6 +192,37 @@ fn finalise(prepared: &mut Prepared, ending: Ending, signals: &Signals) -> Resul
     );
     let traceback = cause.map(|cause| cause.traceback).unwrap_or_default();
     prepared.observer.finish(&prepared.aggregate, exit, &traceback);
+    Ok(exit)
+}
+
+/// Gives the output its final name. None: there is no room for that, and the user does not wait.
+fn complete(prepared: &mut Prepared) -> Result<Option<()>> {
+    let state = JobState::Finalizing;
+    if until_there_is_room(prepared, |aggregate| aggregate.set_state(state, None))?.is_none() {
+        return Ok(None);
+    }
+    prepared.observer.state(state, None);
+    prepared.observer.show(&prepared.aggregate);
+    failpoint!("finalizing");
+    prepared.observer.job_report(&prepared.aggregate);
+    let finished = until_there_is_room(prepared, Aggregate::finish)?;
+    if finished.is_some() {
+        prepared.observer.state(JobState::Completed, None);
+    }
+    Ok(finished)
+}
+
+/// A signal stopped the job: says so wherever there is room for it.
+fn pause(aggregate: &mut Aggregate, observer: &mut Observer, signals: &Signals) -> Result<ExitCode> {
+    let (state, cause) = (JobState::Paused, Some("interrupted"));
+    match aggregate.set_state(state, cause) {
+        // The next start needs no word of it: it goes on from any state but a final one.
+        Ok(()) | Err(CommitError::DiskFull { .. }) => observer.state(state, cause),
+        Err(error) => return Err(error.into()),
+    }
+    let thresholds_set = observer.facts().thresholds_set;
+    let exit = exit_code(aggregate.state(), aggregate.totals(), thresholds_set, Some(signals.interruption()));
+    observer.finish(aggregate, exit, "");
     Ok(exit)
 }
 
@@ -188,32 +236,20 @@ fn verdict_of_all(prepared: &Prepared) -> Result<Option<verdict::Cause>> {
     Ok(Some(verdict::no_result(prepared.aggregate.ledger().error_groups(1)?.first())))
 }
 
-fn interruption(signals: &Signals) -> Interruption {
-    match signals.first() {
-        Some(signal) if signal != signal_hook::consts::SIGINT => Interruption::Terminate,
-        _ => Interruption::Interrupt,
-    }
-}
-
-fn set_state(prepared: &mut Prepared, state: JobState, cause: Option<&str>) -> Result<()> {
-    until_there_is_room(prepared, |aggregate| aggregate.set_state(state, cause))?;
-    prepared.observer.state(state, cause);
-    Ok(())
-}
-
-/// Does something that needs room on the disk, waiting for it if need be: a full disk never fails a job.
+/// Does something that needs room on the disk, waiting for it if need be: a full disk never fails a job. None: there is none,
+/// and a signal says that the user does not wait any longer.
 fn until_there_is_room<T>(
     prepared: &mut Prepared,
     mut work: impl FnMut(&mut Aggregate) -> Result<T, CommitError>,
-) -> Result<T> {
+) -> Result<Option<T>> {
     loop {
         match work(&mut prepared.aggregate) {
-            Err(error @ CommitError::DiskFull { .. }) if prepared.signals.count() > 0 => return Err(error.into()),
+            Err(CommitError::DiskFull { .. }) if prepared.signals.count() > 0 => return Ok(None),
             Err(CommitError::DiskFull { path, source }) => {
                 prepared.observer.blocked(&prepared.aggregate, &path, &source.to_string());
                 std::thread::sleep(driver::DISK_FULL_RETRY);
             }
-            outcome => return Ok(outcome?),
+            outcome => return Ok(Some(outcome?)),
         }
     }
 }

@@ -277,7 +277,7 @@ impl Observer {
         self.refresh_errors(aggregate);
         let snapshot = self.snapshot(aggregate, aggregate.totals().mini_batches_settled(), None);
         let summary = self.reports.finish(&snapshot, exit);
-        eprint!("{summary}");
+        terminal::tell(summary.trim_end());
         let mut text = String::new();
         if !traceback.is_empty() {
             text = format!("\n{}\n", harmless(traceback.trim_end()));
@@ -346,8 +346,12 @@ impl Observer {
     /// The disk is full while nothing else goes on.
     pub fn blocked(&mut self, aggregate: &Aggregate, path: &Path, why: &str) {
         let text = format!("disk full: cannot write `{}` ({why})", path.display());
-        let scheduled = aggregate.totals().mini_batches_settled();
-        self.report(aggregate, scheduled, Some(&text));
+        self.report(aggregate, aggregate.totals().mini_batches_settled(), Some(&text));
+    }
+
+    /// Shows where the job stands before something that may take minutes, and during which nobody ticks.
+    pub fn show(&mut self, aggregate: &Aggregate) {
+        self.report(aggregate, aggregate.totals().mini_batches_settled(), None);
     }
 }
 
@@ -358,9 +362,9 @@ impl Observer {
 pub fn already_completed(facts: &JobFacts, ledger: &LedgerReader) -> fanfold_shared::report::Result<ExitCode> {
     let totals = ledger.totals()?;
     let exit = exit_code(JobState::Completed, &totals, facts.thresholds_set, None);
-    eprintln!("{} is Completed already: nothing was run", facts.id);
+    terminal::tell(&format!("{} is Completed already: nothing was run", facts.id));
     if let Some(file) = &facts.output_file {
-        eprintln!("  output        {}", file.display());
+        terminal::tell(&format!("  output        {}", file.display()));
     }
     Ok(exit)
 }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::clock;
+use fanfold_shared::ids::JobId;
 use fanfold_shared::items::{Fingerprints, ItemReader, is_complete};
 use fanfold_shared::job::{self, Difference, JobSpec, Places};
 use fanfold_shared::layout::JobDir;
@@ -30,6 +31,7 @@ use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
 use crate::signals::Signals;
+use crate::terminal;
 
 /// A job that is ready to run.
 pub struct Prepared {
@@ -43,16 +45,31 @@ pub struct Prepared {
     pub recovered: Recovered,
     /// What the user sees.
     pub observer: Observer,
-    /// What the node does; taken when it starts, like the following.
-    pub plan: Option<NodePlan>,
-    /// What the node hands out.
-    pub devices: Option<NodeDevices>,
-    /// What sweeps up behind it.
-    pub guard: Option<Guard>,
-    /// What the files were like.
-    pub fingerprints: Option<Fingerprints>,
+    /// What the node works with; taken when it starts.
+    pub equipment: Option<Equipment>,
     /// What the user asks for.
     pub signals: Signals,
+}
+
+/// What a node works with.
+pub struct Equipment {
+    /// What it does.
+    pub plan: NodePlan,
+    /// What it hands out.
+    pub devices: NodeDevices,
+    /// What sweeps up behind it.
+    pub guard: Guard,
+    /// What the files were like.
+    pub fingerprints: Option<Fingerprints>,
+}
+
+/// What a job is taken up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run it, or to go on with it. One that ended is not run again.
+    Run,
+    /// To give what is out of tries another chance, with the job's own copy of the script.
+    RetryFailed,
 }
 
 /// What preparing came to.
@@ -78,6 +95,12 @@ pub enum PrepareError {
         /// Why.
         cause: Option<String>,
     },
+    /// There is nothing to retry.
+    #[error("job {id} is Completed, and no mini-batch of it is out of tries")]
+    NothingFailed {
+        /// The job.
+        id: String,
+    },
     /// Listing took too long.
     #[error("{}", .0.text)]
     Late(verdict::Cause),
@@ -91,6 +114,7 @@ impl Report for PrepareError {
     fn exit_code(&self) -> ExitCode {
         match self {
             PrepareError::Ended { state: JobState::Canceled, .. } => ExitCode::Canceled,
+            PrepareError::NothingFailed { .. } => ExitCode::Usage,
             PrepareError::Ended { .. } | PrepareError::Late(_) => ExitCode::Failed,
         }
     }
@@ -98,8 +122,12 @@ impl Report for PrepareError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             PrepareError::Ended { id, .. } => format!(
-                "`fanfold errors {id}` shows what failed; mend it and run the job in a new directory (leave `--job-dir` out)"
+                "`fanfold errors {id}` shows what failed; `fanfold retry --failed {id}` goes on with this job and its script; for \
+                 another script, run the job in a new directory (leave `--job-dir` out)"
             ),
+            PrepareError::NothingFailed { .. } => {
+                "rows of a short return are in already and stay; to run everything again, use a new directory".into()
+            }
             PrepareError::Late(_) => "raise first_task_creation_timeout, or name fewer files".into(),
         })
     }
@@ -109,28 +137,34 @@ impl Report for PrepareError {
 ///
 /// # Errors
 /// Everything that keeps it from running; nothing was run, and nothing of another job was touched.
-pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Result<Outcome> {
+pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals: &Signals) -> Result<Outcome> {
     let began = Instant::now();
     let started_us = clock::wall_us();
     let Submitted { dir, spec, continued, .. } = &submitted;
-    if *continued && let Some(over) = over(&submitted, job_file)? {
+    if *continued
+        && purpose == Purpose::Run
+        && let Some(over) = over(&submitted, job_file)?
+    {
         return Ok(over);
     }
     let entry = Entry::new(&submitted.id.0, &spec.name, dir.root(), submitted.created_us);
     let own = listing::own_directories(dir, &super::output_dir(spec, dir));
     let taken = snapshot::take(spec, dir, &own)?;
-    if *continued {
+    if *continued && purpose == Purpose::Run {
         same_script(&submitted, &own, &taken.hash)?;
     }
     let (items, notes) = match list(spec, dir, &own, began, signals)? {
         Some(listed) => listed,
-        None => return Ok(Outcome::Over(ExitCode::Interrupted)),
+        None => {
+            terminal::tell("interrupted while the inputs were listed: nothing was run; the same command begins anew");
+            return Ok(Outcome::Over(signals.interruption().into()));
+        }
     };
     let split = items.split().clone();
 
     let facts = facts(&submitted, job_file.to_path_buf(), 0, started_us);
     let Submitted { dir, id, spec, lock, continued, .. } = submitted;
-    let (aggregate, recovered) = Aggregate::open(AggregateConfig {
+    let (mut aggregate, mut recovered) = Aggregate::open(AggregateConfig {
         job: dir.clone(),
         lock,
         job_id: id.clone(),
@@ -142,7 +176,14 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
     })?;
     // Not earlier: what is refused up to here is not a job that anybody would look for.
     if let Err(error) = Registry::of_user().add(&entry) {
-        eprintln!("warning: `fanfold ls` will not show this job: {error}: {}", error.source);
+        terminal::tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
+    }
+    if purpose == Purpose::RetryFailed {
+        let reopened = aggregate.retry_failed()?;
+        if reopened == 0 && aggregate.state() == JobState::Completed {
+            return Err(PrepareError::NothingFailed { id: id.0 }.into());
+        }
+        recovered.spent = aggregate.all_spent();
     }
     let mut facts = facts;
     facts.settled_before = aggregate.totals().mini_batches_settled();
@@ -152,15 +193,37 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
         observer.note(Level::Warning, note);
     }
 
+    observer.show(&aggregate);
     if continued && let Some(text) = survivors(&guard::sweep_leftovers(&id, &node_id())) {
         observer.note(Level::Warning, &text);
     }
+    match equip(&spec, &dir, &id, &recovered, &items, &mut observer, signals) {
+        // Whatever was cut short: it was so by the signal.
+        Err(_) if signals.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, signals)?)),
+        equipped => {
+            let (signals, equipment) = (signals.clone(), Some(equipped?));
+            let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, signals };
+            Ok(Outcome::Ready(Box::new(prepared)))
+        }
+    }
+}
+
+/// Everything that the node works with: environment, devices, working directory, guard.
+fn equip(
+    spec: &JobSpec,
+    dir: &JobDir,
+    id: &JobId,
+    recovered: &Recovered,
+    items: &ItemReader,
+    observer: &mut Observer,
+    signals: &Signals,
+) -> Result<Equipment> {
     let python =
         environment::prepare(&spec.environment, &dir.logs().environment_build(), signals.flag(), &mut |line| {
             observer.building(line);
         })?;
-    let found = discover(spec.gpus.as_deref(), inherited_mask(&spec).as_deref())?;
-    let processes = process_count(&spec, found.len());
+    let found = discover(spec.gpus.as_deref(), inherited_mask(spec).as_deref())?;
+    let processes = process_count(spec, found.len());
     let chosen = spec.gpus.is_some();
     let mut waiting = |text: &str| observer.note(Level::Info, text);
     let devices =
@@ -168,16 +231,16 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
     if let Some(advice) = devices.advice(processes) {
         observer.note(Level::Warning, &advice);
     }
-    let work = workdir::prepare(&dir, &node_id(), &spec.models)?;
-    let output_dir = super::output_dir(&spec, &dir);
+    let work = workdir::prepare(dir, &node_id(), &spec.models)?;
+    let output_dir = super::output_dir(spec, dir);
     fs::create_dir_all(&output_dir).during("create", &output_dir)?;
-    let guard = Guard::start(&id, &node_id(), &devices.locks())?;
+    let guard = Guard::start(id, &node_id(), &devices.locks())?;
     let plan = NodePlan {
         job_id: id.0.clone(),
         python,
         working_dir: work.path,
         entry_script: spec.entry_script.clone(),
-        argv: job::entry_argv(&spec, &Places::local(&spec, &output_dir, processes)),
+        argv: job::entry_argv(spec, &Places::local(spec, &output_dir, processes)),
         input_type: spec.input_type,
         output_action: spec.output_action,
         dataframe_header: spec.append_row_dataframe_header,
@@ -185,7 +248,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
         logging_level: spec.logging_level,
         profiling_module: spec.profiling_module,
         processes,
-        next_process: next_process(&dir, &recovered),
+        next_process: next_process(dir, recovered),
         run_max_try: spec.run_max_try,
         run_invocation_timeout: spec.run_invocation_timeout,
         task_overhead_timeout: spec.task_overhead_timeout,
@@ -193,13 +256,11 @@ pub fn prepare(submitted: Submitted, job_file: &Path, signals: &Signals) -> Resu
         environment_variables: spec.environment_variables.clone(),
     };
     observer.starting(&plan);
-    let fingerprints = match wants_fingerprints(&spec) {
+    let fingerprints = match wants_fingerprints(spec) {
         true => Some(Fingerprints::create(&dir.items(), items.items())?),
         false => None,
     };
-    let (signals, plan, devices, guard) = (signals.clone(), Some(plan), Some(devices), Some(guard));
-    let prepared = Prepared { dir, spec, aggregate, recovered, observer, plan, devices, guard, fingerprints, signals };
-    Ok(Outcome::Ready(Box::new(prepared)))
+    Ok(Equipment { plan, devices, guard, fingerprints })
 }
 
 /// A job that ended is not run again.

@@ -196,14 +196,43 @@ pub fn submit(job_file: &Path, overrides: &[String], job_dir: Option<&Path>) -> 
         None => (fresh, clock::wall_us()),
     };
     let record = JobRecord { version: VERSION, id, created_us, spec };
-    failpoint!("submit_before_record");
-    let bytes = serde_json::to_vec_pretty(&record).expect("a job can be written as JSON");
-    durable::replace(&path(&dir), &bytes)?;
-    failpoint!("submit_after_record");
-    durable::replace(&dir.job_yaml(), record.spec.to_yaml().as_bytes())?;
+    write(&dir, &record)?;
     let JobRecord { id, created_us, spec, .. } = record;
     let withdrawal = Withdrawal { dir: dir.clone(), made, unnamed: job_dir.is_none(), continued };
     Ok(Submitted { dir, id, created_us, spec, lock, continued, withdrawal })
+}
+
+/// Takes up the job that lies in `dir`, with `key=value` of each override set.
+///
+/// # Errors
+/// There is no job, another program holds it, or an override would make it another job.
+pub fn reopen(dir: &JobDir, overrides: &[String]) -> Result<Submitted> {
+    if !is_job(dir)? {
+        return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into());
+    }
+    let lock = JobLock::acquire(dir)?;
+    let Some(mut record) = read(dir)? else { return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into()) };
+    if !overrides.is_empty() {
+        let spec = job::load(&dir.job_yaml(), overrides)?;
+        let differences = job::differences(&record.spec, &spec);
+        if !differences.is_empty() {
+            let dir = dir.root().to_path_buf();
+            return Err(SubmitError::AnotherJob { dir, id: record.id, differences }.into());
+        }
+        record.spec = spec;
+        write(dir, &record)?;
+    }
+    let JobRecord { id, created_us, spec, .. } = record;
+    let withdrawal = Withdrawal { dir: dir.clone(), made: false, unnamed: false, continued: true };
+    Ok(Submitted { dir: dir.clone(), id, created_us, spec, lock, continued: true, withdrawal })
+}
+
+fn write(dir: &JobDir, record: &JobRecord) -> Result<()> {
+    let bytes = serde_json::to_vec_pretty(record).expect("a job can be written as JSON");
+    failpoint!("submit_before_record");
+    durable::replace(&path(dir), &bytes)?;
+    failpoint!("submit_after_record");
+    Ok(durable::replace(&dir.job_yaml(), record.spec.to_yaml().as_bytes())?)
 }
 
 fn path(dir: &JobDir) -> PathBuf {

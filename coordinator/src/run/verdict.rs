@@ -112,41 +112,48 @@ pub fn init_hopeless(age: Duration, failures: u64, successes: u64, processes: u6
 }
 
 /// The clock of `progress_update_timeout`. It runs only while a node works and nothing else holds the job up.
+///
+/// Time in which nobody looked at it counts for [`LOOK_MOST`]: the program was stopped (Ctrl-Z, a frozen container) or the
+/// machine slept, and what was finished meanwhile has not been heard yet.
 #[derive(Debug)]
 pub struct ProgressClock {
     limit: Duration,
     spent: Duration,
-    running_since: Option<Instant>,
+    looked: Option<Instant>,
 }
+
+/// What the time between two looks counts at the most; the driver looks many times a second.
+const LOOK_MOST: Duration = Duration::from_secs(1);
 
 impl ProgressClock {
     /// A clock that stands still at 0.
     pub fn new(limit: Duration) -> ProgressClock {
-        ProgressClock { limit, spent: Duration::ZERO, running_since: None }
+        ProgressClock { limit, spent: Duration::ZERO, looked: None }
     }
 
     /// Something was settled, or a process became ready.
     pub fn progress(&mut self, now: Instant) {
         self.spent = Duration::ZERO;
-        self.running_since = self.running_since.map(|_| now);
+        self.looked = self.looked.map(|_| now);
     }
 
     /// Lets the clock run, or stops it.
     pub fn run(&mut self, running: bool, now: Instant) {
-        match (running, self.running_since) {
-            (true, None) => self.running_since = Some(now),
-            (false, Some(since)) => {
-                self.spent += now - since;
-                self.running_since = None;
-            }
-            _ => (),
-        }
+        self.count(now);
+        self.looked = running.then_some(now);
     }
 
     /// For how long nothing moved, if that is too long.
-    pub fn expired(&self, now: Instant) -> Option<Duration> {
-        let total = self.spent + self.running_since.map_or(Duration::ZERO, |since| now - since);
-        (total >= self.limit).then_some(total)
+    pub fn expired(&mut self, now: Instant) -> Option<Duration> {
+        self.count(now);
+        (self.spent >= self.limit).then_some(self.spent)
+    }
+
+    fn count(&mut self, now: Instant) {
+        if let Some(looked) = &mut self.looked {
+            self.spent += (now - *looked).min(LOOK_MOST);
+            *looked = now;
+        }
     }
 }
 
@@ -164,18 +171,36 @@ pub fn first_task_late(limit: u64, doing: &str) -> Cause {
 mod tests {
     use super::*;
 
+    /// Looks once a second from `from` to `to` seconds after `start`.
+    fn watch(clock: &mut ProgressClock, start: Instant, from: u64, to: u64) -> Option<Duration> {
+        (from..=to).fold(None, |_, second| clock.expired(start + Duration::from_secs(second)))
+    }
+
     #[test]
     fn the_progress_clock_stands_still_while_the_job_is_held_up() {
         let (second, start) = (Duration::from_secs(1), Instant::now());
         let mut clock = ProgressClock::new(10 * second);
-        assert_eq!(clock.expired(start + 100 * second), None, "no node has joined");
-        clock.run(true, start);
-        clock.run(false, start + 6 * second);
-        assert_eq!(clock.expired(start + 100 * second), None);
+        assert_eq!(watch(&mut clock, start, 0, 20), None, "no node has joined");
+        clock.run(true, start + 20 * second);
+        assert_eq!(watch(&mut clock, start, 20, 26), None);
+        clock.run(false, start + 26 * second);
+        assert_eq!(watch(&mut clock, start, 26, 100), None);
         clock.run(true, start + 100 * second);
-        assert_eq!(clock.expired(start + 104 * second), Some(10 * second));
+        assert_eq!(watch(&mut clock, start, 100, 103), None);
+        assert_eq!(watch(&mut clock, start, 103, 104), Some(10 * second));
         clock.progress(start + 104 * second);
-        assert_eq!(clock.expired(start + 113 * second), None);
+        assert_eq!(watch(&mut clock, start, 104, 113), None);
+    }
+
+    #[test]
+    fn time_in_which_the_program_was_stopped_is_no_lack_of_progress() {
+        let (second, start) = (Duration::from_secs(1), Instant::now());
+        let mut clock = ProgressClock::new(10 * second);
+        clock.run(true, start);
+        assert_eq!(watch(&mut clock, start, 0, 5), None);
+        assert_eq!(clock.expired(start + 3600 * second), None);
+        assert_eq!(watch(&mut clock, start, 3600, 3603), None);
+        assert_eq!(watch(&mut clock, start, 3603, 3604), Some(10 * second));
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod lines;
 mod summary;
 mod table;
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 
 pub use bar::Bar;
 pub use lines::Lines;
@@ -46,6 +46,11 @@ pub fn open(facts: &JobFacts) -> Box<dyn Progress> {
         true => Box::new(Bar::stderr(facts)),
         false => Box::new(Lines::new(facts, stderr())),
     }
+}
+
+/// Writes lines to stderr. Nobody may be reading any more (a parent that died, a terminal that was closed): that stops no job.
+pub fn tell(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
 }
 
 /// Whether the summary that follows says this state, with all that belongs to it.

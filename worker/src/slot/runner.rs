@@ -25,6 +25,8 @@ use crate::node::{Node, Order};
 
 /// Between two looks at what is due about once a second: logs, caps, other slots that starve.
 const TICK: Duration = Duration::from_millis(500);
+/// A turn that takes longer was no turn.
+const STANDSTILL: Duration = Duration::from_secs(1);
 /// What is read from a process before the rest of the turn gets its chance.
 const TURN_BYTES: usize = 16 << 20;
 /// Spare room for a read.
@@ -38,13 +40,18 @@ pub struct Slot {
     state: State,
     current: Option<Current>,
     ticked: Instant,
+    /// The last turn began.
+    turned: Instant,
+    /// The end of the last standstill of this thread: what a process had begun before counts as begun then.
+    resumed: Instant,
 }
 
 impl Slot {
     /// The slot `index` of `node`.
     pub fn new(index: usize, node: Arc<Node>) -> Slot {
         let limits = node.limits();
-        Slot { index, node, limits, state: State::Vacant, current: None, ticked: Instant::now() }
+        let now = Instant::now();
+        Slot { index, node, limits, state: State::Vacant, current: None, ticked: now, turned: now, resumed: now }
     }
 
     /// Lives until the node drains or gives up and the last process is gone.
@@ -66,9 +73,22 @@ impl Slot {
             }
             self.feed();
             self.wait();
+            self.excuse_standstill();
             self.hear();
             self.look();
             self.tick();
+        }
+    }
+
+    /// A turn takes as long as a [`TICK`]. If it took far longer, this thread could not look: the program was stopped (Ctrl-Z,
+    /// a frozen container), the machine slept, or nobody took its results for want of room on the disk. The process may have
+    /// been held up as well, and what it answered meanwhile has not been heard; none of that is a mini-batch's fault.
+    fn excuse_standstill(&mut self) {
+        let now = Instant::now();
+        let took = now - std::mem::replace(&mut self.turned, now);
+        if took > STANDSTILL {
+            self.resumed = now;
+            self.state = state::excuse(self.state, took);
         }
     }
 
@@ -348,6 +368,7 @@ impl Slot {
         if look.mini_batch.is_none() {
             look.mini_batch = current.held.front().map(|held| held.mini_batch);
         }
+        look.began = look.began.max(self.resumed);
         self.on(Event::Look(look));
     }
 

@@ -285,6 +285,21 @@ fn overdue(look: Look, since: Instant, now: Instant, limits: &Limits) -> Result<
     }
 }
 
+/// The worker stood still for `pause` (it was stopped, or the machine slept): what the process should have done meanwhile it
+/// may do now.
+pub fn excuse(state: State, pause: Duration) -> State {
+    match state {
+        State::Starting { deadline } => State::Starting { deadline: deadline + pause },
+        State::Stopping { reason, next: Next::Terminate(at) } => {
+            State::Stopping { reason, next: Next::Terminate(at + pause) }
+        }
+        State::Stopping { reason, next: Next::Kill(at) } => State::Stopping { reason, next: Next::Kill(at + pause) },
+        // The limits of mini-batches are the page's: see `Slot::look` in `runner.rs`.
+        State::Running { .. } | State::Stopping { next: Next::Nothing, .. } => state,
+        State::Vacant | State::Idle | State::Done => state,
+    }
+}
+
 /// When the runner must look at the page at the latest.
 pub fn deadline(state: &State) -> Option<Instant> {
     match state {
@@ -433,6 +448,24 @@ mod tests {
         slot.now += 2 * SECOND;
         assert_eq!(slot.on(Event::Look(at_shutdown)), [Action::Kill]);
         assert_eq!(deadline(&slot.state), None, "nothing is harder than SIGKILL");
+    }
+
+    #[test]
+    fn a_standstill_of_the_worker_uses_up_nobodys_time() {
+        let mut slot = Slot::new();
+        slot.on(Event::Start);
+        let pause = 100 * SECOND;
+        slot.now += pause;
+        slot.state = excuse(slot.state, pause);
+        let look = Look { phase: Phase::Init, began: slot.now, mini_batch: None };
+        assert_eq!(slot.on(Event::Look(look)), []);
+        slot.on(Event::Ready);
+        slot.on(Event::Drain);
+        slot.now += pause;
+        slot.state = excuse(slot.state, pause);
+        assert_eq!(slot.on(Event::Look(look)), [], "shutdown() goes on");
+        slot.now += 3 * SECOND;
+        assert_eq!(slot.on(Event::Look(look)), [Action::Terminate]);
     }
 
     #[test]
