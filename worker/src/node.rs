@@ -136,6 +136,8 @@ struct Init {
     failures: u32,
     /// Of these, the last so many were stuck.
     stuck: u32,
+    /// Processes that live and are through with it.
+    ready: u32,
     gave_up: bool,
 }
 
@@ -512,6 +514,12 @@ impl Node {
     pub fn init_succeeded(&self) {
         let mut init = lock(&self.init);
         (init.failures, init.stuck) = (0, 0);
+        init.ready += 1;
+    }
+
+    /// A process whose `init()` had returned has ended.
+    pub fn ready_process_ended(&self) {
+        lock(&self.init).ready -= 1;
     }
 
     /// Counts and reports an `init` failure. The node gives up after `3 × process_count_per_node` without a success, or when
@@ -524,7 +532,8 @@ impl Node {
         }
         init.failures += 1;
         init.stuck = if stuck { init.stuck + 1 } else { 0 };
-        let give_up = init.failures >= 3 * self.plan.processes || init.stuck >= self.plan.processes;
+        let all_stuck = init.stuck >= self.plan.processes && init.ready == 0;
+        let give_up = init.failures >= 3 * self.plan.processes || all_stuck;
         let consecutive = init.failures;
         init.gave_up = give_up;
         drop(init);

@@ -342,6 +342,7 @@ impl Slot {
                 );
                 current.log.event(clock::wall_us(), Level::Info, &text);
                 let process = current.number;
+                current.ready = true;
                 self.node.init_succeeded();
                 self.node.say(NodeEvent::InitDone { process, elapsed_us });
                 self.on(Event::Ready);
@@ -510,6 +511,9 @@ impl Slot {
         let clean = survivors.is_none();
         if let Some(text) = survivors {
             self.node.sys_error(Some(current.number), &text);
+        }
+        if current.ready {
+            self.node.ready_process_ended();
         }
         current.page.clear();
         current.cap_captured();
