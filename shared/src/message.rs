@@ -176,6 +176,32 @@ impl ErrorKind {
         }
     }
 
+    /// What a user may do about it, beyond what a message or a traceback says; None where that says all.
+    pub fn hint(self) -> Option<&'static str> {
+        match self {
+            ErrorKind::Exception | ErrorKind::BadReturn | ErrorKind::Init => None,
+            ErrorKind::ShortReturn => Some(
+                "intended if run() leaves bad items out; which ones only the script knows: put a key into each row",
+            ),
+            ErrorKind::Timeout => Some(
+                "raise run_invocation_timeout or lower mini_batch_size; if it hangs, the stack in its stderr says where",
+            ),
+            ErrorKind::OverheadTimeout => {
+                Some("slow storage, or a `__str__` that computes; raise task_overhead_timeout if it must be")
+            }
+            ErrorKind::Exit => {
+                Some("a process that ends by itself has failed, whatever its code: its stderr may say why it did")
+            }
+            ErrorKind::Signal => Some(
+                "SIGSEGV, SIGABRT and SIGBUS come from C code, the stack in its stderr says from where; SIGKILL comes from \
+                 outside, mostly for want of memory",
+            ),
+            ErrorKind::Oom => Some("lower mini_batch_size or process_count_per_node; logs/perf shows who used what"),
+            ErrorKind::Input => Some("restore the file and run a new job with the items that failed"),
+            ErrorKind::NodeLost => Some("an item that takes its machine down: see the machine's log of that time"),
+        }
+    }
+
     /// The kind called `name`.
     pub fn from_name(name: &str) -> Option<ErrorKind> {
         ErrorKind::ALL.into_iter().find(|kind| kind.name() == name)

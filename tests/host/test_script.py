@@ -211,8 +211,8 @@ class NotReady(unittest.TestCase):
             told = self.refused("".join("def {}(*a): pass\n".format(name) for name in functions))
             self.assertEqual(told["type"], "EntryScriptError")
             self.assertIn("score.py has no function `run(mini_batch)`; its functions: " + ", ".join(functions), told["message"])
-            self.assertIn("did you mean `{}`?".format(nearest), told["message"])
-        self.assertNotIn("did you mean", self.refused("def predict(x): pass\n")["message"])
+            self.assertIn("is `{}` meant to be `run`?".format(nearest), told["message"])
+        self.assertNotIn("meant to be", self.refused("def predict(x): pass\n")["message"])
         self.assertIn("its functions: none", self.refused("")["message"])
         self.assertIn("its `run` is a int", self.refused("run = 5\n")["message"])
 

@@ -17,8 +17,9 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// The program under test.
 pub const FANFOLD: &str = env!("CARGO_BIN_EXE_fanfold");
 
-/// The variable that marks everything a place starts.
-const MARK: &str = "FANFOLD_TEST_PLACE";
+/// The variable that marks everything a place starts. Not called `FANFOLD_…`: such variables are kept from scripts, whose processes
+/// would then be overlooked.
+const MARK: &str = "PLACE_OF_A_TEST";
 
 /// A temporary directory with everything a job needs.
 pub struct Place {
@@ -53,13 +54,18 @@ impl Place {
 
     /// The program, in this place. Its Python is the system's `python3`.
     pub fn fanfold(&self) -> Command {
-        let mut command = Command::new(FANFOLD);
+        self.command(FANFOLD)
+    }
+
+    /// Another program, in this place as well; what it starts is marked.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command
             .current_dir(self.dir.path())
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("FANFOLD_DEVICE_LOCKS", self.path("devices"))
-            .env(MARK, self.mark())
+            .env(MARK, self.mark().1)
             .env_remove("CUDA_VISIBLE_DEVICES")
             .env_remove("FANFOLD_FAILPOINT")
             .stdin(Stdio::null())
@@ -99,7 +105,7 @@ impl Place {
     pub fn nothing_left(&self) -> Result<(), String> {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let left = self.marked();
+            let left = self.processes();
             if left.is_empty() {
                 return Ok(());
             }
@@ -110,13 +116,14 @@ impl Place {
         }
     }
 
-    fn mark(&self) -> String {
-        self.dir.path().display().to_string()
+    /// The environment variable that marks everything that is started here, and its value.
+    pub fn mark(&self) -> (&'static str, String) {
+        (MARK, self.dir.path().display().to_string())
     }
 
-    /// The living processes that carry the mark: pid and command line.
-    fn marked(&self) -> Vec<(u32, String)> {
-        let needle = format!("{MARK}={}", self.mark()).into_bytes();
+    /// The living processes that this place started, and theirs: pid and command line.
+    pub fn processes(&self) -> Vec<(u32, String)> {
+        let needle = format!("{MARK}={}", self.mark().1).into_bytes();
         let pids =
             fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         pids.filter(|pid| {
@@ -136,7 +143,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let left = self.nothing_left();
-        for (pid, _) in self.marked() {
+        for (pid, _) in self.processes() {
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::Signal::SIGKILL);
         }
         if !std::thread::panicking() {

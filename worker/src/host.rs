@@ -25,6 +25,11 @@ const FILES: [(&str, &str); 12] = embedded![
     "azureml_user/parallel_run/__init__.py",
 ];
 
+/// With this begins what the host says in its own name on the script's stderr.
+pub const SAYS: &str = "fanfold: ";
+/// With these codes it leaves after it said why it can't go on: its pipes are gone, or it has a bug.
+pub const EXIT_CODES: [i32; 2] = [3, 70];
+
 /// Writes the host program into `dir` and returns the file to start.
 ///
 /// # Errors

@@ -119,15 +119,26 @@ pub struct Node {
     errors: Mutex<SysErrorLog>,
     order: AtomicU8,
     next_process: AtomicU32,
-    /// `init` failures without a success between them.
-    init_failures: AtomicU32,
-    gave_up: AtomicBool,
-    last_init_error: Mutex<Option<AttemptError>>,
+    init: Mutex<Init>,
+    /// The job is given up because nothing moves.
+    given_up: AtomicBool,
     /// Processes that died before they began anything, without an answer between them.
     barren_deaths: AtomicU32,
     slots_alive: AtomicUsize,
     /// Processes that were started and have not ended.
     processes_alive: AtomicUsize,
+}
+
+/// How the node fares with `init`.
+#[derive(Default)]
+struct Init {
+    /// Failures without a success between them.
+    failures: u32,
+    /// Of these, the last so many were stuck.
+    stuck: u32,
+    /// Processes that live and are through with it.
+    ready: u32,
+    gave_up: bool,
 }
 
 /// A running node, as its owner holds it.
@@ -146,6 +157,13 @@ impl NodeHandle {
     /// Kill what runs, leave.
     pub fn kill(&self) {
         self.node.tell(Order::Kill);
+    }
+
+    /// As [`NodeHandle::kill`], because nothing moves: processes write to their logs where they hang, and those in `init()` are
+    /// reported as failed.
+    pub fn give_up(&self) {
+        self.node.given_up.store(true, Ordering::SeqCst);
+        self.kill();
     }
 
     /// Whether the node's thread has ended.
@@ -236,9 +254,8 @@ impl Node {
             errors: Mutex::new(SysErrorLog::new(logs.sys_error(&id, None))),
             order: AtomicU8::new(Order::Work as u8),
             next_process: AtomicU32::new(plan.next_process),
-            init_failures: AtomicU32::new(0),
-            gave_up: AtomicBool::new(false),
-            last_init_error: Mutex::new(None),
+            init: Mutex::new(Init::default()),
+            given_up: AtomicBool::new(false),
             barren_deaths: AtomicU32::new(0),
             slots_alive: AtomicUsize::new(slots),
             processes_alive: AtomicUsize::new(0),
@@ -275,11 +292,6 @@ impl Node {
             }
         }
         self.work.drain();
-        if self.gave_up.load(Ordering::SeqCst)
-            && let Some(error) = lock(&self.last_init_error).take()
-        {
-            self.say(NodeEvent::GaveUp { error: Box::new(error) });
-        }
         self.stop_guard();
         self.say(NodeEvent::Left);
     }
@@ -349,9 +361,14 @@ impl Node {
         }
     }
 
+    /// Whether the job is given up because nothing moves.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::SeqCst)
+    }
+
     /// Whether no further process is started because `init` failed too often.
     pub fn gave_up(&self) -> bool {
-        self.gave_up.load(Ordering::SeqCst)
+        lock(&self.init).gave_up
     }
 
     /// The limits of its processes.
@@ -495,17 +512,36 @@ impl Node {
 
     /// `init()` returned: failures before it don't count any more.
     pub fn init_succeeded(&self) {
-        self.init_failures.store(0, Ordering::SeqCst);
+        let mut init = lock(&self.init);
+        (init.failures, init.stuck) = (0, 0);
+        init.ready += 1;
     }
 
-    /// Counts and reports an `init` failure; after `3 × process_count_per_node` without a success the node gives up
-    /// (spec section 5).
-    pub fn say_init_failed(&self, process: ProcessNumber, error: AttemptError) {
-        let consecutive = self.init_failures.fetch_add(1, Ordering::SeqCst) + 1;
-        *lock(&self.last_init_error) = Some(error.clone());
-        self.say(NodeEvent::InitFailed { process, error: Box::new(error), consecutive });
-        if consecutive >= 3 * self.plan.processes {
-            self.gave_up.store(true, Ordering::SeqCst);
+    /// A process whose `init()` had returned has ended.
+    pub fn ready_process_ended(&self) {
+        lock(&self.init).ready -= 1;
+    }
+
+    /// Counts and reports an `init` failure. The node gives up after `3 × process_count_per_node` without a success, or when
+    /// all its processes were `stuck` for as long as one may be (spec section 5). Then it begins nothing more, and processes
+    /// that are still starting are killed without a word.
+    pub fn say_init_failed(&self, process: ProcessNumber, error: AttemptError, stuck: bool) {
+        let mut init = lock(&self.init);
+        if init.gave_up {
+            return;
+        }
+        init.failures += 1;
+        init.stuck = if stuck { init.stuck + 1 } else { 0 };
+        let all_stuck = init.stuck >= self.plan.processes && init.ready == 0;
+        let give_up = init.failures >= 3 * self.plan.processes || all_stuck;
+        let consecutive = init.failures;
+        init.gave_up = give_up;
+        drop(init);
+        let error = Box::new(error);
+        self.say(NodeEvent::InitFailed { process, error: error.clone(), consecutive });
+        if give_up {
+            self.say(NodeEvent::GaveUp { error });
+            self.tell(Order::Drain);
         }
     }
 

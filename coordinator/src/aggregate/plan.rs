@@ -9,6 +9,7 @@ use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::interval::IntervalSet;
 use fanfold_shared::message::{AttemptError, ErrorKind, ItemError, NodeEvent, Outcome, OutcomeEnd, Results};
 use fanfold_shared::split::Split;
+use fanfold_shared::text::counted;
 
 use super::output::Piece;
 use super::{Aggregate, Output, Part, Retry, message};
@@ -338,7 +339,8 @@ impl<'a> Planner<'_, 'a> {
         let missing = failed - record.unreadable;
         if missing > 0 {
             let given = items - record.unreadable;
-            let message = format!("run() returned {} results for {given} items", record.returned);
+            let message =
+                format!("run() returned {} for {}", counted(record.returned, "result"), counted(given, "item"));
             self.plan.failures.push(failure(ErrorKind::ShortReturn, outcome.items.clone(), missing, message.into()));
         }
     }

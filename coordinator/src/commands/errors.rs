@@ -17,7 +17,7 @@ use crate::report::{ErrorLine, ErrorSummary, Example, last_lines};
 /// Distinct errors that are told apart; what is beyond is counted together.
 const DISTINCT: usize = 100_000;
 /// Lines of stderr of each, the last ones.
-const STDERR: usize = 20;
+const STDERR: usize = 50;
 
 /// What `errors` takes.
 #[derive(Debug, clap::Args)]
@@ -145,6 +145,7 @@ fn write_groups(groups: &Groups, args: &Args, out: &mut dyn Write) -> std::io::R
             }
             write!(out, "{}", error.stderr_indented("    "))?;
         }
+        write!(out, "{}", error.hint_indented("    "))?;
     }
     let hidden = groups.errors.len().saturating_sub(limit) as u64;
     if hidden > 0 {
@@ -206,6 +207,7 @@ mod tests {
 
         1 × signal: killed by SIGSEGV (signal 11)
             example: mini-batch 3 (img/12.png, img/13.png, img/14.png and 1 more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
+            hint: SIGSEGV, SIGABRT and SIGBUS come from C code, the stack in its stderr says from where; SIGKILL comes from outside, mostly for want of memory
         "#);
         assert!(text(&dir, &args(false, 1, None)).ends_with("\n1 distinct error more; --limit 0 shows all\n"));
         assert!(text(&dir, &args(false, 20, Some("signal"))).starts_with("1 failure, 1 distinct error\n"));

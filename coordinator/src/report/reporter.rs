@@ -128,7 +128,7 @@ impl Reporter {
         self.overview.finish(&self.facts, snapshot);
         self.progress.finish(snapshot);
         self.status.write(&Status::new(&self.facts, snapshot, &super::Pace::default()));
-        let mut text = summary(&self.facts, snapshot);
+        let mut text = summary(&self.facts, snapshot, exit);
         if let Err(error) = write_job_result(&self.facts, snapshot, exit) {
             text += &format!("  warning: cannot write `{}`: {error}\n", self.facts.dir.logs().job_result().display());
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use fanfold_shared::clock::rfc3339;
+use fanfold_shared::message::ErrorKind;
 use fanfold_shared::text::{counted, cut, grouped, harmless};
 
 use super::{Names, replace_file};
@@ -14,7 +15,7 @@ const SHOWN: usize = 200;
 /// Bytes of one traceback in the file.
 const TRACEBACK: usize = 64 << 10;
 /// Lines of stderr of one instance, the last ones.
-const STDERR: usize = 20;
+const STDERR: usize = 50;
 /// Bytes of the file.
 const CAP: usize = 8 << 20;
 
@@ -69,6 +70,12 @@ impl ErrorSummary {
     /// The message, made harmless; several lines of it are indented by `indent`.
     pub fn message_indented(&self, indent: &str) -> String {
         harmless(self.message.trim_end()).replace('\n', &format!("\n{indent}"))
+    }
+
+    /// What to do about its kind, as a line; empty where the message says all.
+    pub fn hint_indented(&self, indent: &str) -> String {
+        let hint = ErrorKind::from_name(&self.kind).and_then(ErrorKind::hint);
+        hint.map_or(String::new(), |hint| format!("{indent}hint: {hint}\n"))
     }
 
     /// What the example wrote to stderr, in lines that begin with `indent`, where no traceback says what happened; else empty.
@@ -153,6 +160,7 @@ fn user_errors(errors: &[ErrorSummary], distinct: u64) -> String {
             text += "    [cut here]\n";
         }
         text += &error.stderr_indented("    ");
+        text += &error.hint_indented("    ");
     }
     if distinct > shown {
         text += &format!("\n{} more; all failures are in errors.jsonl.\n", counted(distinct - shown, "distinct error"));
@@ -215,6 +223,7 @@ pub(crate) mod tests {
 
         1 × signal: killed by \x1b[1mSIGSEGV
             in run()
+            hint: SIGSEGV, SIGABRT and SIGBUS come from C code, the stack in its stderr says from where; SIGKILL comes from outside, mostly for want of memory
 
         1 distinct error more; all failures are in errors.jsonl.
         "#);

@@ -30,6 +30,8 @@ const GROUP_BYTES: usize = 16 << 20;
 const LOOK: Duration = Duration::from_millis(50);
 /// Between two tries while the disk is full.
 pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
+/// How long a lack of progress is left to the node to explain, when no process became ready.
+const INIT_SPEAKS: Duration = Duration::from_secs(5);
 /// Items whose fingerprints are taken at once.
 const STRETCH: u64 = 4096;
 /// Beyond the limits of what runs, until an interrupted job is killed.
@@ -75,6 +77,8 @@ struct Course {
     /// When what still runs is killed, once the job is ending.
     patience: Option<Instant>,
     killed: bool,
+    /// Because nothing moves.
+    given_up: bool,
     left: bool,
     joined: bool,
     /// What slots wait for, that is no fault of the job's.
@@ -97,6 +101,7 @@ impl Driver<'_> {
             ending: None,
             patience: None,
             killed: false,
+            given_up: false,
             left: false,
             joined: false,
             held_up: BTreeMap::new(),
@@ -120,6 +125,12 @@ impl Driver<'_> {
             }
             self.judge(&mut course);
             self.observer.tick(self.aggregate, &self.window, course.held_up.values().next().map(String::as_str));
+        }
+        if let (Some(Ending::Failed(cause)), true) = (&mut course.ending, course.given_up && course.inits == 0)
+            && let Some(error) = self.observer.last_init_error()
+        {
+            // Given up in init(): the node has said by now where it hung.
+            cause.traceback = error.traceback.clone();
         }
         match course.ending {
             // What ran was the last: there is nothing to go on with later.
@@ -241,10 +252,14 @@ impl Driver<'_> {
         let totals = self.aggregate.totals();
         if course.ending.is_none() {
             let cause = verdict::thresholds(self.spec, totals, self.window.all_scheduled())
-                .or_else(|| self.hopeless_init(course))
-                .or_else(|| self.no_progress(course, now));
+                .or_else(|| self.hopeless_init(course));
             if let Some(cause) = cause {
                 course.end(Ending::Failed(cause));
+                self.kill(course);
+            } else if let Some(cause) = self.no_progress(course, now) {
+                course.end(Ending::Failed(cause));
+                course.given_up = true;
+                self.node.give_up();
                 self.kill(course);
             } else if totals.mini_batches_remaining() == 0 {
                 course.end(Ending::Settled);
@@ -277,6 +292,13 @@ impl Driver<'_> {
     fn no_progress(&self, course: &mut Course, now: Instant) -> Option<Cause> {
         course.clock.run(course.joined && course.held_up.is_empty(), now);
         let waited = course.clock.expired(now)?;
+        // The node knows more about processes that hang in init() than that nothing moves. It speaks first where both limits
+        // are the same, as they are by default.
+        let limit = self.spec.progress_update_timeout;
+        let init_speaks = course.inits == 0 && limit >= 3 * self.spec.run_invocation_timeout + 30;
+        if init_speaks && waited < Duration::from_secs(limit) + INIT_SPEAKS {
+            return None;
+        }
         Some(verdict::no_progress(waited, &self.observer.what_is_stuck(self.window.outstanding())))
     }
 

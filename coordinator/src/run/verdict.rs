@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use fanfold_shared::job::{JobSpec, OutputAction};
 use fanfold_shared::message::{AttemptError, ErrorKind};
+use fanfold_shared::text::counted;
 
 use crate::ledger::{ErrorGroup, Totals};
 
@@ -56,28 +57,30 @@ impl Cause {
 /// of the mini-batches judged.
 pub fn thresholds(spec: &JobSpec, totals: &Totals, all_scheduled: bool) -> Option<Cause> {
     if spec.error_threshold >= 0 && totals.items_failed > spec.error_threshold as u64 {
-        return Some(Cause::new(format!(
-            "{} failed items exceed error_threshold {}",
-            totals.items_failed, spec.error_threshold
-        )));
+        let failed = exceed(totals.items_failed, "failed item", "");
+        return Some(Cause::new(format!("{failed} error_threshold {}", spec.error_threshold)));
     }
     let failed = failed_mini_batches(spec, totals);
     if let Some(allowed) = spec.allowed_failed_count
         && failed > allowed
     {
-        return Some(Cause::new(format!("{failed} failed mini-batches exceed allowed_failed_count {allowed}")));
+        let failed = exceed(failed, "failed mini-batch", "");
+        return Some(Cause::new(format!("{failed} allowed_failed_count {allowed}")));
     }
     if let Some(allowed) = spec.allowed_failed_percent
         && all_scheduled
         && failed as f64 * 100.0 > allowed * totals.mini_batches as f64
     {
         let percent = failed as f64 * 100.0 / totals.mini_batches as f64;
-        return Some(Cause::new(format!(
-            "{failed} failed mini-batches of {} ({percent:.1} %) exceed allowed_failed_percent {allowed}",
-            totals.mini_batches
-        )));
+        let failed = exceed(failed, "failed mini-batch", &format!(" of {} ({percent:.1} %)", totals.mini_batches));
+        return Some(Cause::new(format!("{failed} allowed_failed_percent {allowed}")));
     }
     None
+}
+
+/// `1 failed item exceeds`, `2 failed items exceed`
+fn exceed(count: u64, what: &str, of: &str) -> String {
+    format!("{}{of} {}", counted(count, what), if count == 1 { "exceeds" } else { "exceed" })
 }
 
 /// A short return makes a mini-batch a failed one only where `error_threshold` is set (spec section 2).

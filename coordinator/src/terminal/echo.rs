@@ -11,7 +11,7 @@ const SHOWN: usize = 10;
 /// Lines of one traceback, the last ones.
 const TRACEBACK: usize = 30;
 /// Lines of captured stderr, the last ones.
-const STDERR: usize = 10;
+const STDERR: usize = 30;
 
 /// Remembers what was shown. Bounded, whatever fails.
 #[derive(Debug)]

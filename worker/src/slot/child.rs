@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, pipe2};
 
@@ -88,6 +88,12 @@ impl Process {
                     if libc::fcntl(fd, libc::F_SETFD, 0) < 0 {
                         return Err(io::Error::last_os_error());
                     }
+                }
+                // A core of each attempt of a mini-batch that crashes would fill the disk; a script may raise it again.
+                let mut core: libc::rlimit = std::mem::zeroed();
+                if libc::getrlimit(libc::RLIMIT_CORE, &mut core) == 0 {
+                    core.rlim_cur = 0;
+                    libc::setrlimit(libc::RLIMIT_CORE, &core);
                 }
                 // Signals that fanfold blocks must not stay so for the script.
                 let mut none: libc::sigset_t = std::mem::zeroed();
@@ -171,6 +177,12 @@ impl Process {
     /// Sends a signal to the process and everything in its group. That none is left is no error.
     pub fn signal(&self, signal: Signal) {
         let _ = killpg(Pid::from_raw(self.pid() as i32), signal);
+    }
+
+    /// Asks the process, and nothing that it started, to write its threads' stacks to stderr.
+    pub fn show_stacks(&self) {
+        // That it is gone is no error.
+        let _ = kill(Pid::from_raw(self.pid() as i32), Signal::SIGQUIT);
     }
 
     /// How the process ended, if it has. It is not reaped: its id can't be given to another process before

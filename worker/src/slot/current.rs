@@ -5,6 +5,8 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fanfold_shared::ids::ProcessNumber;
 use fanfold_shared::layout::Stream;
@@ -13,14 +15,30 @@ use fanfold_shared::message::{AttemptError, ItemError};
 use super::child::Process;
 use super::page::Page;
 use super::protocol::Decoder;
+use super::stack::{self, Dirs};
 use crate::guard::die_reason;
+use crate::host;
 use crate::logs::{FILE_CAP, ProcessLog, UserErrorLog, cap_file, tail_lines};
 use crate::node::Node;
 use crate::work::{Hold, Piece};
 
-/// Lines, and bytes, of stderr that go with an error.
+/// Lines, and bytes, of stderr that go with an error. The ledger keeps no more, and would cut the end.
 const STDERR_LINES: usize = 50;
-const STDERR_BYTES: u64 = 16 << 10;
+const STDERR_BYTES: usize = 8000;
+/// Lines, and bytes, among which they are looked for: the stacks of all threads come before what is said last.
+const READ_LINES: usize = 4000;
+const READ_BYTES: u64 = 256 << 10;
+/// How long a process that hangs may take to write where it hangs; and how often that is looked for.
+const STACKS: Duration = Duration::from_millis(200);
+const STACKS_LOOK: Duration = Duration::from_millis(2);
+
+/// What a process wrote to stderr before it failed.
+pub struct LastWords {
+    /// The last lines; the stack, if there is one, at the end.
+    pub stderr: String,
+    /// Where the script was when the process died or was asked; empty if nobody knows.
+    pub stack: String,
+}
 
 /// A mini-batch that was handed to a process and not answered.
 pub struct Held {
@@ -69,6 +87,8 @@ pub struct Current {
     pub page: Page,
     /// Bytes of frames that are not whole yet.
     pub decoder: Decoder,
+    /// Its `init()` has returned.
+    pub ready: bool,
     /// In the order in which they were handed over, which is that of the answers.
     pub held: VecDeque<Held>,
     /// Mini-batches answered so far.
@@ -89,31 +109,8 @@ pub struct Current {
     captured: [PathBuf; 5],
     /// `sys.stderr` and descriptor 2, and how much of them was quoted already.
     stderr: [(PathBuf, u64); 2],
-    /// How frames of the host and of the script begin in what Python prints when it dies.
-    frames: Frames,
-}
-
-/// See [`Current::frames`].
-struct Frames {
-    of_host: String,
-    of_script: String,
-}
-
-impl Frames {
-    fn new(host: &Path, working_dir: &Path) -> Frames {
-        let begin = |dir: &Path| format!("  File \"{}/", dir.display());
-        Frames { of_host: begin(host.parent().unwrap_or(host)), of_script: begin(working_dir) }
-    }
-
-    /// `text` as the host tells tracebacks: without its own frames, and with files named relative to the working directory.
-    fn told(&self, text: &str) -> String {
-        let lines = text.lines().filter(|line| !line.starts_with(&self.of_host));
-        let shorter = |line: &str| match line.strip_prefix(&self.of_script) {
-            Some(rest) => format!("  File \"{rest}"),
-            None => line.to_string(),
-        };
-        lines.map(shorter).collect::<Vec<_>>().join("\n")
-    }
+    /// Where the host lies, and where the script runs.
+    dirs: Dirs,
 }
 
 impl Current {
@@ -133,6 +130,7 @@ impl Current {
             process,
             page,
             decoder: Decoder::default(),
+            ready: false,
             held: VecDeque::new(),
             answered: 0,
             estimate_ns: None,
@@ -149,25 +147,45 @@ impl Current {
                 logs.entry_script(&node.id, number),
             ],
             stderr: [(user(Stream::Stderr), 0), (stderr, 0)],
-            frames: Frames::new(&node.host, &node.plan.working_dir),
+            dirs: Dirs::new(&node.host, &node.plan.working_dir),
         }
     }
 
     /// The last lines that the process wrote to stderr since this was asked last.
-    pub fn stderr_tail(&mut self) -> String {
+    pub fn last_words(&mut self) -> LastWords {
         let mut text = String::new();
         for (path, quoted) in &mut self.stderr {
-            let from = std::mem::replace(quoted, fs::metadata(&*path).map_or(0, |metadata| metadata.len()));
+            let from = std::mem::replace(quoted, length(path));
             if *quoted == from {
                 continue;
             }
-            let tail = tail_lines(path, from, STDERR_LINES, STDERR_BYTES);
-            if !text.is_empty() && !tail.is_empty() {
-                text.push('\n');
+            for line in tail_lines(path, from, READ_LINES, READ_BYTES).lines() {
+                // What the host says of itself goes to both: one of them may not exist any more.
+                if !(line.starts_with(host::SAYS) && text.lines().any(|said| said == line)) {
+                    text.push_str(line);
+                    text.push('\n');
+                }
             }
-            text.push_str(&tail);
         }
-        self.frames.told(&text)
+        let (text, stack) = stack::tidy(text.trim_end(), &self.dirs);
+        LastWords { stderr: tail(&text), stack }
+    }
+
+    /// Lets a process that hangs write to its stderr where it does, for [`Current::last_words`] (`docs/design/host-protocol.md`).
+    /// Returns when it has, or soon: a process that is stopped, or took the signal for itself, says nothing.
+    pub fn show_stacks(&self) {
+        let path = &self.stderr[1].0;
+        let (before, deadline) = (length(path), Instant::now() + STACKS);
+        self.process.show_stacks();
+        let mut last = before;
+        while Instant::now() < deadline && self.process.end().is_none() {
+            thread::sleep(STACKS_LOOK);
+            let now = length(path);
+            if now > before && now == last {
+                return;
+            }
+            last = now;
+        }
     }
 
     /// Cuts what the process wrote by itself where it grew beyond the cap.
@@ -184,19 +202,29 @@ impl Current {
     }
 }
 
+/// The length of the file at `path`; 0 if there is none.
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+/// The end of `text`: whole lines, as long as they fit.
+fn tail(text: &str) -> String {
+    let from = text.ceil_char_boundary(text.len().saturating_sub(STDERR_BYTES));
+    let cut = if from == 0 { text } else { text[from..].split_once('\n').map_or(&text[from..], |(_, rest)| rest) };
+    let lines: Vec<&str> = cut.lines().collect();
+    lines[lines.len().saturating_sub(STDERR_LINES)..].join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_python_prints_when_it_dies_is_about_the_script() {
-        let frames = Frames::new(Path::new("/job/nodes/0/python/fanfold_host.py"), Path::new("/job/nodes/0/work"));
-        let text = "Fatal Python error: Segmentation fault\n  File \"/job/nodes/0/work/src/score.py\", line 4 in run\n  \
-                    File \"/job/nodes/0/python/_fanfold/loop.py\", line 113 in _run_frame\n  \
-                    File \"/job/nodes/0/python/fanfold_host.py\", line 27 in <module>\nthe end";
-        assert_eq!(
-            frames.told(text),
-            "Fatal Python error: Segmentation fault\n  File \"src/score.py\", line 4 in run\nthe end"
-        );
+    fn the_end_of_stderr_is_kept_whole_lines_of_it() {
+        assert_eq!(tail("one\ntwo"), "one\ntwo");
+        let many: String = (0..100).map(|i| format!("line {i}\n")).collect();
+        assert_eq!(tail(&many).lines().next(), Some("line 50"));
+        assert_eq!(tail(&format!("{}\nthe end", "ä".repeat(STDERR_BYTES))), "the end");
+        assert_eq!(tail(&"ä".repeat(STDERR_BYTES)).len(), STDERR_BYTES, "one line that does not fit is cut");
     }
 }

@@ -1,7 +1,7 @@
 //! One slot: a place for one Python process at a time, replaced when it ends.
 //!
 //! [`state`] decides, [`runner`] does. [`feed`] hands work over, [`answers`] takes it back, [`blame`] says who killed a
-//! process; [`child`] starts and signals, [`protocol`] is bytes, [`page`] is what a process says of itself even when it
+//! process, [`stack`] what it did then; [`child`] starts and signals, [`protocol`] is bytes, [`page`] is what a process says of itself even when it
 //! can't speak any more.
 
 pub mod answers;
@@ -12,4 +12,5 @@ pub mod feed;
 pub mod page;
 pub mod protocol;
 pub mod runner;
+pub mod stack;
 pub mod state;

@@ -125,6 +125,11 @@ impl Page {
         Look { phase, began: now.checked_sub(age).unwrap_or(now), mini_batch }
     }
 
+    /// Whether this is still a page: a script that writes to descriptors that are not its own may have written here.
+    pub fn is_sound(&self) -> bool {
+        self.word(0).load(Ordering::Acquire) == MAGIC
+    }
+
     /// Asks the host to begin no further mini-batch. It looks here before each, so this needs no message.
     pub fn request_stop(&self) {
         self.word(6).store(1, Ordering::Release);
@@ -182,6 +187,7 @@ pub fn left_running(path: &Path) -> Option<LeftRunning> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn a_page_tells_what_runs_and_still_does_when_its_writer_is_gone() {
@@ -196,6 +202,10 @@ mod tests {
         page.set_alone(true);
         drop(page);
         assert_eq!(left_running(&path), Some(LeftRunning { mini_batch: 77, attempt: 2, alone: true }));
+        let page = Page::create(&path).unwrap();
+        assert!(page.is_sound());
+        std::fs::OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(&[0xff; 64])).unwrap();
+        assert!(!page.is_sound());
         std::fs::write(&path, b"garbage").unwrap();
         assert_eq!(left_running(&path), None);
     }

@@ -8,7 +8,7 @@ const MAX_FRAME: usize = 256 << 20;
 
 /// What the host said is not a frame: it, or the script in its name, broke the protocol.
 #[derive(Debug, thiserror::Error)]
-#[error("the process broke the protocol: {0}")]
+#[error("it broke the protocol: {0}")]
 pub struct Broken(pub String);
 
 /// A frame from the host.

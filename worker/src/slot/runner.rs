@@ -20,7 +20,7 @@ use super::current::{Current, Held};
 use super::feed;
 use super::page::{Page, Phase};
 use super::protocol::{self, FromHost};
-use super::state::{self, Action, Event, Limits, State};
+use super::state::{self, Action, Event, Limits, State, StopReason};
 use crate::logs::{Level, Stage};
 use crate::node::{Node, Order, is_full};
 
@@ -83,7 +83,11 @@ impl Slot {
             let order = self.node.order();
             if order != heard {
                 heard = order;
-                self.on(if order == Order::Kill { Event::Kill } else { Event::Drain });
+                self.on(match order {
+                    Order::Kill if self.node.is_given_up() => Event::GiveUp,
+                    Order::Kill => Event::Kill,
+                    Order::Work | Order::Drain => Event::Drain,
+                });
             }
             self.feed();
             self.wait();
@@ -128,9 +132,12 @@ impl Slot {
             Action::Terminate => self.process(|current| current.process.signal(Signal::SIGTERM)),
             Action::Kill => self.process(|current| current.process.signal(Signal::SIGKILL)),
             Action::ChargeTooLong(mini_batch, exceeded) => {
-                let error = blame::too_long(exceeded, &self.limits);
+                let Some(current) = &mut self.current else { return };
+                current.show_stacks();
+                let error = blame::too_long(exceeded, &self.limits, current.last_words().stderr);
                 self.charge(mini_batch, error);
             }
+            Action::ShowStacks => self.process(|current| current.show_stacks()),
             Action::ChargeDeath => self.charge_death(),
             Action::ReportInitFailure => self.report_init_failure(),
             Action::GiveBack => self.give_back(),
@@ -186,7 +193,7 @@ impl Slot {
             }
             Err(error) => {
                 self.node.release_device(number);
-                self.node.say_init_failed(number, blame::not_started(&self.node.plan.python, &error));
+                self.node.say_init_failed(number, blame::not_started(&self.node.plan.python, &error), false);
                 // Nothing was started, so nothing has to be cleaned up; the next attempt is the node's decision.
                 self.state = if self.node.gave_up() { State::Done } else { State::Vacant };
             }
@@ -308,17 +315,20 @@ impl Slot {
                 Ok(Some(frame)) => self.frame(frame),
                 Ok(None) => return,
                 Err(broken) => {
-                    let number = current.number;
-                    self.node.sys_error(Some(number), &broken.to_string());
-                    // What follows can't be trusted; its death is blamed on what it was running, as any other.
-                    return self.process(|current| {
-                        current.ended_speaking = true;
-                        current.broken = Some(broken.to_string());
-                        current.process.signal(Signal::SIGKILL);
-                    });
+                    // What follows can't be trusted.
+                    current.ended_speaking = true;
+                    return self.broke_protocol(broken.to_string());
                 }
             }
         }
+    }
+
+    /// Ends a process that nothing can be learned from any more; its death is blamed on what it was running, as any other.
+    fn broke_protocol(&mut self, how: String) {
+        let Some(current) = &mut self.current else { return };
+        self.node.sys_error(Some(current.number), &how);
+        current.broken = Some(how);
+        current.process.signal(Signal::SIGKILL);
     }
 
     fn frame(&mut self, frame: FromHost) {
@@ -332,6 +342,7 @@ impl Slot {
                 );
                 current.log.event(clock::wall_us(), Level::Info, &text);
                 let process = current.number;
+                current.ready = true;
                 self.node.init_succeeded();
                 self.node.say(NodeEvent::InitDone { process, elapsed_us });
                 self.on(Event::Ready);
@@ -339,7 +350,7 @@ impl Slot {
             FromHost::NotReady(error) => {
                 current.init_error = Some(AttemptError {
                     kind: ErrorKind::Init,
-                    message: blame::in_stage(&error.stage, &error.message),
+                    message: blame::not_ready(&error.stage, &error.message, &self.node.plan.python),
                     traceback: error.traceback,
                     stderr: String::new(),
                 });
@@ -355,7 +366,7 @@ impl Slot {
             }
             FromHost::Failed(failed) => {
                 let retire = failed.retire;
-                let stderr = current.stderr_tail();
+                let stderr = current.last_words().stderr;
                 let taken = answers::failed(current, failed, stderr);
                 self.answered(taken);
                 if retire {
@@ -400,6 +411,11 @@ impl Slot {
             return;
         }
         let Some(current) = &mut self.current else { return };
+        if !current.page.is_sound() && current.broken.is_none() {
+            // Without it a process could hang for ever.
+            self.broke_protocol("it overwrote the page on which it says what it runs".into());
+        }
+        let Some(current) = &mut self.current else { return };
         let mut look = current.page.look();
         if look.mini_batch.is_none() {
             look.mini_batch = current.held.front().map(|held| held.mini_batch);
@@ -442,13 +458,12 @@ impl Slot {
             return;
         }
         let culprit = blame::culprit(current);
-        let error = blame::death(&self.node, current);
+        let error = blame::death(&self.node, current, culprit.is_some());
         match culprit {
             Some(mini_batch) => self.charge(mini_batch, error),
             None => {
                 let number = current.number;
-                let text = format!("{} between mini-batches", error.message);
-                self.node.died_without_work(number, &text);
+                self.node.died_without_work(number, &error.message);
             }
         }
     }
@@ -465,14 +480,20 @@ impl Slot {
         let Some(current) = &mut self.current else { return };
         let error = match current.init_error.take() {
             Some(mut error) => {
-                error.stderr = current.stderr_tail();
+                error.stderr = current.last_words().stderr;
                 error
             }
-            None => blame::init_died(&self.node, current, self.state, &self.limits),
+            None => {
+                if matches!(self.state, State::Stopping { .. }) {
+                    current.show_stacks();
+                }
+                blame::init_died(&self.node, current, self.state, &self.limits)
+            }
         };
+        let stuck = matches!(self.state, State::Stopping { reason: StopReason::InitStuck, .. });
         current.errors.failure(clock::wall_us(), current.process.pid(), Stage::Init, &error);
         let number = current.number;
-        self.node.say_init_failed(number, error);
+        self.node.say_init_failed(number, error, stuck);
     }
 
     fn give_back(&mut self) {
@@ -490,6 +511,9 @@ impl Slot {
         let clean = survivors.is_none();
         if let Some(text) = survivors {
             self.node.sys_error(Some(current.number), &text);
+        }
+        if current.ready {
+            self.node.ready_process_ended();
         }
         current.page.clear();
         current.cap_captured();

@@ -85,6 +85,8 @@ pub enum StopReason {
     InitFailed,
     /// Its `init` was stuck.
     InitStuck,
+    /// The job was given up while it was in import or `init`.
+    InitGivenUp,
     /// A `run()`, or the overhead around one, took too long.
     TooLong,
     /// The worker was told to stop at once.
@@ -128,6 +130,8 @@ pub enum Event {
     Drain,
     /// Stop at once.
     Kill,
+    /// The job is given up because nothing moves: say where the process hangs, then stop at once.
+    GiveUp,
 }
 
 /// What to do.
@@ -143,6 +147,8 @@ pub enum Action {
     Terminate,
     /// Send SIGKILL to the process group.
     Kill,
+    /// Let the process write to its log where it hangs.
+    ShowStacks,
     /// Charge this mini-batch with exceeding a limit.
     ChargeTooLong(u64, Exceeded),
     /// Charge the mini-batch that the page names (if any) with the death of the process.
@@ -163,7 +169,7 @@ pub fn step(state: State, event: Event, draining: bool, now: Instant, limits: &L
     let vacated = || if draining { State::Done } else { State::Vacant };
     match (state, event) {
         (State::Vacant, Event::Start) if !draining => (State::Starting { deadline: now + limits.init }, vec![Spawn]),
-        (State::Vacant, Event::Start | Event::Drain | Event::Kill) => (State::Done, vec![]),
+        (State::Vacant, Event::Start | Event::Drain | Event::Kill | Event::GiveUp) => (State::Done, vec![]),
 
         (State::Starting { .. }, Event::Ready) => match draining {
             false => (State::Idle, vec![]),
@@ -178,6 +184,7 @@ pub fn step(state: State, event: Event, draining: bool, now: Instant, limits: &L
         (State::Starting { .. }, Event::Exited) => (vacated(), vec![ReportInitFailure, CleanUp]),
         // It holds nothing: nobody loses anything by its end.
         (State::Starting { .. }, Event::Drain | Event::Kill) => (killed(StopReason::Killed), vec![Kill]),
+        (State::Starting { .. }, Event::GiveUp) => (killed(StopReason::InitGivenUp), vec![ReportInitFailure, Kill]),
 
         (State::Idle, Event::HandedOver) => {
             (State::Running { since: now, deadline: now + limits.overhead.min(limits.run) }, vec![])
@@ -188,6 +195,9 @@ pub fn step(state: State, event: Event, draining: bool, now: Instant, limits: &L
         (State::Idle, Event::Drain) => (asked(StopReason::Drained, limits.shutdown), vec![SendShutdown]),
         (State::Idle | State::Running { .. }, Event::Exited) => (vacated(), vec![ChargeDeath, GiveBack, CleanUp]),
         (State::Idle | State::Running { .. }, Event::Kill) => (killed(StopReason::Killed), vec![GiveBack, Kill]),
+        (State::Idle | State::Running { .. }, Event::GiveUp) => {
+            (killed(StopReason::Killed), vec![ShowStacks, GiveBack, Kill])
+        }
 
         (State::Running { deadline, .. }, Event::HandedOver) => (State::Running { since: now, deadline }, vec![]),
         (State::Running { .. }, Event::Answered { held: 0 }) => match draining {
@@ -216,7 +226,7 @@ pub fn step(state: State, event: Event, draining: bool, now: Instant, limits: &L
             (State::Stopping { reason, next: Next::Kill(now + limits.grace) }, vec![Terminate])
         }
         (State::Stopping { reason, next: Next::Kill(at) }, Event::Look(_)) if now >= at => (killed(reason), vec![Kill]),
-        (State::Stopping { reason, .. }, Event::Kill) => (killed(reason), vec![Kill]),
+        (State::Stopping { reason, .. }, Event::Kill | Event::GiveUp) => (killed(reason), vec![Kill]),
         (State::Stopping { .. }, Event::Exited) => (vacated(), vec![CleanUp]),
 
         // A deadline that is not there (yet).
@@ -471,10 +481,15 @@ mod tests {
     #[test]
     fn kill_stops_a_process_in_any_state() {
         for events in [vec![], vec![Event::Ready], vec![Event::Ready, Event::HandedOver]] {
-            let mut slot = Slot::new();
-            slot.on(Event::Start);
-            events.into_iter().for_each(|event| drop(slot.on(event)));
-            assert!(slot.on(Event::Kill).contains(&Action::Kill));
+            for end in [Event::Kill, Event::GiveUp] {
+                let mut slot = Slot::new();
+                slot.on(Event::Start);
+                events.iter().for_each(|event| drop(slot.on(*event)));
+                let actions = slot.on(end);
+                assert_eq!(actions.last(), Some(&Action::Kill));
+                let tells = actions.iter().any(|told| matches!(told, Action::ShowStacks | Action::ReportInitFailure));
+                assert_eq!(tells, end == Event::GiveUp, "only who gives up for lack of progress asks where it hangs");
+            }
         }
     }
 }

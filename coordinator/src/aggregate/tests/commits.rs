@@ -241,13 +241,18 @@ fn events_of_processes_are_recorded_once_and_in_any_order() {
     ];
     let messages = events.map(|event| FromNode { node: NodeId("n1".into()), body: NodeMessage::Event(event) });
     let parts: Vec<Part<'_>> = messages.iter().map(Part::from).collect();
-    aggregate.commit(&parts).unwrap();
+    let done = aggregate.commit(&parts).unwrap();
     let rows = aggregate.ledger().processes().unwrap();
     assert_eq!(rows.len(), 2);
     assert_eq!((rows[0].process, rows[0].pid, rows[0].device.as_deref()), (process, 77, Some("1")));
     assert_eq!((rows[0].init_us, rows[0].how.as_deref()), (Some(9), Some("exited with code 0")));
     assert!(rows[0].started_us > 0 && rows[0].ended_us.is_some() && rows[1].ended_us.is_none());
     assert_eq!(aggregate.ledger().error_groups(5).unwrap()[0].count, 1);
+    let told = failures(aggregate.ledger(), &FailureFilter { settled: true, ..FailureFilter::default() });
+    assert_eq!(told.len(), 1, "a process that did not start is a failure, once however often it is reported");
+    assert_eq!(told, done.failures);
+    assert_eq!((told[0].mini_batch, told[0].process, told[0].failed_items), (None, Some(ProcessNumber(5)), 0));
+    assert_eq!((aggregate.totals().attempts_failed, aggregate.totals().items_failed), (0, 0), "charged to nobody");
 
     commit(&mut aggregate, &results([job.returned(0, 1)]));
     drop(aggregate);

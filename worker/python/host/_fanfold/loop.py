@@ -87,7 +87,7 @@ class Loop:
         at = 0
 
         taken = start = clock()
-        (mini_batch, _, attempt_shown) = struct.unpack_from("<QII", frame, 9)
+        (mini_batch, _, attempt_shown) = _HEAD.unpack_from(frame, 9)
         words[4] = attempt_shown
         self._page.enter(OVERHEAD, mini_batch)
         try:

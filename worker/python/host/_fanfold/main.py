@@ -56,7 +56,10 @@ def _serve(host_dir, in_fd, out_fd):
     _STDERR["path"] = os.path.abspath(config["stderr"])
     streams.install(os.path.abspath(config["stdout"]), _STDERR["path"])
     # A descriptor of its own: the script may close 2.
-    faulthandler.enable(os.dup(2))
+    stderr = os.dup(2)
+    faulthandler.enable(stderr)
+    # The worker asks before it kills what took too long. Written in C: a script that holds the GIL answers as well.
+    faulthandler.register(signal.SIGQUIT, stderr, all_threads=True)
     # Ctrl-C reaches the whole group on some terminals; the worker decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     azureml_user.parallel_run._enter_job(

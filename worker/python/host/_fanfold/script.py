@@ -101,7 +101,7 @@ def _required(module, path):
     nearest = difflib.get_close_matches("run", [name.lower() for name in functions], 1, 0.5)
     if nearest:
         similar = next(name for name in functions if name.lower() == nearest[0])
-        message += "; did you mean `{}`?".format(similar)
+        message += "; is `{}` meant to be `run`?".format(similar)
     raise EntryScriptError(message)
 
 

@@ -42,7 +42,9 @@ class Page:
     """The 4096 bytes that tell the worker, and whoever comes after it, what this process is doing."""
 
     def __init__(self, path):
-        with open(path, "r+b") as file:
+        # mmap keeps a descriptor of its own. A script that writes to every descriptor there is must not hit the page with it:
+        # what is written in append mode goes behind.
+        with open(os.open(path, os.O_RDWR | os.O_APPEND), "r+b") as file:
             if os.fstat(file.fileno()).st_size < PAGE_BYTES:
                 raise Fatal("the page {} is shorter than {} bytes".format(path, PAGE_BYTES))
             self._map = mmap.mmap(file.fileno(), PAGE_BYTES)

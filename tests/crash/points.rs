@@ -1,0 +1,53 @@
+//! The named points, as the sources have them: a point that nobody added to a list is found all the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A point in the sources.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    /// Its name.
+    pub name: String,
+    /// Where it is, for messages.
+    pub file: PathBuf,
+}
+
+/// What a point does when it is armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Does {
+    /// It kills the program: `failpoint!`.
+    Kill,
+    /// It makes an operation fail: `failpoint_error!`.
+    Fail,
+}
+
+/// Every point of that kind in the program, each name once.
+pub fn in_the_sources(does: Does) -> Vec<Point> {
+    let call = match does {
+        Does::Kill => "failpoint!(\"",
+        Does::Fail => "failpoint_error!(\"",
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut points = Vec::new();
+    for crate_dir in ["shared", "worker", "coordinator"] {
+        scan(&root, &root.join(crate_dir).join("src"), call, &mut points);
+    }
+    points.sort();
+    points.dedup_by(|a, b| a.name == b.name);
+    points
+}
+
+fn scan(root: &Path, dir: &Path, call: &str, points: &mut Vec<Point>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            scan(root, &path, call, points);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let names =
+                text.split(call).skip(1).map(|rest| rest.split('"').next().expect("split gives one").to_string());
+            let file = path.strip_prefix(root).expect("below the root").to_path_buf();
+            points.extend(names.map(|name| Point { name, file: file.clone() }));
+        }
+    }
+}
