@@ -14,6 +14,7 @@ use fanfold_shared::job::{self, JobSpec, Places};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
+use fanfold_worker::descriptors;
 use fanfold_worker::devices::{NodeDevices, discover};
 use fanfold_worker::environment;
 use fanfold_worker::guard::{self, Guard};
@@ -247,7 +248,10 @@ fn equip(
             observer.building(line);
         })?;
     let found = discover(spec.gpus.as_deref(), inherited_mask(spec).as_deref())?;
-    let processes = process_count(spec, found.len());
+    let (processes, advice) = descriptors::affordable(process_count(spec, found.len()));
+    if let Some(advice) = advice {
+        observer.note(Level::Warning, &advice);
+    }
     let chosen = spec.gpus.is_some();
     let mut waiting = |text: &str| observer.note(Level::Info, text);
     let devices =
