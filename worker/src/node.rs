@@ -125,6 +125,8 @@ pub struct Node {
     /// Processes that died before they began anything, without an answer between them.
     barren_deaths: AtomicU32,
     slots_alive: AtomicUsize,
+    /// Processes that were started and have not ended.
+    processes_alive: AtomicUsize,
 }
 
 /// How the node fares with `init`.
@@ -256,6 +258,7 @@ impl Node {
             given_up: AtomicBool::new(false),
             barren_deaths: AtomicU32::new(0),
             slots_alive: AtomicUsize::new(slots),
+            processes_alive: AtomicUsize::new(0),
             id,
             job,
             plan,
@@ -275,8 +278,9 @@ impl Node {
             devices: lock(&self.devices).names(),
         });
         let slots: Vec<_> = (0..self.plan.processes as usize).filter_map(|index| self.start_slot(index)).collect();
-        if !slots.is_empty() {
-            self.take_tasks();
+        match slots.is_empty() {
+            false => self.take_tasks(),
+            true => self.broken("no thread can be started for any process (see `ulimit -u` and `pids.max`)".into()),
         }
         // Whatever ended the taking: nothing more is begun.
         if self.order() == Order::Work {
@@ -302,7 +306,8 @@ impl Node {
         let started = thread::Builder::new().name(format!("slot{index}")).spawn(run);
         if let Err(error) = &started {
             self.slots_alive.fetch_sub(1, Ordering::SeqCst);
-            self.broken(format!("cannot start a thread for slot {index}: {error}"));
+            // The others do its work.
+            self.sys_error(None, &format!("cannot start a thread for slot {index}: {error}"));
         }
         started.ok()
     }
@@ -412,6 +417,24 @@ impl Node {
             Some(guard) => guard.spawn(command, process),
             None => Err(io::Error::other("the node has left")),
         }
+    }
+
+    /// A process was started.
+    pub fn process_started(&self) {
+        self.processes_alive.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A process has ended.
+    pub fn process_ended(&self) {
+        self.processes_alive.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether a process that could not be started is simply tried again later: the disk is full, which never fails a job, or
+    /// this machine is short of something while other processes of the node go on.
+    pub fn is_only_short(&self, error: &io::Error) -> bool {
+        is_full(error)
+            || matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+                && self.processes_alive.load(Ordering::SeqCst) > 0
     }
 
     /// Kills what a process left behind. Some text: something would not die.
@@ -544,6 +567,11 @@ impl Node {
         let text = process.map_or_else(|| text.to_string(), |process| format!("{process}: {text}"));
         lock(&self.errors).error(clock::wall_us(), std::process::id(), &text);
     }
+}
+
+/// Whether it is room that was wanting.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Counts a slot's thread out, whichever way it ends.

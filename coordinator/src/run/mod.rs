@@ -19,7 +19,7 @@ use fanfold_shared::backend::embedded::Embedded;
 use fanfold_shared::failpoint;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::{AttemptError, ErrorKind};
-use fanfold_shared::report::{ExitCode, Result};
+use fanfold_shared::report::{ExitCode, Failure, Result};
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::counted;
 use fanfold_worker::logs::Level;
@@ -86,6 +86,9 @@ fn go_on(submitted: Submitted, job_file: &Path, purpose: Purpose, signals: &Sign
 
 /// Starts the node, drives the job, and waits until nothing of the node is left.
 fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
+    // Everything is settled: a former run died at the end. Its state stays what it is, as only Finalizing says that a file under
+    // the final name is ours.
+    let Some(equipment) = prepared.equipment.take() else { return Ok(Ending::Settled) };
     if signals.count() > 0 {
         return Ok(Ending::Interrupted);
     }
@@ -95,8 +98,7 @@ fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
     }
     prepared.observer.state(JobState::Running, None);
     let backend = Arc::new(Embedded::new());
-    let Equipment { plan, devices, guard, fingerprints } =
-        prepared.equipment.take().expect("a prepared job is run once");
+    let Equipment { plan, devices, guard, fingerprints } = equipment;
     let processes = u64::from(plan.processes);
     let split = prepared.aggregate.split();
     let spent = prepared.recovered.spent.clone();
@@ -222,6 +224,17 @@ fn pause(aggregate: &mut Aggregate, observer: &mut Observer, signals: &Signals) 
     }
     let thresholds_set = observer.facts().thresholds_set;
     let exit = exit_code(aggregate.state(), aggregate.totals(), thresholds_set, Some(signals.interruption()));
+    observer.finish(aggregate, exit, "");
+    Ok(exit)
+}
+
+/// The job can't be run, for a reason that is its own (its environment can't be built): it is Failed, and `retry --failed` goes
+/// on once that is mended.
+fn fail(aggregate: &mut Aggregate, observer: &mut Observer, failure: &Failure) -> Result<ExitCode> {
+    let cause = failure.to_string();
+    aggregate.set_state(JobState::Failed, Some(&cause))?;
+    observer.state(JobState::Failed, Some(&cause));
+    let exit = ExitCode::Failed;
     observer.finish(aggregate, exit, "");
     Ok(exit)
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use fanfold_shared::clock;
 use fanfold_shared::ids::JobId;
 use fanfold_shared::items::{Fingerprints, ItemReader, is_complete};
-use fanfold_shared::job::{self, Difference, JobSpec, Places};
+use fanfold_shared::job::{self, JobSpec, Places};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
@@ -45,7 +45,7 @@ pub struct Prepared {
     pub recovered: Recovered,
     /// What the user sees.
     pub observer: Observer,
-    /// What the node works with; taken when it starts.
+    /// What the node works with; taken when it starts. None: everything is settled, and only the end is missing.
     pub equipment: Option<Equipment>,
     /// What the user asks for.
     pub signals: Signals,
@@ -95,6 +95,16 @@ pub enum PrepareError {
         /// Why.
         cause: Option<String>,
     },
+    /// It is Completed, but its result is not what it wrote.
+    #[error("job {id} is Completed, but its output `{}` {what}", file.display())]
+    ResultGone {
+        /// The job.
+        id: String,
+        /// The output file.
+        file: PathBuf,
+        /// What became of it.
+        what: String,
+    },
     /// There is nothing to retry.
     #[error("job {id} is Completed, and no mini-batch of it is out of tries")]
     NothingFailed {
@@ -114,7 +124,7 @@ impl Report for PrepareError {
     fn exit_code(&self) -> ExitCode {
         match self {
             PrepareError::Ended { state: JobState::Canceled, .. } => ExitCode::Canceled,
-            PrepareError::NothingFailed { .. } => ExitCode::Usage,
+            PrepareError::ResultGone { .. } | PrepareError::NothingFailed { .. } => ExitCode::Usage,
             PrepareError::Ended { .. } | PrepareError::Late(_) => ExitCode::Failed,
         }
     }
@@ -125,6 +135,10 @@ impl Report for PrepareError {
                 "`fanfold errors {id}` shows what failed; `fanfold retry --failed {id}` goes on with this job and its script; for \
                  another script, run the job in a new directory (leave `--job-dir` out)"
             ),
+            PrepareError::ResultGone { .. } => {
+                "nothing was changed; bring the file back from a copy, or run the job in a new directory (leave `--job-dir` out)"
+                    .into()
+            }
             PrepareError::NothingFailed { .. } => {
                 "rows of a short return are in already and stay; to run everything again, use a new directory".into()
             }
@@ -197,11 +211,18 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     if continued && let Some(text) = survivors(&guard::sweep_leftovers(&id, &node_id())) {
         observer.note(Level::Warning, &text);
     }
-    match equip(&spec, &dir, &id, &recovered, &items, &mut observer, signals) {
+    let equipped = match aggregate.totals().mini_batches_remaining() {
+        0 => Ok(None),
+        _ => equip(&spec, &dir, &id, &recovered, &items, &mut observer, signals).map(Some),
+    };
+    match equipped {
         // Whatever was cut short: it was so by the signal.
         Err(_) if signals.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, signals)?)),
+        Err(failure) if failure.exit_code() == ExitCode::Failed => {
+            Ok(Outcome::Over(super::fail(&mut aggregate, &mut observer, &failure)?))
+        }
         equipped => {
-            let (signals, equipment) = (signals.clone(), Some(equipped?));
+            let (signals, equipment) = (signals.clone(), equipped?);
             let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, signals };
             Ok(Outcome::Ready(Box::new(prepared)))
         }
@@ -271,9 +292,17 @@ fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
         Err(error) => return Err(error.into()),
     };
     let status = ledger.status()?;
+    if !status.state.is_final() {
+        return Ok(None);
+    }
+    let began_us = status.started_us.unwrap_or(status.created_us);
+    let facts = facts(submitted, job_file.to_path_buf(), 0, began_us);
+    super::observer::close_late(&facts, &ledger, &status, submitted.spec.logging_level)?;
     match status.state {
         JobState::Completed => {
-            let facts = facts(submitted, job_file.to_path_buf(), 0, status.created_us);
+            if let Some(file) = &facts.output_file {
+                is_the_result(&facts.id.0, file, ledger.totals()?.committed_len)?;
+            }
             let exit = super::observer::already_completed(&facts, &ledger)?;
             Ok(Some(Outcome::Over(exit)))
         }
@@ -285,6 +314,17 @@ fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
     }
 }
 
+/// A glance at the output of a Completed job; `doctor --verify` looks closer.
+fn is_the_result(id: &str, file: &Path, committed_len: u64) -> Result<()> {
+    let what = match fs::metadata(file) {
+        Ok(found) if found.len() == committed_len => return Ok(()),
+        Ok(found) => format!("has {} bytes, and the job wrote {committed_len}", found.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is gone".to_string(),
+        Err(error) => return Err(error).during("examine", file)?,
+    };
+    Err(PrepareError::ResultGone { id: id.to_string(), file: file.to_path_buf(), what }.into())
+}
+
 /// The script may not have changed under a job that is continued: its rows would be of two kinds.
 fn same_script(submitted: &Submitted, own: &[PathBuf], hash: &str) -> Result<()> {
     // A source that is gone, or was moved, is no obstacle: the job has its own copy.
@@ -292,13 +332,8 @@ fn same_script(submitted: &Submitted, own: &[PathBuf], hash: &str) -> Result<()>
     if now.hash == hash {
         return Ok(());
     }
-    let dir = submitted.dir.root().to_path_buf();
-    let differences = vec![Difference {
-        key: "the entry script or a file beside it",
-        old: "as submitted".into(),
-        new: "changed since".into(),
-    }];
-    Err(SubmitError::AnotherJob { dir, id: submitted.id.clone(), differences }.into())
+    let (id, dir) = (submitted.id.clone(), submitted.dir.root().to_path_buf());
+    Err(SubmitError::ScriptChanged { id, dir, copy: submitted.dir.snapshot() }.into())
 }
 
 /// The item list: the one that is there, or a new one. None: a signal came.
@@ -310,7 +345,10 @@ fn list(
     signals: &Signals,
 ) -> Result<Option<(ItemReader, Vec<String>)>> {
     if is_complete(&dir.items()) {
-        return Ok(Some((ItemReader::open(&dir.items())?, Vec::new())));
+        let items = ItemReader::open(&dir.items())?;
+        // All of it is read once: what is damaged is found before anything runs, and while it can still be brought back.
+        items.for_each(0..items.items(), |_, _| ())?;
+        return Ok(Some((items, Vec::new())));
     }
     let limit = Duration::from_secs(spec.first_task_creation_timeout);
     let cancel = || signals.count() > 0 || began.elapsed() >= limit;

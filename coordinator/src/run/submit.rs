@@ -49,17 +49,19 @@ pub struct Withdrawal {
 }
 
 impl Withdrawal {
-    /// Takes the job back, unless it was there before, or has a ledger by now.
+    /// Takes the job back, unless it was there before, or came so far that there are logs to read.
     pub fn withdraw(&self) {
         if self.continued {
             return;
         }
         // Somebody else may have taken the directory up meanwhile: then it is theirs.
         let Ok(_lock) = JobLock::acquire(&self.dir) else { return };
-        if self.dir.ledger().exists() || self.dir.ledger_pointer().exists() {
+        let ours = [self.dir.internal(), self.dir.job_yaml()];
+        let is_ours = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| ours.contains(&entry.path()));
+        if self.dir.ledger_pointer().exists() || !fs::read_dir(self.dir.root()).is_ok_and(|mut all| all.all(is_ours)) {
             return;
         }
-        // Whatever can't be removed is harmless: the next submission finds a directory without a ledger.
+        // What can't be removed is in nobody's way.
         let _ = fs::remove_file(self.dir.job_yaml());
         let _ = fs::remove_dir_all(self.dir.internal());
         if self.made {
@@ -98,6 +100,16 @@ pub enum SubmitError {
         id: JobId,
         /// What is different.
         differences: Vec<Difference>,
+    },
+    /// It holds this job with another script.
+    #[error("the entry script, or a file beside it, is not what it was when job {id} in `{}` was submitted", dir.display())]
+    ScriptChanged {
+        /// The job.
+        id: JobId,
+        /// Its directory.
+        dir: PathBuf,
+        /// The script as it was.
+        copy: PathBuf,
     },
     /// Its record can't be read.
     #[error("`{}` does not describe a job", path.display())]
@@ -143,6 +155,11 @@ impl Report for SubmitError {
                  the old one"
                     .into()
             }
+            SubmitError::ScriptChanged { copy, .. } => format!(
+                "leave `--job-dir` out or name a new directory to run the new script as a new job; to continue the old one, \
+                 bring the script back as it is in `{}`",
+                copy.display()
+            ),
             SubmitError::Damaged { path, .. } => format!(
                 "nothing was changed; restore `{}` from a copy, or run the job in a new directory",
                 path.display()
