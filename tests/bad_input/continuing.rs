@@ -38,8 +38,8 @@ fn a_job_goes_on_only_as_what_it_was() {
     place.write("job.yaml", job_file(&place, &[]));
     place.write("score.py", format!("{}\n# changed\n", super::SCRIPT));
     insta::assert_snapshot!(refused(&place, &again), @r#"
-    error: the entry script, or a file beside it, is not what it was when job echo-<id> in `job` was submitted
-    hint: leave `--job-dir` out or name a new directory to run the new script as a new job; to continue the old one, bring the script back as it is in `job/.fanfold/snapshot`
+    error: job echo-<id> in `job` runs its own copy of the script, and `score.py` changed since
+    hint: leave `--job-dir` out or name a new directory to run the new script as a new job; to continue the old one, bring the files back as they are in `job/.fanfold/snapshot`; what changes by itself (logs, outputs) belongs into .amlignore
     "#);
 }
 

@@ -249,6 +249,8 @@ impl Life {
         assert!(job.place.job().join("output/parallel_run_step.txt").exists(), "the output has no final name");
         let status = job.place.status();
         assert_eq!((&status["state"], &status["blocked"]), (&"Completed".into(), &serde_json::Value::Null));
+        let verdict = fs::read_to_string(job.place.job().join("logs/job_result.txt")).unwrap();
+        assert!(verdict.starts_with("State: Completed "), "{verdict}");
         let mut failed = Vec::new();
         for (mini_batch, known) in job.mini_batches.iter().enumerate() {
             if self.poison == Some(mini_batch) {
@@ -293,16 +295,24 @@ impl Life {
 impl Drop for Life {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let path = self.job.place.path(format!("start-{}.log", self.starts));
-            let log = fs::read(path).unwrap_or_default();
             eprintln!(
                 "after {} starts and {} kills of the job with FANFOLD_CRASH_SEED={} (set it, and name this test, to run that \
-                 job alone)\nthe last start said:\n{}",
-                self.starts,
-                self.kills,
-                self.seed,
-                String::from_utf8_lossy(&log)
+                 job alone)",
+                self.starts, self.kills, self.seed
             );
+            let job = self.job.place.job();
+            let logs = [
+                self.job.place.path(format!("start-{}.log", self.starts)),
+                job.join("logs/sys/master_role.txt"),
+                job.join("logs/sys/error/0/_main.txt"),
+            ];
+            for log in logs {
+                let text = fs::read(&log).unwrap_or_else(|error| error.to_string().into_bytes());
+                let text = String::from_utf8_lossy(&text);
+                let from = text.lines().count().saturating_sub(30);
+                eprintln!("{}:", log.display());
+                text.lines().skip(from).for_each(|line| eprintln!("  {line}"));
+            }
         }
     }
 }

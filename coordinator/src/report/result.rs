@@ -1,9 +1,11 @@
 //! `logs/job_result.txt`: the verdict, its cause, and what to do next.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use fanfold_shared::clock::{duration, iso};
+use fanfold_shared::layout::Logs;
 use fanfold_shared::report::ExitCode;
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, cut, grouped, harmless, size};
@@ -63,9 +65,19 @@ pub fn write_job_result(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -
     replace_file(&facts.dir.logs().job_result(), job_result(facts, snapshot, exit).as_bytes())
 }
 
+/// Whether the result that lies in `logs` is that of a job in `state`.
+pub fn job_result_tells(logs: &Logs, state: JobState) -> bool {
+    let text = fs::read_to_string(logs.job_result()).unwrap_or_default();
+    text.starts_with(&first_line(state))
+}
+
+fn first_line(state: JobState) -> String {
+    format!("State: {state} ")
+}
+
 fn job_result(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String {
     let totals = &snapshot.totals;
-    let mut text = format!("State: {} (exit code {})\n", snapshot.state, exit as u8);
+    let mut text = first_line(snapshot.state) + &format!("(exit code {})\n", exit as u8);
     let cause = snapshot.cause.as_deref().unwrap_or(match snapshot.state {
         JobState::Completed => "every mini-batch is settled",
         _ => "not stated",

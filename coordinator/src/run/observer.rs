@@ -21,8 +21,10 @@ use fanfold_worker::node::NodePlan;
 
 use super::window::Window;
 use crate::aggregate::{Aggregate, Committed, Recovered};
-use crate::ledger::{ErrorGroup, FailureFilter, LedgerError, LedgerReader};
-use crate::report::{JobFacts, MasterRole, ProcessState, Reporter, Snapshot, exit_code, write_job_report};
+use crate::ledger::{ErrorGroup, FailureFilter, JobStatus, LedgerError, LedgerReader, Totals};
+use crate::report::{
+    JobFacts, MasterRole, ProcessState, Reporter, Snapshot, Status, exit_code, job_result_tells, write_job_report,
+};
 use crate::terminal;
 
 /// Between two reports of how far the job is.
@@ -163,6 +165,10 @@ impl Observer {
                 self.master.log(Level::Error, &format!("{node}: gave up on init(): {}", error.message));
             }
             NodeEvent::Broken { message } => self.master.log(Level::Error, &format!("{node}: {message}")),
+            NodeEvent::HeldUp { slot, why } => {
+                let text = why.as_deref().unwrap_or("goes on");
+                self.master.log(Level::Warning, &format!("{node}: slot {slot}: {text}"));
+            }
             NodeEvent::Left => {
                 self.nodes = self.nodes.saturating_sub(1);
                 self.master.log(Level::Info, &format!("Node {node} left"));
@@ -203,19 +209,18 @@ impl Observer {
             return;
         }
         self.failures_came = true;
-        if !self.refresh_errors(aggregate) {
+        if !self.refresh_errors(aggregate.ledger()) {
             self.reports.failures(&committed.failures);
         }
     }
 
     /// Writes `errors.jsonl` anew from the ledger if it is not known to be complete. True: that was done.
-    pub fn refresh_errors(&mut self, aggregate: &Aggregate) -> bool {
+    fn refresh_errors(&mut self, ledger: &LedgerReader) -> bool {
         if !self.reports.errors_are_stale() {
             return false;
         }
         let settled = FailureFilter { settled: true, ..FailureFilter::default() };
-        let written =
-            self.reports.rewrite_errors(|push| aggregate.ledger().for_each_failure(&settled, |row| push(&row)));
+        let written = self.reports.rewrite_errors(|push| ledger.for_each_failure(&settled, |row| push(&row)));
         if let Err(ReportError(error)) = written {
             self.master.log(Level::Error, &format!("errors.jsonl could not be written: {error}"));
         }
@@ -235,15 +240,15 @@ impl Observer {
 
     fn report(&mut self, aggregate: &Aggregate, scheduled: u64, blocked: Option<&str>) {
         self.reported = Some(Instant::now());
-        self.refresh_errors(aggregate);
-        let snapshot = self.snapshot(aggregate, scheduled, blocked);
+        self.refresh_errors(aggregate.ledger());
+        let snapshot = self.snapshot(aggregate.ledger(), aggregate.totals(), scheduled, blocked);
         self.reports.observe(&snapshot);
     }
 
-    fn snapshot(&mut self, aggregate: &Aggregate, scheduled: u64, blocked: Option<&str>) -> Snapshot {
+    fn snapshot(&mut self, ledger: &LedgerReader, totals: &Totals, scheduled: u64, blocked: Option<&str>) -> Snapshot {
         if std::mem::take(&mut self.failures_came) {
             // What can't be read now is read at the next failure; the reports that matter read it again at the end.
-            if let Ok((named, distinct)) = aggregate.ledger().first_errors(ERRORS_NAMED) {
+            if let Ok((named, distinct)) = ledger.first_errors(ERRORS_NAMED) {
                 (self.named, self.distinct) = (named, distinct);
             }
         }
@@ -252,7 +257,7 @@ impl Observer {
             state: self.state,
             cause: self.cause.clone(),
             blocked: blocked.map(str::to_string),
-            totals: aggregate.totals().clone(),
+            totals: totals.clone(),
             scheduled,
             nodes: self.nodes,
             processes: self.processes.values().cloned().collect(),
@@ -273,9 +278,14 @@ impl Observer {
     /// The last reports of this run: everything that says how it ended. `traceback` belongs to the cause; the terminal has shown
     /// it when it came.
     pub fn finish(&mut self, aggregate: &Aggregate, exit: ExitCode, traceback: &str) {
+        self.close(aggregate.ledger(), aggregate.totals(), clock::wall_us(), exit, traceback);
+    }
+
+    fn close(&mut self, ledger: &LedgerReader, totals: &Totals, now_us: u64, exit: ExitCode, traceback: &str) {
         self.failures_came = true;
-        self.refresh_errors(aggregate);
-        let snapshot = self.snapshot(aggregate, aggregate.totals().mini_batches_settled(), None);
+        self.refresh_errors(ledger);
+        let mut snapshot = self.snapshot(ledger, totals, totals.mini_batches_settled(), None);
+        snapshot.now_us = now_us;
         let summary = self.reports.finish(&snapshot, exit);
         terminal::tell(summary.trim_end());
         let mut text = String::new();
@@ -353,6 +363,30 @@ impl Observer {
     pub fn show(&mut self, aggregate: &Aggregate) {
         self.report(aggregate, aggregate.totals().mini_batches_settled(), None);
     }
+}
+
+/// Writes the last reports of a job that is in its final state, if the program that brought it there died before it had. The
+/// ledger was first, as always; until then whoever reads the reports takes the job for running.
+///
+/// # Errors
+/// The ledger or the item list can't be read.
+pub fn close_late(
+    facts: &JobFacts,
+    ledger: &LedgerReader,
+    status: &JobStatus,
+    level: LoggingLevel,
+) -> fanfold_shared::report::Result<()> {
+    let told = Status::read(&facts.dir.status_json()).is_ok_and(|told| told.state == status.state)
+        && job_result_tells(&facts.dir.logs(), status.state);
+    if told {
+        return Ok(());
+    }
+    let mut observer = Observer::new(facts.clone(), ItemReader::open(&facts.dir.items())?, level);
+    observer.state(status.state, status.cause.as_deref());
+    let totals = ledger.totals()?;
+    let exit = exit_code(status.state, &totals, facts.thresholds_set, None);
+    observer.close(ledger, &totals, status.ended_us.unwrap_or(status.since_us), exit, "");
+    Ok(())
 }
 
 /// Tells that a job is Completed already, and how it ended.
