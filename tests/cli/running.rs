@@ -5,7 +5,7 @@ use super::{RUN, completed, failed, interrupt, json, place, place_of, running, s
 #[test]
 fn plan_says_what_would_run_and_runs_nothing() {
     let place = place();
-    insta::assert_snapshot!(said(&place, &["plan", "job.yaml", "--set", "mini_batch_size=8", "--gpus", ""]), @r#"
+    insta::assert_snapshot!(said(&place, &["plan", "job.yaml", "--set", "mini_batch_size=8", "--set", "gpus=[]"]), @r#"
     echo: 20 lines in 3 mini-batches
       input0        20 lines, 3 mini-batches
       processes     1 on this machine, no GPUs
