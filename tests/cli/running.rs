@@ -35,7 +35,7 @@ fn plan_says_what_would_run_and_runs_nothing() {
       first_task_creation_timeout: 600
       node_count: max
       process_count_per_node: 1
-      gpus: all
+      gpus: []
       surplus_processes: unset
       compute_target: default
       environment:
@@ -48,6 +48,7 @@ fn plan_says_what_would_run_and_runs_nothing() {
       priority: 4
       overrides:
       - mini_batch_size=8
+      - gpus=[]
     "#);
     let plan = json(&place, &["plan", "job.yaml", "--set", "mini_batch_size=8"]);
     assert_eq!((&plan["items"], &plan["mini_batches"], &plan["processes"]), (&20.into(), &3.into(), &1.into()));
