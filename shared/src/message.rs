@@ -196,7 +196,7 @@ impl ErrorKind {
                 "SIGSEGV, SIGABRT and SIGBUS come from C code, the stack in its stderr says from where; SIGKILL comes from \
                  outside, mostly for want of memory",
             ),
-            ErrorKind::Oom => Some("lower mini_batch_size or process_count_per_node; logs/perf shows who used what"),
+            ErrorKind::Oom => Some("lower mini_batch_size or process_count_per_node"),
             ErrorKind::Input => Some("restore the file and run a new job with the items that failed"),
             ErrorKind::NodeLost => Some("an item that takes its machine down: see the machine's log of that time"),
         }

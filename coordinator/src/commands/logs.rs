@@ -158,7 +158,6 @@ fn describe(path: &str) -> &'static str {
         ("sys/node/", ".profile", "Python profile"),
         ("sys/node/", "", "a line for each mini-batch"),
         ("sys/job_report/", "", "table"),
-        ("perf/", "", "resources in use"),
     ];
     let found = what.into_iter().find(|(begin, end, _)| path.starts_with(begin) && path.ends_with(end));
     found.map_or("", |(_, _, what)| what)

@@ -25,9 +25,10 @@ pub(super) fn key(kind: ErrorKind, message: &str, traceback: &str) -> [u8; 16] {
         match kind {
             // They differ only in numbers.
             ErrorKind::ShortReturn => {}
-            // "cannot read `a.png`: permission denied": the reason stands last, the item does not matter.
+            // "`a.png`: changed since the job listed it: size 10 -> 12": neither the item nor the details matter.
             ErrorKind::Input => {
-                hasher.update(message.rsplit(": ").next().unwrap_or_default().as_bytes());
+                let reason = message.rsplit_once("`: ").map_or(message, |(_, reason)| reason);
+                hasher.update(reason.split(": ").next().unwrap_or_default().as_bytes());
             }
             _ => {
                 hasher.update(message.as_bytes());
@@ -102,8 +103,9 @@ mod tests {
         let signal = |message| key(ErrorKind::Signal, message, "");
         assert_ne!(signal("killed by SIGSEGV"), signal("killed by SIGABRT"));
         let input = |message| key(ErrorKind::Input, message, "");
-        assert_eq!(input("cannot read `a`: permission denied"), input("cannot read `b`: permission denied"));
-        assert_ne!(input("cannot read `a`: permission denied"), input("cannot read `a`: is a directory"));
+        assert_eq!(input("`a`: permission denied"), input("`b`: permission denied"));
+        assert_ne!(input("`a`: permission denied"), input("`a`: is a directory"));
+        assert_eq!(input("`a`: changed: size 10 -> 12"), input("`b`: changed: size 7 -> 8"));
         let short = |message| key(ErrorKind::ShortReturn, message, "");
         assert_eq!(short("1 of 5"), short("2 of 5"));
     }

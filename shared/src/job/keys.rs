@@ -268,7 +268,7 @@ pub static KEYS: &[Key] = &[
         takes: "whole seconds, from 0 (off) to 31536000 (a year)",
         default: "600",
         example: "resource_monitor_interval: 60",
-        doc: "Seconds between two looks at the resources in use.",
+        doc: "Accepted, without effect so far.",
     },
     Key {
         name: "profiling_module",

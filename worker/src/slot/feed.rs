@@ -4,11 +4,14 @@
 //! What lies in a process unstarted is about 5 ms of work, or one mini-batch where they take longer. So while runs are
 //! short a system call carries hundreds of them, and when they are long nothing is queued that another slot could run.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use fanfold_shared::items::{ItemsError, check};
 use fanfold_shared::job::InputType;
 use fanfold_shared::message::ItemError;
+use fanfold_shared::text::one_line;
 
 use super::current::{Current, Held};
 use super::protocol::{self, HandOver};
@@ -104,17 +107,19 @@ impl Frame {
     }
 
     /// Adds the paths of the files that can be read, and notes why the others can't.
-    fn add_files(&mut self, node: &Node, root: &Path, held: &mut Held) -> Result<u64, ItemsError> {
+    fn add_files(&mut self, node: &Node, root_dir: &Path, held: &mut Held) -> Result<u64, ItemsError> {
         let names = node.items.read(held.items.clone())?;
         let names: Vec<&[u8]> =
             names.split(|byte| *byte == 0).take((held.items.end - held.items.start) as usize).collect();
         let fingerprints = node.fingerprints.get(held.items.clone())?;
-        let mut troubles = check(root, names.iter().copied(), &fingerprints).into_iter().peekable();
-        let root = root.as_os_str().as_encoded_bytes();
+        let mut troubles = check(root_dir, names.iter().copied(), &fingerprints).into_iter().peekable();
+        let root = root_dir.as_os_str().as_encoded_bytes();
         let mut readable = 0;
         for (at, name) in names.into_iter().enumerate() {
             if let Some((_, trouble)) = troubles.next_if(|(place, _)| *place == at) {
-                held.unreadable.push(ItemError { item: held.items.start + at as u64, message: trouble.to_string() });
+                let path = root_dir.join(OsStr::from_bytes(name));
+                let message = format!("`{}`: {trouble}", one_line(&path.to_string_lossy(), usize::MAX));
+                held.unreadable.push(ItemError { item: held.items.start + at as u64, message });
                 continue;
             }
             self.items.extend_from_slice(root);
