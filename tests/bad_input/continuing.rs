@@ -56,6 +56,7 @@ fn what_does_not_change_the_result_may_change() {
 #[test]
 fn a_failed_job_is_not_run_again() {
     let place = place();
+    place.write_items(1);
     place.write("score.py", "def run(mini_batch):\n    raise ValueError(\"no\")\n");
     place.run(&["run", "job.yaml", "--job-dir", "job", "--set", "error_threshold=0"]).expect(1);
     let mut again = place.fanfold();
