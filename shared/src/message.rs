@@ -262,6 +262,13 @@ pub enum NodeEvent {
         /// Why, for the user.
         message: String,
     },
+    /// Something of the node waits for the world (room on the disk) and goes on by itself.
+    HeldUp {
+        /// Which slot.
+        slot: u32,
+        /// What it waits for, for the user; None: it does not wait any longer.
+        why: Option<String>,
+    },
     /// The node ended: nothing of it runs any more.
     Left,
 }

@@ -77,22 +77,33 @@ impl Failure {
     /// The message and its chain of causes on one line, for places that have one line (status, logs).
     pub fn one_line(&self) -> String {
         let mut text = self.0.to_string();
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
+        for cause in self.causes() {
             text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
+            text.push_str(&cause);
         }
         text
+    }
+
+    /// The chain of causes. Some libraries repeat the text of the cause in front of it or behind it: it is told once.
+    fn causes(&self) -> Vec<String> {
+        let mut causes: Vec<String> = Vec::new();
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            match causes.last() {
+                Some(last) if text.ends_with(last) || last.ends_with(&text) => {}
+                _ => causes.push(text),
+            }
+            cause = error.source();
+        }
+        causes
     }
 
     /// Writes the error, its causes, its log and its hint, in the form that `style.md` shows.
     pub fn print(&self, out: &mut impl io::Write) -> io::Result<()> {
         writeln!(out, "error: {}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            writeln!(out, "  cause: {error}")?;
-            cause = error.source();
+        for cause in self.causes() {
+            writeln!(out, "  cause: {cause}")?;
         }
         if let Some(log) = self.0.log() {
             writeln!(out, "  log:   {}", log.display())?;

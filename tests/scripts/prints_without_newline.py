@@ -4,6 +4,6 @@ import sys
 
 def run(mini_batch):
     megabyte = "x" * 1_000_000
-    for _ in range(100 // len(mini_batch)):
+    for _ in range(100):
         sys.stdout.write(megabyte)
     return mini_batch

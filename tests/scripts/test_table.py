@@ -7,8 +7,9 @@ import unittest
 FOLDER = pathlib.Path(__file__).resolve().parent
 STATES = {"Completed": {0, 5}, "Failed": {1}}
 KINDS = set("exception bad_return short_return timeout overhead_timeout exit signal oom init input node_lost".split())
-COUNTS = {"items_succeeded", "items_failed", "mini_batches_failed", "attempts_failed", "rows"}
-EXPECT = COUNTS | {"state", "exit_code", "kinds", "missing", "output", "message", "cause"}
+COUNTS = {"items_succeeded", "items_failed", "mini_batches_failed", "attempts", "attempts_failed", "surplus_results", "rows"}
+TEXTS = {"message", "traceback", "stderr", "cause", "capped"}
+EXPECT = COUNTS | TEXTS | {"state", "exit_code", "kinds", "missing", "output", "logs"}
 
 
 class Table(unittest.TestCase):
@@ -29,14 +30,15 @@ class Table(unittest.TestCase):
         for case in self.cases:
             with self.subTest(case["name"]):
                 expect, items = case["expect"], case.get("items", self.defaults["items"])
-                self.assertLessEqual(set(case), {"name", "script", "items", "input_type", "job", "expect"})
+                self.assertLessEqual(set(case), {"name", "script", "items", "input_type", "job", "limit", "expect"})
                 self.assertLessEqual(set(expect), EXPECT)
                 self.assertIn(expect["exit_code"], STATES[expect["state"]])
                 self.assertLessEqual(set(expect.get("kinds", ())), KINDS)
                 self.assertEqual("cause" in expect, expect["state"] == "Failed")
                 if expect["state"] == "Completed":
                     self.assertEqual(expect["items_succeeded"] + expect["items_failed"], items)
-                    self.assertTrue("missing" in expect or "output" in expect)
+                    appends = case.get("job", {}).get("output_action", "append_row") == "append_row"
+                    self.assertEqual("missing" in expect or "output" in expect, appends)
                     self.assertLessEqual(len(expect.get("missing", ())), expect["items_failed"])
                 if expect["exit_code"] == 5:
                     self.assertGreater(expect["items_failed"], 0)

@@ -54,13 +54,18 @@ impl Place {
 
     /// The program, in this place. Its Python is the system's `python3`.
     pub fn fanfold(&self) -> Command {
-        let mut command = Command::new(FANFOLD);
+        self.command(FANFOLD)
+    }
+
+    /// Another program, in this place as well; what it starts is marked.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command
             .current_dir(self.dir.path())
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("FANFOLD_DEVICE_LOCKS", self.path("devices"))
-            .env(MARK, self.mark())
+            .env(MARK, self.mark().1)
             .env_remove("CUDA_VISIBLE_DEVICES")
             .env_remove("FANFOLD_FAILPOINT")
             .stdin(Stdio::null())
@@ -111,13 +116,14 @@ impl Place {
         }
     }
 
-    fn mark(&self) -> String {
-        self.dir.path().display().to_string()
+    /// The environment variable that marks everything that is started here, and its value.
+    pub fn mark(&self) -> (&'static str, String) {
+        (MARK, self.dir.path().display().to_string())
     }
 
     /// The living processes that this place started, and theirs: pid and command line.
     pub fn processes(&self) -> Vec<(u32, String)> {
-        let needle = format!("{MARK}={}", self.mark()).into_bytes();
+        let needle = format!("{MARK}={}", self.mark().1).into_bytes();
         let pids =
             fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         pids.filter(|pid| {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -200,10 +201,19 @@ impl SmallDisk {
 
     /// Fills it to the last byte with `filler`, as the program sees it.
     pub fn fill(&self, running: &Running) {
-        let filler = self.seen_by(running).join("filler");
-        let mut file = wait_for("the disk to be mounted", || File::create(&filler).ok());
+        let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
+        let below = device(&self.at);
+        // Not a moment earlier: what is filled must be the small disk, never the machine's.
+        wait_for("the disk to be mounted", || {
+            device(&self.seen_by(running)).filter(|device| Some(*device) != below).map(drop)
+        });
+        let mut file = File::create(self.seen_by(running).join("filler")).unwrap();
         let block = vec![0; 4096];
-        while std::io::Write::write(&mut file, &block).is_ok_and(|count| count > 0) {}
+        let mut written = 0;
+        while std::io::Write::write(&mut file, &block).is_ok_and(|count| count > 0) {
+            written += block.len();
+            assert!(written < 1 << 30, "that is no small disk");
+        }
     }
 
     /// Makes room again.

@@ -125,6 +125,8 @@ pub struct Node {
     /// Processes that died before they began anything, without an answer between them.
     barren_deaths: AtomicU32,
     slots_alive: AtomicUsize,
+    /// Processes that were started and have not ended.
+    processes_alive: AtomicUsize,
 }
 
 /// How the node fares with `init`.
@@ -134,6 +136,8 @@ struct Init {
     failures: u32,
     /// Of these, the last so many were stuck.
     stuck: u32,
+    /// Processes that live and are through with it.
+    ready: u32,
     gave_up: bool,
 }
 
@@ -254,6 +258,7 @@ impl Node {
             given_up: AtomicBool::new(false),
             barren_deaths: AtomicU32::new(0),
             slots_alive: AtomicUsize::new(slots),
+            processes_alive: AtomicUsize::new(0),
             id,
             job,
             plan,
@@ -273,8 +278,9 @@ impl Node {
             devices: lock(&self.devices).names(),
         });
         let slots: Vec<_> = (0..self.plan.processes as usize).filter_map(|index| self.start_slot(index)).collect();
-        if !slots.is_empty() {
-            self.take_tasks();
+        match slots.is_empty() {
+            false => self.take_tasks(),
+            true => self.broken("no thread can be started for any process (see `ulimit -u` and `pids.max`)".into()),
         }
         // Whatever ended the taking: nothing more is begun.
         if self.order() == Order::Work {
@@ -300,7 +306,8 @@ impl Node {
         let started = thread::Builder::new().name(format!("slot{index}")).spawn(run);
         if let Err(error) = &started {
             self.slots_alive.fetch_sub(1, Ordering::SeqCst);
-            self.broken(format!("cannot start a thread for slot {index}: {error}"));
+            // The others do its work.
+            self.sys_error(None, &format!("cannot start a thread for slot {index}: {error}"));
         }
         started.ok()
     }
@@ -412,6 +419,24 @@ impl Node {
         }
     }
 
+    /// A process was started.
+    pub fn process_started(&self) {
+        self.processes_alive.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A process has ended.
+    pub fn process_ended(&self) {
+        self.processes_alive.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether a process that could not be started is simply tried again later: the disk is full, which never fails a job, or
+    /// this machine is short of something while other processes of the node go on.
+    pub fn is_only_short(&self, error: &io::Error) -> bool {
+        is_full(error)
+            || matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+                && self.processes_alive.load(Ordering::SeqCst) > 0
+    }
+
     /// Kills what a process left behind. Some text: something would not die.
     pub fn sweep(&self, process: ProcessNumber, pid: u32) -> Option<String> {
         lock(&self.guard).as_ref().and_then(|guard| survivors(&guard.sweep(process, pid)))
@@ -489,6 +514,12 @@ impl Node {
     pub fn init_succeeded(&self) {
         let mut init = lock(&self.init);
         (init.failures, init.stuck) = (0, 0);
+        init.ready += 1;
+    }
+
+    /// A process whose `init()` had returned has ended.
+    pub fn ready_process_ended(&self) {
+        lock(&self.init).ready -= 1;
     }
 
     /// Counts and reports an `init` failure. The node gives up after `3 × process_count_per_node` without a success, or when
@@ -501,7 +532,8 @@ impl Node {
         }
         init.failures += 1;
         init.stuck = if stuck { init.stuck + 1 } else { 0 };
-        let give_up = init.failures >= 3 * self.plan.processes || init.stuck >= self.plan.processes;
+        let all_stuck = init.stuck >= self.plan.processes && init.ready == 0;
+        let give_up = init.failures >= 3 * self.plan.processes || all_stuck;
         let consecutive = init.failures;
         init.gave_up = give_up;
         drop(init);
@@ -535,6 +567,11 @@ impl Node {
         let text = process.map_or_else(|| text.to_string(), |process| format!("{process}: {text}"));
         lock(&self.errors).error(clock::wall_us(), std::process::id(), &text);
     }
+}
+
+/// Whether it is room that was wanting.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Counts a slot's thread out, whichever way it ends.

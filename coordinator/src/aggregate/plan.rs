@@ -432,7 +432,11 @@ impl<'a> Planner<'_, 'a> {
                 ProcessChange::Ended { id: self.ledger.process(node, *process), how, time_us: self.now_us }
             }
             // `GaveUp` repeats an `InitFailed`; the others are the coordinator's business.
-            NodeEvent::Joined { .. } | NodeEvent::GaveUp { .. } | NodeEvent::Broken { .. } | NodeEvent::Left => return,
+            NodeEvent::Joined { .. }
+            | NodeEvent::GaveUp { .. }
+            | NodeEvent::Broken { .. }
+            | NodeEvent::HeldUp { .. }
+            | NodeEvent::Left => return,
         };
         self.plan.processes.push(change);
         self.plan.changed = true;

@@ -89,6 +89,7 @@ fn explain_pattern(input: &str, root: &Path, text: &str, look: Look<'_>) -> (Str
     let looked_at = match files {
         0 => format!("the folder `{}` is there, but holds no files", root.display()),
         LOOK_AT => format!("the folder `{}` holds more than {LOOK_AT} files", root.display()),
+        1 => format!("the folder `{}` holds 1 file, which does not match", root.display()),
         files => format!("the folder `{}` holds {files} files, none of which match", root.display()),
     };
     (format!("`{typed}` matches no file; {looked_at}"), hint)

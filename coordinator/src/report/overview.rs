@@ -94,7 +94,7 @@ impl Overview {
                 ),
             );
         }
-        if snapshot.state == JobState::Running && now >= self.progress_us + EVERY_US {
+        if snapshot.state == JobState::Running && now.abs_diff(self.progress_us) >= EVERY_US {
             self.progress_us = now;
             self.line(now, &progress(snapshot, pace));
         }

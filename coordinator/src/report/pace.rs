@@ -76,7 +76,7 @@ impl Pacer {
         } else {
             self.ready_seen = true;
             // The very first point stays: it is where the clock started.
-            if self.points.len() > 2 && now.us - self.points[self.points.len() - 2].us < COALESCE_US {
+            if self.points.len() > 2 && now.us.saturating_sub(self.points[self.points.len() - 2].us) < COALESCE_US {
                 self.points.pop_back();
             }
             self.points.push_back(now);
@@ -144,8 +144,9 @@ impl Pacer {
 
     fn window_start(&self) -> Point {
         let last = self.points.back().expect("observe pushed one");
-        let enough =
-            |&(i, p): &(usize, &Point)| last.us - p.us >= WINDOW_US && self.points.len() - 1 - i >= WINDOW_POINTS;
+        let enough = |&(i, p): &(usize, &Point)| {
+            last.us.saturating_sub(p.us) >= WINDOW_US && self.points.len() - 1 - i >= WINDOW_POINTS
+        };
         let found = self.points.iter().enumerate().rev().find(enough).map(|(_, p)| *p);
         found.unwrap_or(*self.points.front().expect("observe pushed one"))
     }

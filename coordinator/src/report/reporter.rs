@@ -13,7 +13,7 @@ use super::{
 use crate::ledger::FailureRow;
 use crate::terminal::{Progress, summary};
 
-/// Between two versions of `status.json` …
+/// Between two versions of `status.json`, either way: a clock that was set back must not hold the file up …
 const STATUS_US: u64 = 1_000_000;
 /// … and of `user/error.txt`.
 const USER_ERRORS_US: u64 = 10_000_000;
@@ -107,11 +107,11 @@ impl Reporter {
         let now = snapshot.now_us;
         let changed = self.state != Some(snapshot.state);
         self.state = Some(snapshot.state);
-        if changed || now >= self.status_us + STATUS_US {
+        if changed || now.abs_diff(self.status_us) >= STATUS_US {
             self.status_us = now;
             self.status.write(&Status::new(&self.facts, snapshot, &pace));
         }
-        if now >= self.user_errors_us + USER_ERRORS_US {
+        if now.abs_diff(self.user_errors_us) >= USER_ERRORS_US {
             self.user_errors_us = now;
             self.write_user_errors(snapshot);
         }
@@ -128,7 +128,7 @@ impl Reporter {
         self.overview.finish(&self.facts, snapshot);
         self.progress.finish(snapshot);
         self.status.write(&Status::new(&self.facts, snapshot, &super::Pace::default()));
-        let mut text = summary(&self.facts, snapshot);
+        let mut text = summary(&self.facts, snapshot, exit);
         if let Err(error) = write_job_result(&self.facts, snapshot, exit) {
             text += &format!("  warning: cannot write `{}`: {error}\n", self.facts.dir.logs().job_result().display());
         }

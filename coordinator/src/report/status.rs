@@ -7,6 +7,7 @@ use fanfold_shared::clock::{serde_us, serde_us_option};
 use fanfold_shared::state::JobState;
 use serde::{Deserialize, Serialize};
 
+use super::replace::Reserved;
 use super::{JobFacts, Pace, Snapshot, replace_file};
 use crate::ledger::Totals;
 
@@ -253,22 +254,29 @@ fn round(value: f64) -> f64 {
 }
 
 /// The writer.
+///
+/// It holds the room for the next version: a job that a full disk blocks must be able to say so on that very disk.
 #[derive(Debug)]
 pub struct StatusFile {
     path: PathBuf,
+    reserved: Option<Reserved>,
 }
 
 impl StatusFile {
     /// The file at `path` ([`fanfold_shared::layout::JobDir::status_json`]).
     pub fn new(path: PathBuf) -> StatusFile {
-        StatusFile { path }
+        StatusFile { path, reserved: None }
     }
 
     /// Replaces the file in one step. A refusal is passed over: the next second brings the next try.
-    pub fn write(&self, status: &Status) {
+    pub fn write(&mut self, status: &Status) {
         let mut bytes = serde_json::to_vec_pretty(status).expect("strings and numbers");
         bytes.push(b'\n');
-        let _ = replace_file(&self.path, &bytes);
+        let kept = self.reserved.take().map(|reserved| reserved.replace(&self.path, &bytes));
+        if !matches!(kept, Some(Ok(()))) {
+            let _ = replace_file(&self.path, &bytes);
+        }
+        self.reserved = Reserved::beside(&self.path, 2 * bytes.len() as u64);
     }
 }
 

@@ -3,6 +3,7 @@
 //! One thread does all of it, in this order, again and again: publish, receive, commit, acknowledge, judge, report. So
 //! nothing here is shared and nothing can be seen half done. What may die between two steps is `docs/design/ledger.md`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -80,6 +81,8 @@ struct Course {
     given_up: bool,
     left: bool,
     joined: bool,
+    /// What slots wait for, that is no fault of the job's.
+    held_up: BTreeMap<u32, String>,
     clock: ProgressClock,
     inits: u64,
     init_failures: u64,
@@ -101,6 +104,7 @@ impl Driver<'_> {
             given_up: false,
             left: false,
             joined: false,
+            held_up: BTreeMap::new(),
             clock: ProgressClock::new(Duration::from_secs(self.spec.progress_update_timeout)),
             inits: 0,
             init_failures: 0,
@@ -120,7 +124,7 @@ impl Driver<'_> {
                 return Ok(Ending::Interrupted);
             }
             self.judge(&mut course);
-            self.observer.tick(self.aggregate, &self.window, None);
+            self.observer.tick(self.aggregate, &self.window, course.held_up.values().next().map(String::as_str));
         }
         if let (Some(Ending::Failed(cause)), true) = (&mut course.ending, course.given_up && course.inits == 0)
             && let Some(error) = self.observer.last_init_error()
@@ -203,7 +207,8 @@ impl Driver<'_> {
         for retry in &committed.again {
             self.window.retry(retry.mini_batch, retry.attempt);
         }
-        if !committed.settled.is_empty() {
+        // An attempt that failed is an answer, too: what does not get through is bounded by its tries.
+        if outcomes > committed.duplicates || !committed.settled.is_empty() {
             course.clock.progress(Instant::now());
         }
         self.observer.committed(self.aggregate, &committed);
@@ -233,6 +238,10 @@ impl Driver<'_> {
             NodeEvent::InitFailed { .. } => course.init_failures += 1,
             NodeEvent::GaveUp { error } => course.end(Ending::Failed(Cause::init(error))),
             NodeEvent::Broken { message } => course.end(Ending::Failed(Cause::broken(message))),
+            NodeEvent::HeldUp { slot, why } => match why {
+                Some(why) => drop(course.held_up.insert(*slot, why.clone())),
+                None => drop(course.held_up.remove(slot)),
+            },
             NodeEvent::Left => course.left = true,
             NodeEvent::ProcessStarted { .. } | NodeEvent::ProcessEnded { .. } => (),
         }
@@ -282,7 +291,7 @@ impl Driver<'_> {
     }
 
     fn no_progress(&self, course: &mut Course, now: Instant) -> Option<Cause> {
-        course.clock.run(course.joined, now);
+        course.clock.run(course.joined && course.held_up.is_empty(), now);
         let waited = course.clock.expired(now)?;
         // The node knows more about processes that hang in init() than that nothing moves. It speaks first where both limits
         // are the same, as they are by default.

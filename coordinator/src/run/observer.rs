@@ -165,6 +165,10 @@ impl Observer {
                 self.master.log(Level::Error, &format!("{node}: gave up on init(): {}", error.message));
             }
             NodeEvent::Broken { message } => self.master.log(Level::Error, &format!("{node}: {message}")),
+            NodeEvent::HeldUp { slot, why } => {
+                let text = why.as_deref().unwrap_or("goes on");
+                self.master.log(Level::Warning, &format!("{node}: slot {slot}: {text}"));
+            }
             NodeEvent::Left => {
                 self.nodes = self.nodes.saturating_sub(1);
                 self.master.log(Level::Info, &format!("Node {node} left"));
@@ -395,6 +399,10 @@ pub fn already_completed(facts: &JobFacts, ledger: &LedgerReader) -> fanfold_sha
     terminal::tell(&format!("{} is Completed already: nothing was run", facts.id));
     if let Some(file) = &facts.output_file {
         terminal::tell(&format!("  output        {}", file.display()));
+    }
+    if exit == ExitCode::ItemsFailed {
+        let failed = counted(totals.items_failed, "item");
+        eprintln!("  failed        {failed}; see `fanfold errors {}`", facts.id);
     }
     Ok(exit)
 }

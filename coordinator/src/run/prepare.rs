@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use fanfold_shared::clock;
 use fanfold_shared::ids::JobId;
 use fanfold_shared::items::{Fingerprints, ItemReader, is_complete};
-use fanfold_shared::job::{self, Difference, JobSpec, Places};
+use fanfold_shared::job::{self, JobSpec, Places};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
+use fanfold_worker::descriptors;
 use fanfold_worker::devices::{NodeDevices, discover};
 use fanfold_worker::environment;
 use fanfold_worker::guard::{self, Guard};
@@ -95,6 +96,16 @@ pub enum PrepareError {
         /// Why.
         cause: Option<String>,
     },
+    /// It is Completed, but its result is not what it wrote.
+    #[error("job {id} is Completed, but its output `{}` {what}", file.display())]
+    ResultGone {
+        /// The job.
+        id: String,
+        /// The output file.
+        file: PathBuf,
+        /// What became of it.
+        what: String,
+    },
     /// There is nothing to retry.
     #[error("job {id} is Completed, and no mini-batch of it is out of tries")]
     NothingFailed {
@@ -114,7 +125,7 @@ impl Report for PrepareError {
     fn exit_code(&self) -> ExitCode {
         match self {
             PrepareError::Ended { state: JobState::Canceled, .. } => ExitCode::Canceled,
-            PrepareError::NothingFailed { .. } => ExitCode::Usage,
+            PrepareError::ResultGone { .. } | PrepareError::NothingFailed { .. } => ExitCode::Usage,
             PrepareError::Ended { .. } | PrepareError::Late(_) => ExitCode::Failed,
         }
     }
@@ -125,6 +136,10 @@ impl Report for PrepareError {
                 "`fanfold errors {id}` shows what failed; `fanfold retry --failed {id}` goes on with this job and its script; for \
                  another script, run the job in a new directory (leave `--job-dir` out)"
             ),
+            PrepareError::ResultGone { .. } => {
+                "nothing was changed; bring the file back from a copy, or run the job in a new directory (leave `--job-dir` out)"
+                    .into()
+            }
             PrepareError::NothingFailed { .. } => {
                 "rows of a short return are in already and stay; to run everything again, use a new directory".into()
             }
@@ -141,17 +156,22 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     let began = Instant::now();
     let started_us = clock::wall_us();
     let Submitted { dir, spec, continued, .. } = &submitted;
-    if *continued
-        && purpose == Purpose::Run
-        && let Some(over) = over(&submitted, job_file)?
-    {
-        return Ok(over);
+    match purpose {
+        Purpose::Run if *continued => {
+            if let Some(over) = over(&submitted, job_file)? {
+                return Ok(over);
+            }
+        }
+        Purpose::Run => (),
+        Purpose::RetryFailed => something_failed(&submitted)?,
     }
     let entry = Entry::new(&submitted.id.0, &spec.name, dir.root(), submitted.created_us);
     let own = listing::own_directories(dir, &super::output_dir(spec, dir));
-    let taken = snapshot::take(spec, dir, &own)?;
+    // The job file may lie beside the script, and may change while the script may not.
+    let beside: Vec<PathBuf> = own.iter().cloned().chain([job_file.to_path_buf()]).collect();
+    let taken = snapshot::take(spec, dir, &beside)?;
     if *continued && purpose == Purpose::Run {
-        same_script(&submitted, &own, &taken.hash)?;
+        same_script(&submitted)?;
     }
     let (items, notes) = match list(spec, dir, &own, began, signals)? {
         Some(listed) => listed,
@@ -162,7 +182,10 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     };
     let split = items.split().clone();
 
-    let facts = facts(&submitted, job_file.to_path_buf(), 0, started_us);
+    if *continued {
+        submitted.record()?;
+    }
+    let facts = facts(&submitted, spec, job_file.to_path_buf(), 0, started_us);
     let Submitted { dir, id, spec, lock, continued, .. } = submitted;
     let (mut aggregate, mut recovered) = Aggregate::open(AggregateConfig {
         job: dir.clone(),
@@ -179,10 +202,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
         terminal::tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
     }
     if purpose == Purpose::RetryFailed {
-        let reopened = aggregate.retry_failed()?;
-        if reopened == 0 && aggregate.state() == JobState::Completed {
-            return Err(PrepareError::NothingFailed { id: id.0 }.into());
-        }
+        aggregate.retry_failed()?;
         recovered.spent = aggregate.all_spent();
     }
     let mut facts = facts;
@@ -204,8 +224,9 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     match equipped {
         // Whatever was cut short: it was so by the signal.
         Err(_) if signals.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, signals)?)),
-        equipped => {
-            let (signals, equipment) = (signals.clone(), equipped?);
+        Err(failure) => Ok(Outcome::Over(super::cannot_run(&mut aggregate, &mut observer, &failure)?)),
+        Ok(equipment) => {
+            let signals = signals.clone();
             let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, signals };
             Ok(Outcome::Ready(Box::new(prepared)))
         }
@@ -227,7 +248,10 @@ fn equip(
             observer.building(line);
         })?;
     let found = discover(spec.gpus.as_deref(), inherited_mask(spec).as_deref())?;
-    let processes = process_count(spec, found.len());
+    let (processes, advice) = descriptors::affordable(process_count(spec, found.len()));
+    if let Some(advice) = advice {
+        observer.note(Level::Warning, &advice);
+    }
     let chosen = spec.gpus.is_some();
     let mut waiting = |text: &str| observer.note(Level::Info, text);
     let devices =
@@ -279,10 +303,15 @@ fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
         return Ok(None);
     }
     let began_us = status.started_us.unwrap_or(status.created_us);
-    let facts = facts(submitted, job_file.to_path_buf(), 0, began_us);
+    // As it was run, not as it would be run now.
+    let spec = submitted.before.as_ref().unwrap_or(&submitted.spec);
+    let facts = facts(submitted, spec, job_file.to_path_buf(), 0, began_us);
     super::observer::close_late(&facts, &ledger, &status, submitted.spec.logging_level)?;
     match status.state {
         JobState::Completed => {
+            if let Some(file) = &facts.output_file {
+                is_the_result(&facts.id.0, file, ledger.totals()?.committed_len)?;
+            }
             let exit = super::observer::already_completed(&facts, &ledger)?;
             Ok(Some(Outcome::Over(exit)))
         }
@@ -294,20 +323,35 @@ fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
     }
 }
 
-/// The script may not have changed under a job that is continued: its rows would be of two kinds.
-fn same_script(submitted: &Submitted, own: &[PathBuf], hash: &str) -> Result<()> {
-    // A source that is gone, or was moved, is no obstacle: the job has its own copy.
-    let Ok(now) = snapshot::preview(&submitted.spec, own) else { return Ok(()) };
-    if now.hash == hash {
+/// A Completed job with nothing out of tries has nothing to retry.
+fn something_failed(submitted: &Submitted) -> Result<()> {
+    let ledger = LedgerReader::open(&submitted.dir)?;
+    let nothing = ledger.status()?.state == JobState::Completed && ledger.totals()?.mini_batches_failed == 0;
+    if nothing { Err(PrepareError::NothingFailed { id: submitted.id.0.clone() }.into()) } else { Ok(()) }
+}
+
+/// A glance at the output of a Completed job; `doctor --verify` looks closer.
+fn is_the_result(id: &str, file: &Path, committed_len: u64) -> Result<()> {
+    let what = match fs::metadata(file) {
+        Ok(found) if found.len() == committed_len => return Ok(()),
+        Ok(found) => format!("has {} bytes, and the job wrote {committed_len}", found.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is gone".to_string(),
+        Err(error) => return Err(error).during("examine", file)?,
+    };
+    Err(PrepareError::ResultGone { id: id.to_string(), file: file.to_path_buf(), what }.into())
+}
+
+/// The script may not have changed under a job that is continued: its rows would be of two kinds. Only what the job has its own
+/// copy of counts; files that came since are none of its business.
+fn same_script(submitted: &Submitted) -> Result<()> {
+    let changed = snapshot::changed(&submitted.spec, &submitted.dir)?;
+    if changed.is_empty() {
         return Ok(());
     }
-    let dir = submitted.dir.root().to_path_buf();
-    let differences = vec![Difference {
-        key: "the entry script or a file beside it",
-        old: "as submitted".into(),
-        new: "changed since".into(),
-    }];
-    Err(SubmitError::AnotherJob { dir, id: submitted.id.clone(), differences }.into())
+    let named: Vec<String> = changed.iter().take(3).map(|name| format!("`{}`", name.display())).collect();
+    let more = if changed.len() > 3 { format!(" and {} more", changed.len() - 3) } else { String::new() };
+    let (dir, copy) = (submitted.dir.root().to_path_buf(), submitted.dir.snapshot());
+    Err(SubmitError::ScriptChanged { dir, id: submitted.id.clone(), files: named.join(", ") + &more, copy }.into())
 }
 
 /// The item list: the one that is there, or a new one. None: a signal came.
@@ -319,7 +363,10 @@ fn list(
     signals: &Signals,
 ) -> Result<Option<(ItemReader, Vec<String>)>> {
     if is_complete(&dir.items()) {
-        return Ok(Some((ItemReader::open(&dir.items())?, Vec::new())));
+        let items = ItemReader::open(&dir.items())?;
+        // All of it is read once: what is damaged is found before anything runs, and while it can still be brought back.
+        items.for_each(0..items.items(), |_, _| ())?;
+        return Ok(Some((items, Vec::new())));
     }
     let limit = Duration::from_secs(spec.first_task_creation_timeout);
     let cancel = || signals.count() > 0 || began.elapsed() >= limit;

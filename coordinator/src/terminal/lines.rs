@@ -61,7 +61,7 @@ impl<W: Write + Send> Progress for Lines<W> {
             // The first line about the progress comes when there is some.
             self.told_us = snapshot.now_us;
         }
-        let since = snapshot.now_us.saturating_sub(self.told_us);
+        let since = snapshot.now_us.abs_diff(self.told_us);
         if since >= 10_000_000 || (tenth > self.told_tenth && since >= 1_000_000) {
             (self.told_us, self.told_tenth) = (snapshot.now_us, tenth);
             self.say(&progress_in_words(snapshot, pace));

@@ -1,6 +1,7 @@
 //! The last word of `fanfold run`.
 
 use fanfold_shared::clock::duration;
+use fanfold_shared::report::ExitCode;
 use fanfold_shared::text::{counted, grouped, harmless, one_line, rate};
 
 use crate::report::{JobFacts, Snapshot, next_steps, output_in_words};
@@ -8,8 +9,8 @@ use crate::report::{JobFacts, Snapshot, next_steps, output_in_words};
 /// Errors by kind are at most eleven lines, so only the first few distinct ones are shown beside them.
 const ERRORS: usize = 5;
 
-/// State and cause; counts; duration and rate; output; errors; what to run next. Several lines, each ended.
-pub fn summary(facts: &JobFacts, snapshot: &Snapshot) -> String {
+/// `exit` is the exit code of the run. State and cause; counts; duration and rate; output; errors; what to run next. Several lines, each ended.
+pub fn summary(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String {
     let totals = &snapshot.totals;
     let seconds = snapshot.now_us.saturating_sub(facts.started_us) as f64 / 1e6;
     let mut text = format!("\n{} {} after {}\n", facts.id, snapshot.state, duration(seconds));
@@ -36,6 +37,9 @@ pub fn summary(facts: &JobFacts, snapshot: &Snapshot) -> String {
     row("mini-batches", mini_batches);
     if totals.items > 0 {
         row("items", format!("{} succeeded, {} failed", grouped(totals.items_succeeded), grouped(totals.items_failed)));
+    }
+    if exit == ExitCode::ItemsFailed {
+        row("exit code", format!("{}: items failed, and the job sets no threshold for them", exit as u8));
     }
     if totals.surplus_results > 0 {
         row("surplus", format!("{} more than one for each item", counted(totals.surplus_results, "result")));
@@ -83,7 +87,7 @@ mod tests {
         let mut snapshot = running();
         (snapshot.state, snapshot.cause) = (JobState::Paused, Some("interrupted (SIGINT)".into()));
         let facts = JobFacts { settled_before: 20, ..facts(Path::new("/jobs/score-1a2b3c4d")) };
-        insta::assert_snapshot!(summary(&facts, &snapshot), @r#"
+        insta::assert_snapshot!(summary(&facts, &snapshot, ExitCode::Interrupted), @r#"
         score-1a2b3c4d Paused after 30 s
           cause         interrupted (SIGINT)
           mini-batches  276 planned, 123 run, 3 run again, 119 committed, 1 failed, 156 not done, 20 settled in earlier runs
@@ -107,7 +111,7 @@ mod tests {
         (totals.mini_batches_succeeded, totals.mini_batches_failed, totals.mini_batches_short) = (276, 0, 0);
         (totals.items_succeeded, totals.items_failed, totals.returned) = (551, 0, 551);
         (totals.attempts, totals.attempts_failed) = (276, 0);
-        insta::assert_snapshot!(summary(&facts(Path::new("/jobs/score-1a2b3c4d")), &snapshot), @r#"
+        insta::assert_snapshot!(summary(&facts(Path::new("/jobs/score-1a2b3c4d")), &snapshot, ExitCode::Completed), @r#"
         score-1a2b3c4d Completed after 30 s
           mini-batches  276 planned, 276 run, 0 run again, 276 committed
           items         551 succeeded, 0 failed

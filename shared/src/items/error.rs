@@ -66,8 +66,8 @@ pub enum ItemsError {
 impl Report for ItemsError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            ItemsError::Incomplete { .. } | ItemsError::Damaged { .. } => ExitCode::Failed,
-            ItemsError::Version { .. } | ItemsError::Unlistable { .. } => ExitCode::Usage,
+            ItemsError::Incomplete { .. } => ExitCode::Failed,
+            ItemsError::Damaged { .. } | ItemsError::Version { .. } | ItemsError::Unlistable { .. } => ExitCode::Usage,
             ItemsError::AlreadyComplete { .. } | ItemsError::Beyond { .. } => ExitCode::Bug,
             ItemsError::Io(error) => error.exit_code(),
         }

@@ -87,6 +87,8 @@ pub struct Current {
     pub page: Page,
     /// Bytes of frames that are not whole yet.
     pub decoder: Decoder,
+    /// Its `init()` has returned.
+    pub ready: bool,
     /// In the order in which they were handed over, which is that of the answers.
     pub held: VecDeque<Held>,
     /// Mini-batches answered so far.
@@ -128,6 +130,7 @@ impl Current {
             process,
             page,
             decoder: Decoder::default(),
+            ready: false,
             held: VecDeque::new(),
             answered: 0,
             estimate_ns: None,

@@ -3,7 +3,7 @@
 //! It is a file mapped by both sides, so it tells the truth even when one of them, or both, are gone.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -35,6 +35,8 @@ pub enum Phase {
     Run,
     /// `shutdown()`.
     Shutdown,
+    /// The disk has no room for the rows: nobody's time runs.
+    NoRoom,
 }
 
 impl Phase {
@@ -46,6 +48,7 @@ impl Phase {
             4 => Phase::Overhead,
             5 => Phase::Run,
             6 => Phase::Shutdown,
+            7 => Phase::NoRoom,
             _ => Phase::Starting,
         }
     }
@@ -60,6 +63,7 @@ impl Phase {
             Phase::Overhead => "around run()",
             Phase::Run => "in run()",
             Phase::Shutdown => "in shutdown()",
+            Phase::NoRoom => "while it waited for room on the disk",
         }
     }
 }
@@ -98,8 +102,9 @@ impl Page {
     /// Makes the page at `path` anew for a process about to start.
     pub fn create(path: &Path) -> Result<Page, IoError> {
         let map = || -> io::Result<Page> {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-            file.set_len(SIZE as u64)?;
+            let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+            // Written and not just lengthened: on a full disk a page without a block is a SIGBUS at its first touch.
+            file.write_all(&[0; SIZE])?;
             map(&file)
         };
         let page = map().during("create the page", path)?;
@@ -115,7 +120,7 @@ impl Page {
         let began_ns = self.word(3).load(Ordering::Acquire);
         let age = Duration::from_nanos(clock::monotonic_ns().saturating_sub(began_ns));
         let phase = Phase::from_word(state);
-        let mini_batch = matches!(phase, Phase::Overhead | Phase::Run).then_some(state >> 8);
+        let mini_batch = matches!(phase, Phase::Overhead | Phase::Run | Phase::NoRoom).then_some(state >> 8);
         let now = Instant::now();
         Look { phase, began: now.checked_sub(age).unwrap_or(now), mini_batch }
     }

@@ -3,6 +3,7 @@
 //! Each turn: take work and hand it over, wait, take answers, look at the clock and the page, notice an end. Answers are
 //! taken before anything is decided about a process, so that what it finished is never run again for nothing.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,12 +22,14 @@ use super::page::{Page, Phase};
 use super::protocol::{self, FromHost};
 use super::state::{self, Action, Event, Limits, State, StopReason};
 use crate::logs::{Level, Stage};
-use crate::node::{Node, Order};
+use crate::node::{Node, Order, is_full};
 
 /// Between two looks at what is due about once a second: logs, caps, other slots that starve.
 const TICK: Duration = Duration::from_millis(500);
 /// A turn that takes longer was no turn.
 const STANDSTILL: Duration = Duration::from_secs(1);
+/// Between two tries to start a process where the machine is short of something.
+const SHORT: Duration = Duration::from_millis(500);
 /// What is read from a process before the rest of the turn gets its chance.
 const TURN_BYTES: usize = 16 << 20;
 /// Spare room for a read.
@@ -44,6 +47,10 @@ pub struct Slot {
     turned: Instant,
     /// The end of the last standstill of this thread: what a process had begun before counts as begun then.
     resumed: Instant,
+    /// The node was told that this slot waits.
+    held_up: bool,
+    /// The log was told that no process can be started.
+    told_short: bool,
 }
 
 impl Slot {
@@ -51,7 +58,18 @@ impl Slot {
     pub fn new(index: usize, node: Arc<Node>) -> Slot {
         let limits = node.limits();
         let now = Instant::now();
-        Slot { index, node, limits, state: State::Vacant, current: None, ticked: now, turned: now, resumed: now }
+        Slot {
+            index,
+            node,
+            limits,
+            state: State::Vacant,
+            current: None,
+            ticked: now,
+            turned: now,
+            resumed: now,
+            held_up: false,
+            told_short: false,
+        }
     }
 
     /// Lives until the node drains or gives up and the last process is gone.
@@ -159,11 +177,19 @@ impl Slot {
                 protocol::configure(process.outbox(), &config);
                 process.send();
                 let pid = process.pid();
+                self.node.process_started();
+                self.told_short = false;
+                self.hold_up(None);
                 let mut current = Current::new(&self.node, number, process, page, [stdout, stderr]);
                 current.log.event(clock::wall_us(), Level::Info, &format!("started on slot {}", self.index));
                 self.current = Some(current);
                 let device = binding.device().map(str::to_string);
                 self.node.say(NodeEvent::ProcessStarted { process: number, pid, device });
+            }
+            Err(error) if self.node.is_only_short(&error) => {
+                self.node.release_device(number);
+                self.state = State::Vacant;
+                self.wait_for_better_times(&error);
             }
             Err(error) => {
                 self.node.release_device(number);
@@ -171,6 +197,32 @@ impl Slot {
                 // Nothing was started, so nothing has to be cleaned up; the next attempt is the node's decision.
                 self.state = if self.node.gave_up() { State::Done } else { State::Vacant };
             }
+        }
+    }
+
+    /// A process can't be started now, which is nobody's fault: waits a moment, or until the node is told to end.
+    fn wait_for_better_times(&mut self, error: &io::Error) {
+        let why = format!("cannot start a process: {error}; the slot tries again by itself");
+        match is_full(error) {
+            true => self.hold_up(Some(why)),
+            false if !self.told_short => self.node.sys_error(None, &format!("slot {}: {why}", self.index)),
+            false => (),
+        }
+        self.told_short = true;
+        let until = Instant::now() + SHORT;
+        while self.node.order() == Order::Work && Instant::now() < until {
+            let mut fds = [PollFd::new(self.node.work.waker(self.index), PollFlags::POLLIN)];
+            // Whatever ends it: the loop looks.
+            let _ = poll(&mut fds, PollTimeout::from(SHORT.as_millis() as u16));
+            self.node.work.quiet(self.index);
+        }
+    }
+
+    /// Says once that this slot waits for the world, and once that it does not any longer.
+    fn hold_up(&mut self, why: Option<String>) {
+        if self.held_up != why.is_some() {
+            self.held_up = why.is_some();
+            self.node.say(NodeEvent::HeldUp { slot: self.index as u32, why });
         }
     }
 
@@ -290,6 +342,7 @@ impl Slot {
                 );
                 current.log.event(clock::wall_us(), Level::Info, &text);
                 let process = current.number;
+                current.ready = true;
                 self.node.init_succeeded();
                 self.node.say(NodeEvent::InitDone { process, elapsed_us });
                 self.on(Event::Ready);
@@ -381,6 +434,7 @@ impl Slot {
         let Some(current) = &mut self.current else { return };
         current.log.tick(clock::wall_us());
         current.cap_captured();
+        let no_room = current.page.look().phase == Phase::NoRoom;
         if starving {
             let running = current.page.look().mini_batch;
             let copies: Vec<_> = current
@@ -391,6 +445,10 @@ impl Slot {
                 .collect();
             self.node.work.give_back(copies);
         }
+        self.hold_up(no_room.then(|| {
+            let spool = self.node.job.spool();
+            format!("disk full: no room for rows in `{}`; make room, the job goes on by itself", spool.display())
+        }));
     }
 
     fn charge_death(&mut self) {
@@ -454,6 +512,9 @@ impl Slot {
         if let Some(text) = survivors {
             self.node.sys_error(Some(current.number), &text);
         }
+        if current.ready {
+            self.node.ready_process_ended();
+        }
         current.page.clear();
         current.cap_captured();
         current.log.event(clock::wall_us(), Level::Info, &how);
@@ -463,6 +524,8 @@ impl Slot {
             self.node.release_device(current.number);
         }
         self.node.work.report(self.index, false, false);
+        self.node.process_ended();
+        self.hold_up(None);
         self.node.say(NodeEvent::ProcessEnded { process: current.number, how });
     }
 }

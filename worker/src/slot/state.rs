@@ -270,6 +270,7 @@ pub fn step(state: State, event: Event, draining: bool, now: Instant, limits: &L
 /// When to look again, or which mini-batch exceeded which limit. `since`: no sign of the process before that counts.
 fn overdue(look: Look, since: Instant, now: Instant, limits: &Limits) -> Result<Instant, (u64, Exceeded)> {
     let (began, limit, exceeded) = match look.phase {
+        Phase::NoRoom => return Ok(now + limits.overhead),
         Phase::Run => (look.began, limits.run, Exceeded::Run),
         // It sits on work without touching it: the time counts from the later of the two.
         Phase::Waiting => (look.began.max(since), limits.overhead, Exceeded::Overhead),
@@ -448,6 +449,15 @@ mod tests {
         slot.now += 2 * SECOND;
         assert_eq!(slot.on(Event::Look(at_shutdown)), [Action::Kill]);
         assert_eq!(deadline(&slot.state), None, "nothing is harder than SIGKILL");
+    }
+
+    #[test]
+    fn a_process_without_room_for_its_rows_is_waited_for() {
+        let mut slot = Slot::running();
+        let began = slot.now;
+        slot.now += 1000 * SECOND;
+        assert_eq!(slot.on(Event::Look(look(Phase::NoRoom, began, 3))), []);
+        assert_eq!(deadline(&slot.state), Some(slot.now + 5 * SECOND), "it is looked at again");
     }
 
     #[test]

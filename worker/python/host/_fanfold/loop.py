@@ -14,7 +14,7 @@ from . import failure
 from .rows import SMALL_CHARS, BadReturn, Spooled, encode
 from .script import MiniBatchContext
 from .streams import note
-from .wire import OVERHEAD, RUN, STOP, WAITING, Fatal
+from .wire import NO_ROOM, OVERHEAD, RUN, STOP, WAITING, Fatal
 
 # Runs of at least this long get their own CPU time in an answer.
 _LONG_NS = 1000000
@@ -51,8 +51,9 @@ class Loop:
         self.retired = False
 
     def waiting(self, text):
-        """A context in which the page says that the host waits, so that nobody is charged; ``text`` goes to the log."""
-        return _Waiting(self._page, text)
+        """A context in which the page says that the host waits for room on the disk, so that nobody is charged and the job
+        shows what it waits for; ``text`` goes to the log."""
+        return _WaitingForRoom(self._page, text)
 
     def serve(self, script, run, serializer, after_frame):
         """Runs mini-batches until ``S``. ``after_frame()`` is called after each frame of them."""
@@ -276,7 +277,7 @@ class Loop:
         return encode(header) if header else b""
 
 
-class _Waiting:
+class _WaitingForRoom:
     def __init__(self, page, text):
         self._page = page
         self._text = text
@@ -284,7 +285,7 @@ class _Waiting:
 
     def __enter__(self):
         self._shown = self._page.words[2]
-        self._page.enter(WAITING)
+        self._page.enter(NO_ROOM, self._shown >> 8)
         note(self._text)
 
     def __exit__(self, *_):

@@ -21,7 +21,7 @@ PAGE_BYTES = 4096
 PAGE_MAGIC = 0x31454741504646
 
 # Phases (word 2 of the page).
-STARTING, IMPORTING, INIT, WAITING, OVERHEAD, RUN, SHUTDOWN = range(7)
+STARTING, IMPORTING, INIT, WAITING, OVERHEAD, RUN, SHUTDOWN, NO_ROOM = range(8)
 
 # The word with which the worker asks that no further mini-batch is begun.
 STOP = 6

@@ -1,0 +1,93 @@
+//! What must not change under a job that goes on, what may, and jobs that are over.
+
+use std::fs;
+
+use super::{completed, job_file, paused, place, refused, refused_with, told};
+use crate::support::assert_each_once;
+
+#[test]
+fn a_job_goes_on_only_as_what_it_was() {
+    let place = place();
+    paused(&place);
+    let again = ["job.yaml", "--job-dir", "job"];
+    let with = |more: &[(&str, &str)]| {
+        place.write("job.yaml", job_file(&place, more));
+        refused(&place, &again)
+    };
+    insta::assert_snapshot!(with(&[("mini_batch_size", "2")]), @r#"
+    error: `job` holds another job, echo-<id>: mini_batch_size was 1, is 2
+    hint: leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue the old one
+    "#);
+    insta::assert_snapshot!(with(&[("arguments", "[\"--scale\", \"2\"]")]), @r#"
+    error: `job` holds another job, echo-<id>: arguments was [], is ["--scale", "2"]
+    hint: leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue the old one
+    "#);
+    place.write("more.txt", "item-100\n");
+    insta::assert_snapshot!(with(&[("inputs", "[items.txt, more.txt]")]), @r#"
+    error: `job` holds another job, echo-<id>: inputs was {input0: "items.txt"}, is {input0: "items.txt", input1: "more.txt"}
+    hint: leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue the old one
+    "#);
+    insta::assert_snapshot!(with(&[("append_row_file_name", "other.txt")]), @r#"
+    error: `job` holds another job, echo-<id>: append_row_file_name was parallel_run_step.txt, is other.txt
+    hint: leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue the old one
+    "#);
+    insta::assert_snapshot!(with(&[("output", "elsewhere")]), @r#"
+    error: `job` holds another job, echo-<id>: output was <job directory>/output, is elsewhere
+    hint: leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue the old one
+    "#);
+    place.write("job.yaml", job_file(&place, &[]));
+    place.write("score.py", format!("{}\n# changed\n", super::SCRIPT));
+    insta::assert_snapshot!(refused(&place, &again), @r#"
+    error: job echo-<id> in `job` runs its own copy of the script, and `score.py` changed since
+    hint: leave `--job-dir` out or name a new directory to run the new script as a new job; to continue the old one, bring the files back as they are in `job/.fanfold/snapshot`; what changes by itself (logs, outputs) belongs into .amlignore
+    "#);
+}
+
+#[test]
+fn what_does_not_change_the_result_may_change() {
+    let place = place();
+    paused(&place);
+    let more = [("run_max_try", "5"), ("process_count_per_node", "1"), ("logging_level", "DEBUG")];
+    place.write("job.yaml", job_file(&place, &more));
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
+    assert_each_once(&place.rows(), &(0..20).map(|i| format!("item-{i:03}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_failed_job_is_not_run_again() {
+    let place = place();
+    place.write_items(1);
+    place.write("score.py", "def run(mini_batch):\n    raise ValueError(\"no\")\n");
+    place.run(&["run", "job.yaml", "--job-dir", "job", "--set", "error_threshold=0"]).expect(1);
+    let mut again = place.fanfold();
+    again.args(["run", "job.yaml", "--job-dir", "job", "--set", "error_threshold=0"]);
+    insta::assert_snapshot!(refused_with(&place, &mut again, 1), @r#"
+    error: job echo-<id> in `job` is Failed: 1 failed item exceeds error_threshold 0
+    hint: `fanfold errors echo-<id>` shows what failed; `fanfold retry --failed echo-<id>` goes on with this job and its script; for another script, run the job in a new directory (leave `--job-dir` out)
+    "#);
+}
+
+#[test]
+fn a_completed_job_whose_output_changed_says_so() {
+    let place = place();
+    completed(&place);
+    let again = ["job.yaml", "--job-dir", "job"];
+    let output = place.job().join("output/parallel_run_step.txt");
+    let text = fs::read(&output).unwrap();
+    fs::write(&output, &text[..50]).unwrap();
+    insta::assert_snapshot!(refused(&place, &again), @r#"
+    error: job echo-<id> is Completed, but its output `job/output/parallel_run_step.txt` has 50 bytes, and the job wrote 180
+    hint: nothing was changed; bring the file back from a copy, or run the job in a new directory (leave `--job-dir` out)
+    "#);
+    fs::remove_file(&output).unwrap();
+    insta::assert_snapshot!(refused(&place, &again), @r#"
+    error: job echo-<id> is Completed, but its output `job/output/parallel_run_step.txt` is gone
+    hint: nothing was changed; bring the file back from a copy, or run the job in a new directory (leave `--job-dir` out)
+    "#);
+    fs::write(&output, &text).unwrap();
+    let again = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
+    insta::assert_snapshot!(told::told(&again.stderr, &place.path(""), "echo"), @r#"
+    echo-<id> is Completed already: nothing was run
+      output        <place>/job/output/parallel_run_step.txt
+    "#);
+}
