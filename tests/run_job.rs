@@ -81,3 +81,47 @@ fn a_failed_job_goes_on_after_a_retry() {
     place.run(&["retry", "--failed", "job"]).expect(0);
     assert_each_once(&place.rows(), &items);
 }
+
+#[test]
+fn attempts_that_fail_slowly_are_no_lack_of_progress() {
+    let place = Place::new();
+    place.write_items(1);
+    place.write("score.py", "import time\ndef run(mini_batch):\n    time.sleep(0.6)\n    raise ValueError('slowly')\n");
+    place.write(
+        "job.yaml",
+        "name: slow\nentry_script: score.py\ninputs: [items.txt]\ninput_type: lines\nrun_max_try: 5\n\
+         progress_update_timeout: 2\nprocess_count_per_node: 1\n",
+    );
+    let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(1);
+    assert!(!ran.stderr.contains("no progress"), "{}", ran.stderr);
+    assert_eq!(place.errors()[0]["attempt"], 5);
+    assert!(place.job().join("logs/sys/job_report/processed_mini-batches.csv").exists(), "also of a Failed job");
+}
+
+/// The job file lies in the source directory; it may change on continuing, and files may come; what the job has a copy of may not.
+#[test]
+fn what_may_change_on_continuing_may_lie_beside_the_script() {
+    let place = Place::new();
+    let items = place.write_items(10);
+    raises(&place, "source_directory: .\nerror_threshold: 0\nprocess_count_per_node: 1\n");
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(1);
+    let text = std::fs::read_to_string(place.path("job.yaml")).unwrap();
+    place.write("job.yaml", text.replace("error_threshold: 0", "error_threshold: 9"));
+    place.write("new.log", "came since");
+    let ended = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(1);
+    assert!(ended.stderr.contains("is Failed"), "not another job: {}", ended.stderr);
+    place.write("mended", "");
+    place.run(&["retry", "--failed", "job", "--set", "error_threshold=9"]).expect(0);
+    assert_each_once(&place.rows(), &items);
+}
+
+#[test]
+fn asking_again_changes_nothing_of_a_completed_job() {
+    let place = Place::new();
+    place.write_items(10);
+    raises(&place, "");
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+    let before = std::fs::read_to_string(place.job().join("job.yaml")).unwrap();
+    place.run(&["run", "job.yaml", "--job-dir", "job", "--set", "error_threshold=5"]).expect(5);
+    assert_eq!(std::fs::read_to_string(place.job().join("job.yaml")).unwrap(), before);
+}

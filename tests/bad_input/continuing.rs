@@ -38,8 +38,8 @@ fn a_job_goes_on_only_as_what_it_was() {
     place.write("job.yaml", job_file(&place, &[]));
     place.write("score.py", format!("{}\n# changed\n", super::SCRIPT));
     insta::assert_snapshot!(refused(&place, &again), @r#"
-    error: the entry script, or a file beside it, is not what it was when job echo-<id> in `job` was submitted
-    hint: leave `--job-dir` out or name a new directory to run the new script as a new job; to continue the old one, bring the script back as it is in `job/.fanfold/snapshot`
+    error: job echo-<id> in `job` runs its own copy of the script, and `score.py` changed since
+    hint: leave `--job-dir` out or name a new directory to run the new script as a new job; to continue the old one, bring the files back as they are in `job/.fanfold/snapshot`; what changes by itself (logs, outputs) belongs into .amlignore
     "#);
 }
 
@@ -56,13 +56,14 @@ fn what_does_not_change_the_result_may_change() {
 #[test]
 fn a_failed_job_is_not_run_again() {
     let place = place();
+    place.write_items(1);
     place.write("score.py", "def run(mini_batch):\n    raise ValueError(\"no\")\n");
     place.run(&["run", "job.yaml", "--job-dir", "job", "--set", "error_threshold=0"]).expect(1);
     let mut again = place.fanfold();
     again.args(["run", "job.yaml", "--job-dir", "job", "--set", "error_threshold=0"]);
     insta::assert_snapshot!(refused_with(&place, &mut again, 1), @r#"
     error: job echo-<id> in `job` is Failed: 1 failed item exceeds error_threshold 0
-    hint: `fanfold errors echo-<id>` shows what failed; mend it and run the job in a new directory (leave `--job-dir` out)
+    hint: `fanfold errors echo-<id>` shows what failed; `fanfold retry --failed echo-<id>` goes on with this job and its script; for another script, run the job in a new directory (leave `--job-dir` out)
     "#);
 }
 

@@ -10,7 +10,7 @@ use fanfold_shared::text::{counted, grouped, harmless, one_line, rate};
 use super::ls::state_in_words;
 use super::written;
 use crate::registry::Registry;
-use crate::report::{Coordinator, Status, coordinator_of, output_in_words};
+use crate::report::{Coordinator, Status, coordinator_of, output_in_words, shell_word};
 use crate::terminal::{Align, Table};
 
 /// What `status` takes.
@@ -138,6 +138,13 @@ fn write_text(
     }
     if at_work {
         table.row(["figures", &format!("{} old", duration(age))]);
+    }
+    if coordinator == Coordinator::Gone && !status.state.is_final() {
+        // What was typed is the shorter command, but only a full path is right from every directory.
+        let own = dir.job_yaml();
+        let file = if status.job_file.is_absolute() { &status.job_file } else { &own };
+        let command = format!("fanfold run {} --job-dir {}", shell_word(file), shell_word(dir.root()));
+        table.row(["go on", &command]);
     }
     table.write(out)
 }

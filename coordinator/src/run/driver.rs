@@ -207,7 +207,8 @@ impl Driver<'_> {
         for retry in &committed.again {
             self.window.retry(retry.mini_batch, retry.attempt);
         }
-        if !committed.settled.is_empty() {
+        // An attempt that failed is an answer, too: what does not get through is bounded by its tries.
+        if outcomes > committed.duplicates || !committed.settled.is_empty() {
             course.clock.progress(Instant::now());
         }
         self.observer.committed(self.aggregate, &committed);

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use fanfold_shared::backend::Backend;
 use fanfold_shared::backend::embedded::Embedded;
 use fanfold_shared::failpoint;
+use fanfold_shared::job::JobSpec;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::{AttemptError, ErrorKind};
 use fanfold_shared::report::{ExitCode, Failure, Result};
@@ -192,6 +193,10 @@ fn finalise(prepared: &mut Prepared, ending: Ending, signals: &Signals) -> Resul
         prepared.observer.facts().thresholds_set,
         interrupted,
     );
+    if prepared.aggregate.state() == JobState::Failed {
+        // Where what failed is looked for; a Completed job has had it before its output got its name.
+        prepared.observer.job_report(&prepared.aggregate);
+    }
     let traceback = cause.map(|cause| cause.traceback).unwrap_or_default();
     prepared.observer.finish(&prepared.aggregate, exit, &traceback);
     Ok(exit)
@@ -228,13 +233,15 @@ fn pause(aggregate: &mut Aggregate, observer: &mut Observer, signals: &Signals) 
     Ok(exit)
 }
 
-/// The job can't be run, for a reason that is its own (its environment can't be built): it is Failed, and `retry --failed` goes
-/// on once that is mended.
-fn fail(aggregate: &mut Aggregate, observer: &mut Observer, failure: &Failure) -> Result<ExitCode> {
-    let cause = failure.to_string();
-    aggregate.set_state(JobState::Failed, Some(&cause))?;
-    observer.state(JobState::Failed, Some(&cause));
-    let exit = ExitCode::Failed;
+/// The job can't be run. If that is its own fault (its environment can't be built) it is Failed, and `retry --failed` goes on once
+/// that is mended; if it is that of what it was told or found (a GPU that others hold), the same command goes on.
+fn cannot_run(aggregate: &mut Aggregate, observer: &mut Observer, failure: &Failure) -> Result<ExitCode> {
+    let exit = failure.exit_code();
+    let state = if exit == ExitCode::Failed { JobState::Failed } else { JobState::Paused };
+    let hint = failure.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    let cause = format!("{failure}{hint}");
+    aggregate.set_state(state, Some(&cause))?;
+    observer.state(state, Some(&cause));
     observer.finish(aggregate, exit, "");
     Ok(exit)
 }
@@ -268,8 +275,7 @@ fn until_there_is_room<T>(
 }
 
 /// The facts that every report begins with.
-fn facts(submitted: &submit::Submitted, job_file: PathBuf, settled_before: u64, started_us: u64) -> JobFacts {
-    let spec = &submitted.spec;
+fn facts(submitted: &Submitted, spec: &JobSpec, job_file: PathBuf, settled_before: u64, started_us: u64) -> JobFacts {
     let output_dir = output_dir(spec, &submitted.dir);
     JobFacts {
         id: submitted.id.clone(),

@@ -401,7 +401,8 @@ pub fn already_completed(facts: &JobFacts, ledger: &LedgerReader) -> fanfold_sha
         terminal::tell(&format!("  output        {}", file.display()));
     }
     if exit == ExitCode::ItemsFailed {
-        eprintln!("  failed        {} items; see `fanfold errors {}`", totals.items_failed, facts.id);
+        let failed = counted(totals.items_failed, "item");
+        eprintln!("  failed        {failed}; see `fanfold errors {}`", facts.id);
     }
     Ok(exit)
 }

@@ -156,17 +156,22 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     let began = Instant::now();
     let started_us = clock::wall_us();
     let Submitted { dir, spec, continued, .. } = &submitted;
-    if *continued
-        && purpose == Purpose::Run
-        && let Some(over) = over(&submitted, job_file)?
-    {
-        return Ok(over);
+    match purpose {
+        Purpose::Run if *continued => {
+            if let Some(over) = over(&submitted, job_file)? {
+                return Ok(over);
+            }
+        }
+        Purpose::Run => (),
+        Purpose::RetryFailed => something_failed(&submitted)?,
     }
     let entry = Entry::new(&submitted.id.0, &spec.name, dir.root(), submitted.created_us);
     let own = listing::own_directories(dir, &super::output_dir(spec, dir));
-    let taken = snapshot::take(spec, dir, &own)?;
+    // The job file may lie beside the script, and may change while the script may not.
+    let beside: Vec<PathBuf> = own.iter().cloned().chain([job_file.to_path_buf()]).collect();
+    let taken = snapshot::take(spec, dir, &beside)?;
     if *continued && purpose == Purpose::Run {
-        same_script(&submitted, &own, &taken.hash)?;
+        same_script(&submitted)?;
     }
     let (items, notes) = match list(spec, dir, &own, began, signals)? {
         Some(listed) => listed,
@@ -177,7 +182,10 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     };
     let split = items.split().clone();
 
-    let facts = facts(&submitted, job_file.to_path_buf(), 0, started_us);
+    if *continued {
+        submitted.record()?;
+    }
+    let facts = facts(&submitted, spec, job_file.to_path_buf(), 0, started_us);
     let Submitted { dir, id, spec, lock, continued, .. } = submitted;
     let (mut aggregate, mut recovered) = Aggregate::open(AggregateConfig {
         job: dir.clone(),
@@ -194,10 +202,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
         terminal::tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
     }
     if purpose == Purpose::RetryFailed {
-        let reopened = aggregate.retry_failed()?;
-        if reopened == 0 && aggregate.state() == JobState::Completed {
-            return Err(PrepareError::NothingFailed { id: id.0 }.into());
-        }
+        aggregate.retry_failed()?;
         recovered.spent = aggregate.all_spent();
     }
     let mut facts = facts;
@@ -219,11 +224,9 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     match equipped {
         // Whatever was cut short: it was so by the signal.
         Err(_) if signals.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, signals)?)),
-        Err(failure) if failure.exit_code() == ExitCode::Failed => {
-            Ok(Outcome::Over(super::fail(&mut aggregate, &mut observer, &failure)?))
-        }
-        equipped => {
-            let (signals, equipment) = (signals.clone(), equipped?);
+        Err(failure) => Ok(Outcome::Over(super::cannot_run(&mut aggregate, &mut observer, &failure)?)),
+        Ok(equipment) => {
+            let signals = signals.clone();
             let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, signals };
             Ok(Outcome::Ready(Box::new(prepared)))
         }
@@ -300,7 +303,9 @@ fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
         return Ok(None);
     }
     let began_us = status.started_us.unwrap_or(status.created_us);
-    let facts = facts(submitted, job_file.to_path_buf(), 0, began_us);
+    // As it was run, not as it would be run now.
+    let spec = submitted.before.as_ref().unwrap_or(&submitted.spec);
+    let facts = facts(submitted, spec, job_file.to_path_buf(), 0, began_us);
     super::observer::close_late(&facts, &ledger, &status, submitted.spec.logging_level)?;
     match status.state {
         JobState::Completed => {
@@ -318,6 +323,13 @@ fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
     }
 }
 
+/// A Completed job with nothing out of tries has nothing to retry.
+fn something_failed(submitted: &Submitted) -> Result<()> {
+    let ledger = LedgerReader::open(&submitted.dir)?;
+    let nothing = ledger.status()?.state == JobState::Completed && ledger.totals()?.mini_batches_failed == 0;
+    if nothing { Err(PrepareError::NothingFailed { id: submitted.id.0.clone() }.into()) } else { Ok(()) }
+}
+
 /// A glance at the output of a Completed job; `doctor --verify` looks closer.
 fn is_the_result(id: &str, file: &Path, committed_len: u64) -> Result<()> {
     let what = match fs::metadata(file) {
@@ -329,15 +341,17 @@ fn is_the_result(id: &str, file: &Path, committed_len: u64) -> Result<()> {
     Err(PrepareError::ResultGone { id: id.to_string(), file: file.to_path_buf(), what }.into())
 }
 
-/// The script may not have changed under a job that is continued: its rows would be of two kinds.
-fn same_script(submitted: &Submitted, own: &[PathBuf], hash: &str) -> Result<()> {
-    // A source that is gone, or was moved, is no obstacle: the job has its own copy.
-    let Ok(now) = snapshot::preview(&submitted.spec, own) else { return Ok(()) };
-    if now.hash == hash {
+/// The script may not have changed under a job that is continued: its rows would be of two kinds. Only what the job has its own
+/// copy of counts; files that came since are none of its business.
+fn same_script(submitted: &Submitted) -> Result<()> {
+    let changed = snapshot::changed(&submitted.spec, &submitted.dir)?;
+    if changed.is_empty() {
         return Ok(());
     }
-    let (id, dir) = (submitted.id.clone(), submitted.dir.root().to_path_buf());
-    Err(SubmitError::ScriptChanged { id, dir, copy: submitted.dir.snapshot() }.into())
+    let named: Vec<String> = changed.iter().take(3).map(|name| format!("`{}`", name.display())).collect();
+    let more = if changed.len() > 3 { format!(" and {} more", changed.len() - 3) } else { String::new() };
+    let (dir, copy) = (submitted.dir.root().to_path_buf(), submitted.dir.snapshot());
+    Err(SubmitError::ScriptChanged { dir, id: submitted.id.clone(), files: named.join(", ") + &more, copy }.into())
 }
 
 /// The item list: the one that is there, or a new one. None: a signal came.

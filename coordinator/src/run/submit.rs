@@ -28,6 +28,8 @@ pub struct Submitted {
     pub created_us: u64,
     /// What it is.
     pub spec: JobSpec,
+    /// What it was when it was last taken up, if that is another thing.
+    pub before: Option<JobSpec>,
     /// The right to write to it.
     pub lock: JobLock,
     /// Whether it was there before.
@@ -101,14 +103,16 @@ pub enum SubmitError {
         /// What is different.
         differences: Vec<Difference>,
     },
-    /// It holds this job with another script.
-    #[error("the entry script, or a file beside it, is not what it was when job {id} in `{}` was submitted", dir.display())]
+    /// The script, or a file that came with it, is another than the job's own copy.
+    #[error("job {id} in `{}` runs its own copy of the script, and {files} changed since", dir.display())]
     ScriptChanged {
-        /// The job.
-        id: JobId,
-        /// Its directory.
+        /// The directory.
         dir: PathBuf,
-        /// The script as it was.
+        /// The job it holds.
+        id: JobId,
+        /// What changed, in words.
+        files: String,
+        /// The job's own copy.
         copy: PathBuf,
     },
     /// Its record can't be read.
@@ -157,7 +161,7 @@ impl Report for SubmitError {
             }
             SubmitError::ScriptChanged { copy, .. } => format!(
                 "leave `--job-dir` out or name a new directory to run the new script as a new job; to continue the old one, \
-                 bring the script back as it is in `{}`",
+                 bring the files back as they are in `{}`; what changes by itself (logs, outputs) belongs into .amlignore",
                 copy.display()
             ),
             SubmitError::Damaged { path, .. } => format!(
@@ -201,22 +205,19 @@ pub fn submit(job_file: &Path, overrides: &[String], job_dir: Option<&Path>) -> 
     let lock = JobLock::acquire(&dir)?;
     let known = read(&dir)?;
     let continued = known.is_some();
-    let (id, created_us) = match known {
+    let (id, created_us, before) = match known {
         Some(record) => {
-            let differences = job::differences(&record.spec, &spec);
-            if !differences.is_empty() {
-                let dir = dir.root().to_path_buf();
-                return Err(SubmitError::AnotherJob { dir, id: record.id, differences }.into());
-            }
-            (record.id, record.created_us)
+            same_job(&dir, &record, &spec)?;
+            (record.id, record.created_us, Some(record.spec))
         }
-        None => (fresh, clock::wall_us()),
+        None => (fresh, clock::wall_us(), None),
     };
-    let record = JobRecord { version: VERSION, id, created_us, spec };
-    write(&dir, &record)?;
-    let JobRecord { id, created_us, spec, .. } = record;
     let withdrawal = Withdrawal { dir: dir.clone(), made, unnamed: job_dir.is_none(), continued };
-    Ok(Submitted { dir, id, created_us, spec, lock, continued, withdrawal })
+    let submitted = Submitted { dir, id, created_us, spec, before, lock, continued, withdrawal };
+    if !continued {
+        submitted.record()?;
+    }
+    Ok(submitted)
 }
 
 /// Takes up the job that lies in `dir`, with `key=value` of each override set.
@@ -228,28 +229,41 @@ pub fn reopen(dir: &JobDir, overrides: &[String]) -> Result<Submitted> {
         return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into());
     }
     let lock = JobLock::acquire(dir)?;
-    let Some(mut record) = read(dir)? else { return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into()) };
-    if !overrides.is_empty() {
-        let spec = job::load(&dir.job_yaml(), overrides)?;
-        let differences = job::differences(&record.spec, &spec);
-        if !differences.is_empty() {
-            let dir = dir.root().to_path_buf();
-            return Err(SubmitError::AnotherJob { dir, id: record.id, differences }.into());
-        }
-        record.spec = spec;
-        write(dir, &record)?;
-    }
-    let JobRecord { id, created_us, spec, .. } = record;
+    let Some(record) = read(dir)? else { return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into()) };
+    let spec = match overrides {
+        [] => record.spec.clone(),
+        overrides => job::load(&dir.job_yaml(), overrides)?,
+    };
+    same_job(dir, &record, &spec)?;
+    let JobRecord { id, created_us, spec: before, .. } = record;
     let withdrawal = Withdrawal { dir: dir.clone(), made: false, unnamed: false, continued: true };
-    Ok(Submitted { dir: dir.clone(), id, created_us, spec, lock, continued: true, withdrawal })
+    Ok(Submitted { dir: dir.clone(), id, created_us, spec, before: Some(before), lock, continued: true, withdrawal })
 }
 
-fn write(dir: &JobDir, record: &JobRecord) -> Result<()> {
-    let bytes = serde_json::to_vec_pretty(record).expect("a job can be written as JSON");
-    failpoint!("submit_before_record");
-    durable::replace(&path(dir), &bytes)?;
-    failpoint!("submit_after_record");
-    Ok(durable::replace(&dir.job_yaml(), record.spec.to_yaml().as_bytes())?)
+/// Refuses what would make it another job.
+fn same_job(dir: &JobDir, record: &JobRecord, spec: &JobSpec) -> Result<()> {
+    let differences = job::differences(&record.spec, spec);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(SubmitError::AnotherJob { dir: dir.root().to_path_buf(), id: record.id.clone(), differences }.into())
+}
+
+impl Submitted {
+    /// Writes down what the job is from now on. For a job that is continued that is done once it is really taken up: a refusal
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// The files can't be written.
+    pub fn record(&self) -> Result<()> {
+        let Submitted { dir, id, created_us, spec, .. } = self;
+        let record = JobRecord { version: VERSION, id: id.clone(), created_us: *created_us, spec: spec.clone() };
+        let bytes = serde_json::to_vec_pretty(&record).expect("a job can be written as JSON");
+        failpoint!("submit_before_record");
+        durable::replace(&path(dir), &bytes)?;
+        failpoint!("submit_after_record");
+        Ok(durable::replace(&dir.job_yaml(), spec.to_yaml().as_bytes())?)
+    }
 }
 
 fn path(dir: &JobDir) -> PathBuf {

@@ -1,51 +1,54 @@
 //! Progress as a bar on a terminal.
 
+use std::io::{Write, stderr};
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use fanfold_shared::state::JobState;
 
 use super::echo::Echo;
-use super::{Progress, is_for_the_summary, progress_in_words};
+use super::{Progress, progress_in_words};
 use crate::ledger::FailureRow;
 use crate::report::{JobFacts, Pace, Snapshot};
 
-/// One line at the bottom, which text is printed above of.
+/// One line at the bottom, which text is printed above of: as plain lines, since the library's own way pads each to the width of
+/// the terminal, and whoever copies or records them gets the padding.
 pub struct Bar {
     bar: ProgressBar,
+    above: Box<dyn Write + Send>,
     echo: Echo,
-    state: Option<JobState>,
 }
 
 impl Bar {
     /// A bar on stderr; with colours unless `NO_COLOR` is set.
     pub fn stderr(facts: &JobFacts) -> Bar {
         let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Bar::on(ProgressDrawTarget::stderr(), colours, facts)
+        Bar::on(ProgressDrawTarget::stderr(), Box::new(stderr()), colours, facts)
     }
 
-    fn on(target: ProgressDrawTarget, colours: bool, facts: &JobFacts) -> Bar {
+    fn on(target: ProgressDrawTarget, above: Box<dyn Write + Send>, colours: bool, facts: &JobFacts) -> Bar {
         let bar = ProgressBar::with_draw_target(Some(1), target);
         let template = if colours { "[{bar:20.cyan/blue}] {wide_msg}" } else { "[{bar:20}] {wide_msg}" };
         bar.set_style(
             ProgressStyle::with_template(template).expect("the template is a constant").progress_chars("=> "),
         );
-        let mut progress = Bar { bar, echo: Echo::new(&facts.id.0), state: None };
+        let mut progress = Bar { bar, above, echo: Echo::new(&facts.id.0) };
         progress.note(&format!("Job {} in {}", facts.id, facts.dir.root().display()));
         if facts.settled_before > 0 {
             progress.note(&format!("Continues: {} mini-batches are settled already", facts.settled_before));
         }
         progress
     }
+
+    fn say(&mut self, text: &str) {
+        let Bar { bar, above, .. } = self;
+        // The terminal may be gone; the job goes on.
+        bar.suspend(|| drop(writeln!(above, "{text}").and_then(|()| above.flush())));
+    }
 }
 
 impl Progress for Bar {
     fn observe(&mut self, snapshot: &Snapshot, pace: &Pace) {
-        if self.state != Some(snapshot.state) {
-            self.state = Some(snapshot.state);
-            if snapshot.state != JobState::Running && !is_for_the_summary(snapshot.state) {
-                self.note(&snapshot.state.to_string());
-            }
-        }
         self.bar.set_length(snapshot.totals.mini_batches.max(1));
         self.bar.set_position(snapshot.totals.mini_batches_settled());
         self.bar.set_message(match snapshot.state {
@@ -56,12 +59,12 @@ impl Progress for Bar {
 
     fn failure(&mut self, row: &FailureRow) {
         if let Some(text) = self.echo.failure(row) {
-            self.bar.println(text);
+            self.say(&text);
         }
     }
 
     fn note(&mut self, text: &str) {
-        self.bar.println(fanfold_shared::text::harmless(text));
+        self.say(&fanfold_shared::text::harmless(text));
     }
 
     fn finish(&mut self, snapshot: &Snapshot) {
@@ -117,11 +120,26 @@ mod tests {
         }
     }
 
+    /// What stands above the bar.
+    #[derive(Clone, Default)]
+    struct Above(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Above {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn the_bar_shows_the_figures_and_errors_stand_above_it() {
         let paper = Paper::default();
         let target = ProgressDrawTarget::term_like(Box::new(paper.clone()));
-        let mut bar = Bar::on(target, false, &facts(Path::new("/jobs/score-1a2b3c4d")));
+        let above = Above::default();
+        let mut bar = Bar::on(target, Box::new(above.clone()), false, &facts(Path::new("/jobs/score-1a2b3c4d")));
         let pace = Pace { items_per_second: 24.2, mini_batches_per_second: 12.1, eta_seconds: Some(13.0) };
         bar.observe(&running(), &pace);
         bar.failure(&failure(1, 16));
@@ -133,7 +151,12 @@ mod tests {
             of_bar,
             "[========>           ] 120 of 276 mini-batches (43 %), 240 of 551 items, 3 failed, 24 items/s, 13 s to go"
         );
-        let errors: Vec<_> = written.iter().filter(|text| text.contains("error: ")).collect();
-        assert_eq!(errors, ["error: ValueError: bad pixel"], "the second is only counted");
+        let above = String::from_utf8(above.0.lock().unwrap().clone()).unwrap();
+        insta::assert_snapshot!(above, @r#"
+        Job score-1a2b3c4d in /jobs/score-1a2b3c4d
+        error: ValueError: bad pixel
+          exception in mini-batch 16, attempt 3, node 0, process002
+          Traceback: the long story
+        "#);
     }
 }

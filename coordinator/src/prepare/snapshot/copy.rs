@@ -60,6 +60,17 @@ fn transfer(selection: &Selection, to: Option<&Path>) -> Result<Snapshot, Snapsh
     Ok(Snapshot { hash, files, bytes, notes: selection.notes.clone() })
 }
 
+/// Whether `source` still has the content, and the executable bit, of the copy that was made of it.
+pub(super) fn same_file(copy: &Path, source: &Path, executable: bool) -> Result<bool, SnapshotError> {
+    let Ok(now) = fs::metadata(source) else { return Ok(false) };
+    let copied = fs::metadata(copy).during("examine", copy)?;
+    if !now.is_file() || now.len() != copied.len() || (now.permissions().mode() & 0o111 != 0) != executable {
+        return Ok(false);
+    }
+    let content = |path: &Path| transfer_file(path, None, executable, &mut vec![0; BUFFER]).map(|(_, content)| content);
+    Ok(content(copy)? == content(source)?)
+}
+
 /// Every part with its length: no two trees give the same bytes.
 fn record(tree: &mut Hasher, kind: u8, name: &[u8], content: &[u8]) {
     tree.update(&[kind]);

@@ -26,7 +26,7 @@ use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::During;
 
 pub use error::SnapshotError;
-use select::Selection;
+use select::{Kind, Selection};
 
 /// A snapshot, or what would be one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,28 @@ pub fn take(spec: &JobSpec, job: &JobDir, own: &[PathBuf]) -> Result<Snapshot, S
 /// script has changed since the job's snapshot was taken.
 pub fn preview(spec: &JobSpec, own: &[PathBuf]) -> Result<Snapshot, SnapshotError> {
     copy::hash(&select::select(spec, own)?)
+}
+
+/// The files of the job's snapshot that are different in the source by now: changed, or gone. A source that is gone
+/// altogether, or was moved, is no obstacle: the job has its own copy. What came since does not count.
+pub fn changed(spec: &JobSpec, job: &JobDir) -> Result<Vec<PathBuf>, SnapshotError> {
+    if !spec.source_directory.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut changed = Vec::new();
+    for entry in select::stored(&job.snapshot())? {
+        let source = spec.source_directory.join(&entry.name);
+        let same = match &entry.kind {
+            Kind::Folder => true,
+            Kind::Link { target } => fs::read_link(&source).is_ok_and(|now| now == *target),
+            Kind::File { source: copy, executable, .. } => copy::same_file(copy, &source, *executable)?,
+        };
+        if !same {
+            changed.push(entry.name);
+        }
+    }
+    changed.sort();
+    Ok(changed)
 }
 
 #[cfg(test)]
