@@ -241,7 +241,7 @@ mod tests {
         }
 
         fn job(&self, id: &str, created: u64) -> PathBuf {
-            let dir = self.root.path().join("work/fanfold-jobs").join(id);
+            let dir = self.root.path().join("place/fanfold-jobs").join(id);
             fs::create_dir_all(dir.join(".fanfold")).unwrap();
             fs::write(dir.join("job.yaml"), "").unwrap();
             self.registry.add(&Entry::new(id, "score", &dir, created)).unwrap();
@@ -249,7 +249,7 @@ mod tests {
         }
 
         fn find(&self, wanted: &str) -> Result<PathBuf, String> {
-            let found = self.registry.find_from(wanted, &self.root.path().join("work"));
+            let found = self.registry.find_from(wanted, &self.root.path().join("place"));
             found.map(|dir| dir.root().to_path_buf()).map_err(|error| {
                 format!("{error}; {}", error.hint().unwrap()).replace(self.root.path().to_str().unwrap(), "")
             })
@@ -288,11 +288,11 @@ mod tests {
             machine.find("scroe-1a2b3c4d").unwrap_err(),
             "there is no job `scroe-1a2b3c4d`; did you mean `score-1a2b3c4d`? `fanfold ls` shows all"
         );
-        fs::create_dir_all(machine.root.path().join("work/data/.fanfold")).unwrap();
+        fs::create_dir_all(machine.root.path().join("place/data/.fanfold")).unwrap();
         let not = "is not a job directory: it has no";
         let hint = "a job directory is made by `fanfold run`, by default `fanfold-jobs/<job id>`; `fanfold ls` shows where they are";
-        assert_eq!(machine.find("data").unwrap_err(), format!("`/work/data` {not} `job.yaml`; {hint}"));
-        assert_eq!(machine.find(".").unwrap_err(), format!("`/work/.` {not} `.fanfold`; {hint}"));
+        assert_eq!(machine.find("data").unwrap_err(), format!("`/place/data` {not} `job.yaml`; {hint}"));
+        assert_eq!(machine.find(".").unwrap_err(), format!("`/place/.` {not} `.fanfold`; {hint}"));
         assert!(machine.find("no/such").unwrap_err().starts_with("there is no job `no/such`"));
     }
 
@@ -305,7 +305,7 @@ mod tests {
         fs::remove_dir_all(&gone).unwrap();
         assert_eq!(
             machine.find("score-00000000").unwrap_err(),
-            "job `score-00000000` was in `/work/fanfold-jobs/score-00000000`, which is gone; if it was moved, give its path instead"
+            "job `score-00000000` was in `/place/fanfold-jobs/score-00000000`, which is gone; if it was moved, give its path instead"
         );
         let ids: Vec<String> = machine.registry.entries().into_iter().map(|entry| entry.id).collect();
         assert_eq!(ids, ["score-1a2b3c4d"]);
