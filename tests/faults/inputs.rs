@@ -159,7 +159,10 @@ fn a_file_that_may_not_be_read_fails_as_an_item() {
     Running::start(&place, command).ends(LIMIT, 5);
     assert_each_once(&place.rows(), &["a", "b"].map(row));
     let refusals = refusals(&place);
-    assert_eq!(refusals, [("secret".to_string(), "permission denied".to_string())]);
+    assert_eq!(
+        refusals,
+        [("secret".to_string(), format!("`{}`: permission denied", place.path("data/secret").display()))]
+    );
 }
 
 /// Root may do everything: then the program runs as somebody else, to whom the place belongs.
