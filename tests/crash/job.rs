@@ -164,11 +164,14 @@ fn behaviour(shape: Shape, items: usize, random: &mut Random) -> Behaviour {
     }
 }
 
+/// Where files lie, in an order that is not that of the folders alone.
+const FOLDERS: &[&[u8]] = &[b"", b"b/", b"b c/", b"\xff/", b"new\nline/deep/"];
+
 /// Makes files, and gives their names in the order of the split.
 fn files(place: &Place, random: &mut Random) -> Vec<Vec<u8>> {
     let mut paths = Vec::new();
     for i in 0..random.between(300, 900) {
-        let folder = random.pick(&[b"".as_slice(), b"b/", b"b c/", b"\xff/", b"new\nline/deep/"]);
+        let folder = random.pick(FOLDERS);
         let name = match random.between(0, 5) {
             0 => format!("with space {i} .bin").into_bytes(),
             1 => format!("line\nbreak\n{i}").into_bytes(),
