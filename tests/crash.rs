@@ -2,7 +2,7 @@
 //!
 //! `life.rs` says what is looked at after every death. Only the program itself is killed, as `kill -9` would; its children must
 //! vanish by themselves. `FANFOLD_CRASH_SEED=<seed>` runs one job again, `FANFOLD_CRASH_KILLS=<number>` runs more than the 200 random
-//! kills of a usual run, to which the named points add about a hundred.
+//! kills of a usual run, to which the named points add about eighty.
 
 mod support;
 
