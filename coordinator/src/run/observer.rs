@@ -101,7 +101,7 @@ impl Observer {
         self.cause = cause.map(str::to_string);
         self.reported = None;
         let because = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-        self.master.log(Level::Info, &format!("The job is {state}{because}"));
+        self.master.milestone(&format!("The job is {state}{because}"));
     }
 
     /// The user interrupted the job.
@@ -130,7 +130,7 @@ impl Observer {
                     true => "no GPUs".to_string(),
                     false => format!("GPUs {}", devices.join(",")),
                 };
-                self.master.log(Level::Info, &format!("Node {node} ({host}) joined: {processes} processes, {devices}"));
+                self.master.milestone(&format!("Node {node} ({host}) joined: {processes} processes, {devices}"));
             }
             NodeEvent::ProcessStarted { process, pid, device } => {
                 let state = ProcessState {
@@ -171,7 +171,7 @@ impl Observer {
             }
             NodeEvent::Left => {
                 self.nodes = self.nodes.saturating_sub(1);
-                self.master.log(Level::Info, &format!("Node {node} left"));
+                self.master.milestone(&format!("Node {node} left"));
             }
         }
     }
@@ -328,7 +328,7 @@ impl Observer {
             split.mini_batches(),
             aggregate.totals().mini_batches_settled(),
         );
-        self.master.log(Level::Info, &text);
+        self.master.milestone(&text);
         self.driver(&text);
         if recovered.cut > 0 {
             let text = format!("{} bytes were written but never proven: cut off, they are run again", recovered.cut);
