@@ -4,7 +4,7 @@ use fanfold_shared::clock::duration;
 use fanfold_shared::report::ExitCode;
 use fanfold_shared::text::{counted, grouped, harmless, one_line, rate};
 
-use crate::report::{JobFacts, Snapshot, next_steps, output_in_words};
+use crate::report::{JobFacts, Pace, Snapshot, next_steps, output_in_words};
 
 /// Errors by kind are at most eleven lines, so only the first few distinct ones are shown beside them.
 const ERRORS: usize = 5;
@@ -44,11 +44,9 @@ pub fn summary(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String 
     if totals.surplus_results > 0 {
         row("surplus", format!("{} more than one for each item", counted(totals.surplus_results, "result")));
     }
-    let settled = totals.mini_batches_settled().saturating_sub(facts.settled_before);
-    // Of the time in which mini-batches were run: building an environment says nothing about the speed of the job.
-    let busy = snapshot.last_commit_us.zip(snapshot.first_handover_us).map(|(end, start)| end.saturating_sub(start));
-    if let Some(busy) = busy.filter(|busy| settled > 0 && *busy > 0) {
-        row("rate", format!("{} mini-batches/s", rate(settled as f64 * 1e6 / busy as f64)));
+    let pace = Pace::overall(facts, snapshot);
+    if pace.mini_batches_per_second > 0.0 {
+        row("rate", format!("{} mini-batches/s", rate(pace.mini_batches_per_second)));
     }
     let (file, rows) = (facts.output_file.as_deref(), totals.returned);
     row("output", output_in_words(file, &facts.output_dir, snapshot.state, rows, totals.committed_len));
