@@ -59,7 +59,7 @@ impl Observer {
         let logs = facts.dir.logs();
         let items = Arc::new(items);
         let named = items.clone();
-        let names = Box::new(move |range| names(&named, range));
+        let names = Box::new(move |range| item_names(&named, range));
         Observer {
             master: MasterRole::new(&logs, level),
             driver: LogFile::new(facts.dir.driver_log(), FILE_CAP),
@@ -263,6 +263,7 @@ impl Observer {
             processes: self.processes.values().cloned().collect(),
             errors: self.named.clone(),
             distinct_errors: self.distinct,
+            failures_stand: totals.items_failed > 0,
             first_handover_us: self.first_handover_us,
             last_commit_us: self.last_commit_us,
         }
@@ -286,6 +287,8 @@ impl Observer {
         self.refresh_errors(ledger);
         let mut snapshot = self.snapshot(ledger, totals, totals.mini_batches_settled(), None);
         snapshot.now_us = now_us;
+        // A process that could not start costs no item. If the ledger can't be read, it is said where that matters.
+        snapshot.failures_stand |= ledger.failures_stand().unwrap_or(false);
         let summary = self.reports.finish(&snapshot, exit);
         terminal::tell(summary.trim_end());
         let mut text = String::new();
@@ -424,7 +427,8 @@ impl From<IoError> for ReportError {
     }
 }
 
-fn names(items: &ItemReader, range: Range<u64>) -> Vec<Vec<u8>> {
+/// The paths of items, as bytes.
+pub(crate) fn item_names(items: &ItemReader, range: Range<u64>) -> Vec<Vec<u8>> {
     let mut names = Vec::new();
     // A list that can't be read is named where it stops the job; an error line without names still tells the rest.
     let _ = items.for_each(range, |ordinal, name| {

@@ -61,7 +61,7 @@ pub fn summary(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String 
             row("", format!("{} more", counted(snapshot.distinct_errors - shown, "distinct error")));
         }
     }
-    if snapshot.distinct_errors > 0 || totals.items_failed > 0 {
+    if snapshot.failures_stand {
         row("", format!("each failure is in {}", facts.dir.errors_jsonl().display()));
     }
     row("logs", facts.dir.logs().root().display().to_string());
@@ -101,10 +101,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_tried_again_is_in_no_file_of_failures() {
+        let mut snapshot = running();
+        (snapshot.state, snapshot.failures_stand) = (JobState::Failed, false);
+        let text = summary(&facts(Path::new("/jobs/score-1a2b3c4d")), &snapshot, ExitCode::Failed);
+        assert!(!text.contains("errors.jsonl"), "{text}");
+        assert!(text.contains("fanfold errors score-1a2b3c4d    # what was tried again, grouped;"), "{text}");
+        snapshot.state = JobState::Completed;
+        let text = summary(&facts(Path::new("/jobs/score-1a2b3c4d")), &snapshot, ExitCode::Completed);
+        assert!(!text.contains("fanfold errors"), "it went well in the end: {text}");
+    }
+
+    #[test]
     fn a_clean_job_says_where_its_output_is_and_little_more() {
         let mut snapshot = running();
         snapshot.state = JobState::Completed;
-        (snapshot.errors, snapshot.distinct_errors) = (vec![], 0);
+        (snapshot.errors, snapshot.distinct_errors, snapshot.failures_stand) = (vec![], 0, false);
         let totals = &mut snapshot.totals;
         (totals.mini_batches_succeeded, totals.mini_batches_failed, totals.mini_batches_short) = (276, 0, 0);
         (totals.items_succeeded, totals.items_failed, totals.returned) = (551, 0, 551);
