@@ -116,6 +116,60 @@ fn what_may_change_on_continuing_may_lie_beside_the_script() {
 }
 
 #[test]
+fn what_is_not_needed_any_more_was_not_killed_and_the_books_say_how_it_went() {
+    let place = Place::new();
+    let items = place.write_items(4);
+    place.write(
+        "score.py",
+        "import os, time\n\ndef init():\n    try:\n        os.close(os.open(os.environ['PLACE'] + '/first', os.O_CREAT | os.O_EXCL))\n    \
+         except FileExistsError:\n        time.sleep(100)\n\ndef run(mini_batch):\n    time.sleep(0.1)\n    return mini_batch\n",
+    );
+    let yaml = format!(
+        "name: unready\nentry_script: score.py\ninputs: [items.txt]\ninput_type: lines\nmini_batch_size: 1\n\
+         process_count_per_node: 2\nlogging_level: WARNING\nenvironment_variables: {{PLACE: '{}'}}\n",
+        place.path("").display()
+    );
+    place.write("job.yaml", yaml);
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
+    assert_each_once(&place.rows(), &items);
+    let read = |path: &str| std::fs::read_to_string(place.job().join(path)).unwrap();
+    let summary = read("logs/sys/job_report/process_summary.csv");
+    assert!(summary.contains("stopped before it was ready; no longer needed"), "{summary}");
+    assert!(!summary.contains("SIGKILL"), "{summary}");
+    let master = read("logs/sys/master_role.txt");
+    for milestone in ["takes up job", " joined: 2 processes", "The job is Completed", "Node 0 left"] {
+        assert!(master.contains(milestone), "`{milestone}`, whatever the level:\n{master}");
+    }
+    let status = place.status();
+    assert!(status["items_per_second"].as_f64().unwrap() > 0.0, "{status:#}");
+    assert_eq!(status["job_file"], place.path("job.yaml").display().to_string());
+}
+
+/// A process stuck for longer than the job may stand still: nothing is out of tries, so nothing is in errors.jsonl.
+#[test]
+fn a_job_that_fails_while_everything_is_tried_again_shows_what_was() {
+    let place = Place::new();
+    place.write_items(1);
+    place.write(
+        "score.py",
+        "import os, time\nfrom pathlib import Path\n\ndef run(mini_batch):\n    once = Path(os.environ['PLACE'], 'once')\n    \
+         if once.exists():\n        time.sleep(100)\n    once.touch()\n    raise ValueError('bad pixel')\n",
+    );
+    let yaml = format!(
+        "name: again\nentry_script: score.py\ninputs: [items.txt]\ninput_type: lines\nprogress_update_timeout: 1\n\
+         process_count_per_node: 1\nenvironment_variables: {{PLACE: '{}'}}\n",
+        place.path("").display()
+    );
+    place.write("job.yaml", yaml);
+    let ended = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(1);
+    assert!(ended.stderr.contains("what was tried again"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("errors.jsonl"), "{}", ended.stderr);
+    let shown = place.run(&["errors", "job", "--full"]).expect(0).stdout;
+    assert!(shown.starts_with("No failure counts; 1 failed attempt, tried again, 1 distinct error\n"), "{shown}");
+    assert!(shown.contains("ValueError: bad pixel") && shown.contains("mini-batch 0 ("), "{shown}");
+}
+
+#[test]
 fn asking_again_changes_nothing_of_a_completed_job() {
     let place = Place::new();
     place.write_items(10);

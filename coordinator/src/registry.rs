@@ -50,6 +50,8 @@ pub enum RegistryError {
         wanted: String,
         /// Ids that look like it; else the newest ones.
         nearest: Vec<String>,
+        /// Whether they look like it.
+        alike: bool,
     },
     /// Several ids begin with it.
     #[error("`{wanted}` is the beginning of {} job ids", ids.len())]
@@ -84,8 +86,14 @@ impl Report for RegistryError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            RegistryError::NoSuchJob { wanted, .. } if wanted.contains('/') => {
+                "there is no such directory; `fanfold ls` shows the jobs of this user".into()
+            }
             RegistryError::NoSuchJob { nearest, .. } if nearest.is_empty() => {
                 "give the path of a job directory; no job of this user is known on this machine".into()
+            }
+            RegistryError::NoSuchJob { nearest, alike: false, .. } => {
+                format!("the newest jobs are `{}`; `fanfold ls` shows all", nearest.join("`, `"))
             }
             RegistryError::NoSuchJob { nearest, .. } => format!("did you mean `{}`? `fanfold ls` shows all", nearest.join("` or `")),
             RegistryError::Ambiguous { ids, .. } => format!("it may be `{}`", ids[..ids.len().min(10)].join("`, `")),
@@ -146,7 +154,7 @@ impl Registry {
         if wanted.contains('/') || matches!(wanted, "." | "..") {
             return match path.exists() {
                 true => job_dir(path),
-                false => Err(RegistryError::NoSuchJob { wanted: wanted.into(), nearest: Vec::new() }),
+                false => Err(RegistryError::NoSuchJob { wanted: wanted.into(), nearest: Vec::new(), alike: false }),
             };
         }
         let all = self.all();
@@ -163,7 +171,7 @@ impl Registry {
             }
         }
         let entries = self.entries();
-        let mut ids = entries.iter().map(|entry| &entry.id);
+        let ids = entries.iter().map(|entry| &entry.id);
         let begin: Vec<&Entry> = entries.iter().filter(|entry| entry.id.starts_with(wanted)).collect();
         match begin[..] {
             [entry] => Ok(JobDir::new(&entry.job_dir)),
@@ -173,8 +181,12 @@ impl Registry {
                     strsim::damerau_levenshtein(id, wanted) <= 3
                         || id.rsplit_once('-').is_some_and(|(name, _)| strsim::damerau_levenshtein(name, wanted) <= 2)
                 };
-                let nearest = ids.by_ref().filter(near).take(3).cloned().collect();
-                Err(RegistryError::NoSuchJob { wanted: wanted.into(), nearest })
+                let mut nearest: Vec<String> = ids.clone().filter(near).take(3).cloned().collect();
+                let alike = !nearest.is_empty();
+                if !alike {
+                    nearest = ids.take(3).cloned().collect();
+                }
+                Err(RegistryError::NoSuchJob { wanted: wanted.into(), nearest, alike })
             }
             _ => Err(RegistryError::Ambiguous {
                 wanted: wanted.into(),
@@ -288,12 +300,19 @@ mod tests {
             machine.find("scroe-1a2b3c4d").unwrap_err(),
             "there is no job `scroe-1a2b3c4d`; did you mean `score-1a2b3c4d`? `fanfold ls` shows all"
         );
+        assert_eq!(
+            machine.find("nosuch").unwrap_err(),
+            "there is no job `nosuch`; the newest jobs are `score-1a9z9z9z`, `score-1a2b3c4d`; `fanfold ls` shows all"
+        );
         fs::create_dir_all(machine.root.path().join("place/data/.fanfold")).unwrap();
         let not = "is not a job directory: it has no";
         let hint = "a job directory is made by `fanfold run`, by default `fanfold-jobs/<job id>`; `fanfold ls` shows where they are";
         assert_eq!(machine.find("data").unwrap_err(), format!("`/place/data` {not} `job.yaml`; {hint}"));
         assert_eq!(machine.find(".").unwrap_err(), format!("`/place/.` {not} `.fanfold`; {hint}"));
-        assert!(machine.find("no/such").unwrap_err().starts_with("there is no job `no/such`"));
+        assert_eq!(
+            machine.find("no/such").unwrap_err(),
+            "there is no job `no/such`; there is no such directory; `fanfold ls` shows the jobs of this user"
+        );
     }
 
     #[test]

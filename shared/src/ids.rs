@@ -11,7 +11,7 @@ pub struct JobId(pub String);
 
 impl JobId {
     /// A new id for a job called `name`: the name, a dash, and 8 characters `[0-9a-z]` from a UUID's random bits
-    /// (41 bits; job directories are created exclusively, so a clash is an error and not a mix-up).
+    /// (41 bits; one whose directory in `fanfold-jobs` is there already is not taken).
     pub fn new(name: &str) -> JobId {
         const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
         // The low 62 bits of a version-7 UUID are random.

@@ -122,7 +122,9 @@ fn what_is_no_file_in_a_folder_is_left_out_and_said() {
     }
     let refusals = refusals(&place);
     assert_eq!(refusals.len(), 1, "{refusals:?}");
-    assert_eq!(refusals[0].0, "dangling");
+    let (name, message) = &refusals[0];
+    assert!(name == "dangling" && message.ends_with("dangling`: is a link to nowhere"), "{message}");
+    assert!(said.contains(message), "the file is not named:\n{said}");
 }
 
 #[test]

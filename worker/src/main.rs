@@ -1,13 +1,11 @@
 //! The `fanfold-worker` program: one node of a fleet. Fleets are not here yet; what it can do today is tell what this host
 //! would bring to one.
 
-use std::num::NonZero;
 use std::process::ExitCode;
-use std::thread;
 
 use clap::Parser;
 use fanfold_shared::report::{self, Failure, Report};
-use fanfold_worker::devices::discover;
+use fanfold_worker::devices::{cores, default_processes, discover};
 use fanfold_worker::node::host_name;
 use serde_json::json;
 
@@ -70,8 +68,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     }
     let inherited = std::env::var("CUDA_VISIBLE_DEVICES").ok();
     let devices = discover(cli.gpus.as_deref(), inherited.as_deref())?;
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let processes = if devices.is_empty() { cores } else { 1 };
+    let (cores, processes) = (cores(), default_processes(devices.len()));
     let gpus: Vec<&str> = devices.iter().map(|device| device.visible.as_str()).collect();
     if cli.json {
         let about = json!({

@@ -306,7 +306,7 @@ impl<'a> Planner<'_, 'a> {
         totals.items_succeeded += items - failed;
         totals.items_failed += failed;
         totals.mini_batches_succeeded += 1;
-        totals.mini_batches_short += u64::from(failed > 0);
+        totals.mini_batches_short += u64::from(record.is_short(items));
         totals.surplus_results = totals.surplus_results.saturating_add(record.surplus(items));
         totals.attempts += 1;
         totals.run_us = totals.run_us.saturating_add(record.run_us);

@@ -151,7 +151,7 @@ fn records(
             counted.items_succeeded += count - failed;
             counted.items_failed += failed;
             counted.mini_batches_succeeded += 1;
-            counted.mini_batches_short += u64::from(failed > 0);
+            counted.mini_batches_short += u64::from(record.is_short(count));
             counted.surplus_results = counted.surplus_results.saturating_add(record.surplus(count));
             counted.attempts += 1;
             counted.run_us = counted.run_us.saturating_add(record.run_us);

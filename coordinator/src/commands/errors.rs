@@ -1,18 +1,21 @@
-//! `fanfold errors JOB`: what failed, grouped; or every failure as JSON.
+//! `fanfold errors JOB`: what failed, grouped; or every failure as JSON. Where nothing failed for good, the attempts that did.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 
 use fanfold_shared::clock::rfc3339;
+use fanfold_shared::items::ItemReader;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::ErrorKind;
 use fanfold_shared::report::{During, ExitCode, IoError, Result};
 use fanfold_shared::text::{counted, grouped, harmless};
 
 use super::is_broken_pipe;
+use crate::ledger::{LedgerError, LedgerReader};
 use crate::registry::Registry;
 use crate::report::{ErrorLine, ErrorSummary, Example, last_lines};
+use crate::run::item_names;
 
 /// Distinct errors that are told apart; what is beyond is counted together.
 const DISTINCT: usize = 100_000;
@@ -42,10 +45,15 @@ pub struct Args {
 /// Shows the job's failures.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
     let dir = Registry::of_user().find(&args.job)?;
-    let outcome = match args.json {
-        true => write_lines(&dir, args.kind.as_deref(), out),
-        false => groups(&dir, args.kind.as_deref())
-            .and_then(|groups| write_groups(&groups, args, out).during("write", "standard output")),
+    let kind = args.kind.as_deref();
+    let outcome = if args.json {
+        write_lines(&dir, kind, out)
+    } else {
+        let mut groups = groups(&dir, kind)?;
+        if groups.failures == 0 {
+            groups = tried_again(&dir, kind)?;
+        }
+        write_groups(&groups, args, out).during("write", "standard output")
     };
     match outcome {
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::Completed),
@@ -90,6 +98,8 @@ struct Groups {
     failures: u64,
     /// Failures whose distinct error was not told apart.
     beyond: u64,
+    /// They are attempts that were tried again, not failures that count.
+    tried_again: bool,
 }
 
 fn groups(dir: &JobDir, kind: Option<&str>) -> Result<Groups, IoError> {
@@ -126,13 +136,38 @@ fn groups(dir: &JobDir, kind: Option<&str>) -> Result<Groups, IoError> {
     Ok(groups)
 }
 
+/// Failed attempts of a job in which no failure counts (yet): they are in the ledger only.
+fn tried_again(dir: &JobDir, kind: Option<&str>) -> Result<Groups> {
+    let ledger = match LedgerReader::open(dir) {
+        Err(LedgerError::Absent { .. }) => return Ok(Groups::default()),
+        ledger => ledger?,
+    };
+    let mut groups = Groups { tried_again: true, ..Groups::default() };
+    // Names only help: without them the rest is told all the same.
+    let items = ItemReader::open(&dir.items()).ok();
+    let names = |range| items.as_ref().map_or_else(Vec::new, |items| item_names(items, range));
+    for group in ledger.error_groups(DISTINCT)? {
+        if kind.is_some_and(|kind| kind != group.kind.name()) {
+            continue;
+        }
+        let first = ledger.first_failure(group.id)?.map(|first| Example::new(&first, &names));
+        groups.failures += group.count;
+        groups.errors.push(ErrorSummary::new(group, first));
+    }
+    Ok(groups)
+}
+
 fn write_groups(groups: &Groups, args: &Args, out: &mut dyn Write) -> std::io::Result<()> {
     if groups.failures == 0 {
         let of_kind = args.kind.as_ref().map(|kind| format!(" of kind `{kind}`")).unwrap_or_default();
         return writeln!(out, "No failures{of_kind}.");
     }
     let limit = if args.limit == 0 { usize::MAX } else { args.limit };
-    let (all, distinct) = (counted(groups.failures, "failure"), counted(groups.errors.len() as u64, "distinct error"));
+    let all = match groups.tried_again {
+        true => format!("No failure counts; {}, tried again", counted(groups.failures, "failed attempt")),
+        false => counted(groups.failures, "failure"),
+    };
+    let distinct = counted(groups.errors.len() as u64, "distinct error");
     writeln!(out, "{all}, {distinct}")?;
     for error in groups.errors.iter().take(limit) {
         writeln!(out, "\n{} × {}: {}", grouped(error.count), error.kind, error.message_indented("    "))?;
@@ -161,8 +196,13 @@ fn write_groups(groups: &Groups, args: &Args, out: &mut dyn Write) -> std::io::R
 mod tests {
     use std::ops::Range;
 
+    use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
+    use fanfold_shared::message::{AttemptError, Outcome, OutcomeEnd, Results};
+    use fanfold_shared::split::{Split, SplitInput};
+
     use super::*;
-    use crate::ledger::FailureRow;
+    use crate::aggregate::{Aggregate, AggregateConfig, Part};
+    use crate::ledger::{FailureRow, JobLock};
     use crate::report::{ErrorsJsonl, failure_fixture as failure};
 
     fn job() -> (tempfile::TempDir, JobDir) {
@@ -212,6 +252,58 @@ mod tests {
         assert!(text(&dir, &args(false, 1, None)).ends_with("\n1 distinct error more; --limit 0 shows all\n"));
         assert!(text(&dir, &args(false, 20, Some("signal"))).starts_with("1 failure, 1 distinct error\n"));
         assert_eq!(text(&dir, &args(false, 20, Some("oom"))), "No failures of kind `oom`.\n");
+    }
+
+    #[test]
+    fn attempts_that_were_tried_again_are_shown_where_nothing_failed_for_good() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = JobDir::new(root.path());
+        assert_eq!(tried_again(&dir, None).unwrap().failures, 0, "no ledger yet");
+        let input = SplitInput { name: "a".into(), root: String::new(), items: 0..6 };
+        let config = AggregateConfig {
+            job: dir.clone(),
+            lock: JobLock::acquire(&dir).unwrap(),
+            job_id: JobId("test-00000001".into()),
+            fingerprint: "f".into(),
+            split: Split { inputs: vec![input], mini_batch_items: 2 },
+            output: Some(dir.default_output().join("out.txt")),
+            header: false,
+            run_max_try: 3,
+        };
+        let (mut aggregate, _) = Aggregate::open(config).unwrap();
+        let error = AttemptError {
+            kind: ErrorKind::Exception,
+            message: "ValueError: bad pixel".into(),
+            traceback: "Traceback: the long story\n".into(),
+            stderr: String::new(),
+        };
+        let outcomes = (0..3).map(|mini_batch| Outcome {
+            mini_batch,
+            items: mini_batch * 2..mini_batch * 2 + 2,
+            attempt: 1,
+            started_us: 1_795_228_735_226_929,
+            elapsed_us: 30,
+            run_us: 20,
+            cpu_us: 10,
+            end: OutcomeEnd::Failed(Box::new(error.clone())),
+        });
+        let results =
+            Results { process: ProcessNumber(0), outcomes: outcomes.collect(), rows: Vec::new(), header: None };
+        aggregate.commit(&[Part::Results { node: &NodeId("0".into()), results: &results }]).unwrap();
+        assert_eq!(groups(&dir, None).unwrap().failures, 0, "nothing stands");
+        let shown = |kind| {
+            let mut out = Vec::new();
+            write_groups(&tried_again(&dir, kind).unwrap(), &args(true, 20, kind), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        insta::assert_snapshot!(shown(None), @r#"
+        No failure counts; 3 failed attempts, tried again, 1 distinct error
+
+        3 × exception: ValueError: bad pixel
+            example: mini-batch 0, attempt 1, node 0, process000, 2026-11-21T02:38:55.226959Z
+            Traceback: the long story
+        "#);
+        assert_eq!(shown(Some("oom")), "No failures of kind `oom`.\n");
     }
 
     #[test]

@@ -22,6 +22,17 @@ impl LedgerReader {
         Ok((first, count.first().map_or(0, |count| *count as u64)))
     }
 
+    /// Whether there is a failure that counts, not only attempts that were tried again.
+    pub fn failures_stand(&self) -> Result<bool, LedgerError> {
+        let filter = FailureFilter { settled: true, limit: Some(1), ..FailureFilter::default() };
+        let mut stand = false;
+        self.for_each_failure(&filter, |_| {
+            stand = true;
+            Ok::<(), LedgerError>(())
+        })?;
+        Ok(stand)
+    }
+
     /// An instance of a distinct error: its first.
     pub fn first_failure(&self, group: i64) -> Result<Option<FailureRow>, LedgerError> {
         let filter = FailureFilter { group: Some(group), limit: Some(1), ..FailureFilter::default() };

@@ -175,6 +175,8 @@ pub struct MiniBatchRow {
     pub returned: u64,
     /// Items that failed.
     pub failed_items: u64,
+    /// How many of them could not be read and were never given to `run()`.
+    pub unreadable: u64,
     /// Bytes of rows.
     pub rows_len: u64,
     /// The class and text of what failed it, if it is out of tries.

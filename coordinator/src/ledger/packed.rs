@@ -38,6 +38,11 @@ impl Record {
         items.saturating_sub(self.returned).max(self.unreadable)
     }
 
+    /// Whether `run()` returned fewer elements than the items that it was given: what it never saw is not its fault.
+    pub fn is_short(&self, items: u64) -> bool {
+        self.returned < items.saturating_sub(self.unreadable)
+    }
+
     /// Elements returned beyond one for each item that was given to `run()`.
     pub fn surplus(&self, items: u64) -> u64 {
         self.returned.saturating_sub(items - self.unreadable.min(items))

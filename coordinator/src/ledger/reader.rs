@@ -139,6 +139,7 @@ impl LedgerReader {
             each(MiniBatchRow {
                 mini_batch: record.mini_batch,
                 failed_items: record.failed_items(items.end - items.start),
+                unreadable: record.unreadable,
                 items,
                 attempt: record.attempt,
                 node: name.map_or_else(|| NodeId(String::new()), |(node, _)| node.clone()),
@@ -423,6 +424,7 @@ fn failed_mini_batch(row: &Row<'_>) -> rusqlite::Result<MiniBatchRow> {
         cpu_us: unsigned(row, 9)?,
         returned: 0,
         failed_items: unsigned(row, 10)?,
+        unreadable: 0,
         rows_len: 0,
         error: Some((closed(row, 11, ErrorKind::from_name)?, row.get(12)?)),
     })

@@ -133,15 +133,15 @@ impl JobReport {
             push_seconds(row, value);
         }
         row.push(b',');
-        let kind = mini_batch.error.as_ref().map(|(kind, _)| *kind);
+        // Nothing of it was readable, so it was never run.
+        let never_run = total > 0 && mini_batch.unreadable >= total;
+        let kind = mini_batch.error.as_ref().map(|(kind, _)| *kind).or(never_run.then_some(ErrorKind::Input));
         row.extend_from_slice(status(kind).as_bytes());
         row.push(b',');
-        if let Some((kind, message)) = &mini_batch.error {
-            row.extend_from_slice(kind.name().as_bytes());
-            row.push(b',');
+        row.extend_from_slice(kind.map_or("", ErrorKind::name).as_bytes());
+        row.push(b',');
+        if let Some((_, message)) = &mini_batch.error {
             push_csv(row, cut(message, MESSAGE));
-        } else {
-            row.push(b',');
         }
         // A JSON object, with its quotes doubled for CSV.
         row.extend_from_slice(b",\"{\"\"first_item\"\": ");
@@ -301,6 +301,7 @@ mod tests {
             cpu_us: 790_000,
             returned: 10,
             failed_items: 0,
+            unreadable: 0,
             rows_len: 123,
             error: None,
         }
@@ -352,6 +353,23 @@ mod tests {
         Node,Processes,Mini-batches,Failed Mini-batches,Total,Succeeded,Failed,Elapsed Seconds,Process Seconds,Run Method Seconds
         0,2,4,2,40,20,20,3.288284,3.160000,3.240000
         "#);
+    }
+
+    #[test]
+    fn a_mini_batch_that_was_never_run_is_told_from_one_that_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = JobDir::new(dir.path()).logs();
+        let mut report = JobReport::create(&logs).unwrap();
+        for (id, unreadable) in [(0, 10), (1, 9)] {
+            let returned = 10 - unreadable;
+            let row = MiniBatchRow { failed_items: unreadable, unreadable, returned, ..row(id, Some(0)) };
+            report.mini_batch(&row).unwrap();
+        }
+        report.finish(&[process(0, true)]).unwrap();
+        let rows = fs::read_to_string(logs.job_report("processed_mini-batches.csv")).unwrap();
+        let told: Vec<&str> = rows.lines().skip(1).map(|row| row.split("0.810000,").nth(1).unwrap()).collect();
+        assert!(told[0].starts_with("INPUT_UNREADABLE,input,,"), "{rows}");
+        assert!(told[1].starts_with("RUN_DONE,,,"), "{rows}");
     }
 
     /// Not a test but a measurement: `cargo test --release -p fanfold measure -- --ignored --nocapture`.

@@ -18,7 +18,7 @@ pub struct MasterRole {
 }
 
 impl MasterRole {
-    /// Continues the log in `logs`, leaving out what is below `level`.
+    /// Continues the log in `logs`, leaving out details below `level`.
     pub fn new(logs: &Logs, level: LoggingLevel) -> MasterRole {
         let file = LogFile::new(logs.master_role(), FILE_CAP);
         MasterRole { level, pid: std::process::id(), inner: Mutex::new((file, Stamper::default())) }
@@ -27,9 +27,18 @@ impl MasterRole {
     /// Writes `text`, several lines of which get one prefix.
     pub fn log(&self, level: Level, text: &str) {
         if level.wanted(self.level) {
-            let thread = std::thread::current();
-            self.write(wall_us(), level, self.pid, thread.name().unwrap_or("unnamed"), text);
+            self.say(level, text);
         }
+    }
+
+    /// Writes what belongs to the job's history (nodes, states, the result) and is not left out at any level.
+    pub fn milestone(&self, text: &str) {
+        self.say(Level::Info, text);
+    }
+
+    fn say(&self, level: Level, text: &str) {
+        let thread = std::thread::current();
+        self.write(wall_us(), level, self.pid, thread.name().unwrap_or("unnamed"), text);
     }
 
     fn write(&self, now_us: u64, level: Level, pid: u32, thread: &str, text: &str) {
@@ -65,10 +74,13 @@ mod tests {
         master.log(Level::Info, "not wanted");
         assert!(!logs.master_role().exists());
         master.write(1_795_228_735_049_000, Level::Warning, 356, "aggregate", "node 0 gave up: \x1b[0mno torch");
+        master.milestone("Node 0 left");
         master.log(Level::Error, "the job failed");
         let text = std::fs::read_to_string(logs.master_role()).unwrap();
-        let (first, second) = text.split_once('\n').unwrap();
+        let (first, rest) = text.split_once('\n').unwrap();
+        let (milestone, second) = rest.split_once('\n').unwrap();
         assert_eq!(first, "2026-11-21 02:38:55,049|WARNING|356|aggregate|node 0 gave up: \\x1b[0mno torch");
+        assert!(milestone.contains("|INFO|") && milestone.ends_with("|Node 0 left"), "{milestone}");
         assert!(second.contains(&format!("|ERROR|{}|", std::process::id())), "{second}");
         assert!(second.ends_with("|the job failed\n"), "{second}");
     }

@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use super::Snapshot;
+use super::{JobFacts, Snapshot};
 use crate::ledger::Totals;
 
 /// How fast, and how long still.
@@ -23,6 +23,22 @@ pub struct Pace {
     pub mini_batches_per_second: f64,
     /// Seconds until every mini-batch is settled; None as long as nothing tells.
     pub eta_seconds: Option<f64>,
+}
+
+impl Pace {
+    /// Of a run that is over: what it settled, by the time from its first mini-batch to its last commit; building an environment
+    /// says nothing about the speed of the job.
+    pub fn overall(facts: &JobFacts, snapshot: &Snapshot) -> Pace {
+        let totals = &snapshot.totals;
+        let settled = totals.mini_batches_settled().saturating_sub(facts.settled_before);
+        let busy =
+            snapshot.last_commit_us.zip(snapshot.first_handover_us).map(|(end, start)| end.saturating_sub(start));
+        let Some(busy) = busy.filter(|busy| settled > 0 && *busy > 0) else { return Pace::default() };
+        let mini_batches_per_second = settled as f64 * 1e6 / busy as f64;
+        // Nobody counted the items of earlier runs: they had as many to a mini-batch.
+        let items = totals.items_settled() as f64 / totals.mini_batches_settled() as f64;
+        Pace { items_per_second: mini_batches_per_second * items, mini_batches_per_second, eta_seconds: None }
+    }
 }
 
 /// A moment at which more was settled than before.

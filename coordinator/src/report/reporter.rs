@@ -7,8 +7,8 @@ use fanfold_shared::report::{ExitCode, IoError};
 use fanfold_shared::state::JobState;
 
 use super::{
-    ErrorSummary, ErrorsJsonl, Example, JobFacts, Overview, Pacer, Snapshot, Status, StatusFile, write_job_result,
-    write_readme, write_user_errors,
+    ErrorSummary, ErrorsJsonl, Example, JobFacts, Overview, Pace, Pacer, Snapshot, Status, StatusFile,
+    write_job_result, write_readme, write_user_errors,
 };
 use crate::ledger::FailureRow;
 use crate::terminal::{Progress, summary};
@@ -127,7 +127,7 @@ impl Reporter {
         self.write_user_errors(snapshot);
         self.overview.finish(&self.facts, snapshot);
         self.progress.finish(snapshot);
-        self.status.write(&Status::new(&self.facts, snapshot, &super::Pace::default()));
+        self.status.write(&Status::new(&self.facts, snapshot, &Pace::overall(&self.facts, snapshot)));
         let mut text = summary(&self.facts, snapshot, exit);
         if let Err(error) = write_job_result(&self.facts, snapshot, exit) {
             text += &format!("  warning: cannot write `{}`: {error}\n", self.facts.dir.logs().job_result().display());
@@ -194,6 +194,11 @@ mod tests {
         let summary = reporter.finish(&snapshot, ExitCode::Failed);
 
         assert!(summary.contains("score-1a2b3c4d Failed after 30 s"), "{summary}");
+        assert_eq!(
+            (status().mini_batches_per_second, status().items_per_second),
+            (4.0, 8.0),
+            "not 0 because it is over"
+        );
         assert_eq!((status().state, status().ended), (JobState::Failed, Some(snapshot.now_us)));
         let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap();
         assert_eq!(read("errors.jsonl").lines().count(), 2);

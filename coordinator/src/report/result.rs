@@ -25,8 +25,10 @@ pub fn next_steps(facts: &JobFacts, snapshot: &Snapshot) -> Vec<(String, &'stati
         let (file, dir) = (shell_word(&facts.job_file), shell_word(facts.dir.root()));
         steps.push((format!("fanfold run {file} --job-dir {dir}"), "go on where it stopped"));
     }
-    if snapshot.distinct_errors > 0 || snapshot.totals.items_failed > 0 {
+    if snapshot.failures_stand {
         steps.push((format!("fanfold errors {id}"), "what failed, grouped; --full with tracebacks"));
+    } else if snapshot.distinct_errors > 0 && snapshot.state != JobState::Completed {
+        steps.push((format!("fanfold errors {id}"), "what was tried again, grouped; --full with tracebacks"));
     }
     let failed = snapshot.totals.mini_batches_failed > 0;
     if snapshot.state == JobState::Failed || snapshot.state == JobState::Completed && failed {
@@ -146,10 +148,14 @@ fn job_result(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String {
     }
 
     let root = facts.dir.root().display();
-    text += &format!(
-        "\nWhere to look\n  {root}/errors.jsonl: each failure\n  {root}/logs/user/error.txt: errors, grouped\n  \
-         {root}/logs/readme.txt: what the other logs are\n"
-    );
+    text += "\nWhere to look\n";
+    if snapshot.failures_stand {
+        text += &format!("  {root}/errors.jsonl: each failure\n");
+    }
+    if snapshot.distinct_errors > 0 {
+        text += &format!("  {root}/logs/user/error.txt: errors, grouped\n");
+    }
+    text += &format!("  {root}/logs/readme.txt: what the other logs are\n");
     let steps = next_steps(facts, snapshot);
     if !steps.is_empty() {
         text += "\nWhat to run next\n";
@@ -215,7 +221,7 @@ mod tests {
         let mut snapshot = running();
         snapshot.state = JobState::Completed;
         (snapshot.totals.items_failed, snapshot.totals.mini_batches_failed) = (0, 0);
-        (snapshot.errors, snapshot.distinct_errors) = (vec![], 0);
+        (snapshot.errors, snapshot.distinct_errors, snapshot.failures_stand) = (vec![], 0, false);
         let text = job_result(&facts(Path::new("/j")), &snapshot, ExitCode::Completed);
         assert!(text.starts_with("State: Completed (exit code 0)\nCause: every mini-batch is settled\n"), "{text}");
         assert!(!text.contains("What to run next") && !text.contains("Errors ("), "{text}");

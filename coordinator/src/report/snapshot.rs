@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub errors: Vec<ErrorGroup>,
     /// How many distinct errors there are.
     pub distinct_errors: u64,
+    /// Whether there is a failure that counts, and that errors.jsonl therefore has: not only attempts that were tried again.
+    pub failures_stand: bool,
     /// When this run published its first mini-batch, microseconds since the epoch.
     pub first_handover_us: Option<u64>,
     /// When this run committed last, microseconds since the epoch.
@@ -158,6 +160,7 @@ pub(crate) mod fixtures {
             processes: vec![process(0, true), process(1, false)],
             errors: vec![bad_pixel()],
             distinct_errors: 1,
+            failures_stand: true,
             first_handover_us: Some(THEN),
             last_commit_us: Some(THEN + 30_000_000),
         }

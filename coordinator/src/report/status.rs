@@ -28,7 +28,7 @@ pub struct Status {
     pub name: String,
     /// Where it lies.
     pub job_dir: PathBuf,
-    /// What `fanfold run` continues it with.
+    /// What `fanfold run` continues it with, absolute.
     pub job_file: PathBuf,
     /// Its state.
     pub state: JobState,
@@ -54,7 +54,7 @@ pub struct Status {
     pub ended: Option<u64>,
     /// The figures.
     pub counts: StatusCounts,
-    /// Items settled per second.
+    /// Items settled per second; of a job that is over, in all the time in which it worked.
     pub items_per_second: f64,
     /// Mini-batches settled per second.
     pub mini_batches_per_second: f64,
@@ -159,7 +159,7 @@ impl Status {
             job_id: facts.id.0.clone(),
             name: facts.name.clone(),
             job_dir: lossy(facts.dir.root()),
-            job_file: lossy(&facts.job_file),
+            job_file: lossy(&std::path::absolute(&facts.job_file).unwrap_or_else(|_| facts.job_file.clone())),
             state: snapshot.state,
             cause: snapshot.cause.clone(),
             blocked: snapshot.blocked.clone(),
@@ -289,7 +289,8 @@ mod tests {
     fn the_schema_is_what_readers_rely_on() {
         let dir = tempfile::tempdir().unwrap();
         let pace = Pace { items_per_second: 24.2, mini_batches_per_second: 12.10049, eta_seconds: Some(13.0) };
-        let status = Status::new(&facts(Path::new("/jobs/score-1a2b3c4d")), &running(), &pace);
+        let facts = JobFacts { job_file: "/data/job.yaml".into(), ..facts(Path::new("/jobs/score-1a2b3c4d")) };
+        let status = Status::new(&facts, &running(), &pace);
         let path = dir.path().join("status.json");
         StatusFile::new(path.clone()).write(&status);
         insta::assert_snapshot!(std::fs::read_to_string(&path).unwrap(), @r#"
@@ -298,7 +299,7 @@ mod tests {
           "job_id": "score-1a2b3c4d",
           "name": "score",
           "job_dir": "/jobs/score-1a2b3c4d",
-          "job_file": "job.yaml",
+          "job_file": "/data/job.yaml",
           "state": "Running",
           "cause": null,
           "blocked": null,
@@ -377,5 +378,6 @@ mod tests {
         let status = Status::new(&facts(Path::new("/j")), &running(), &pace);
         StatusFile::new("/proc/nowhere/status.json".into()).write(&status);
         assert_eq!(status.eta_seconds, None);
+        assert!(status.job_file.is_absolute() && status.job_file.ends_with("job.yaml"), "{:?}", status.job_file);
     }
 }

@@ -36,6 +36,7 @@ use prepare::{Equipment, Prepared, Purpose};
 use submit::Submitted;
 use window::Window;
 
+pub(crate) use observer::item_names;
 pub use places::{output_dir, output_file};
 pub use prepare::{inherited_mask, process_count};
 pub use submit::SubmitError;

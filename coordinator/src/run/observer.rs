@@ -59,7 +59,7 @@ impl Observer {
         let logs = facts.dir.logs();
         let items = Arc::new(items);
         let named = items.clone();
-        let names = Box::new(move |range| names(&named, range));
+        let names = Box::new(move |range| item_names(&named, range));
         Observer {
             master: MasterRole::new(&logs, level),
             driver: LogFile::new(facts.dir.driver_log(), FILE_CAP),
@@ -101,7 +101,7 @@ impl Observer {
         self.cause = cause.map(str::to_string);
         self.reported = None;
         let because = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-        self.master.log(Level::Info, &format!("The job is {state}{because}"));
+        self.master.milestone(&format!("The job is {state}{because}"));
     }
 
     /// The user interrupted the job.
@@ -130,7 +130,7 @@ impl Observer {
                     true => "no GPUs".to_string(),
                     false => format!("GPUs {}", devices.join(",")),
                 };
-                self.master.log(Level::Info, &format!("Node {node} ({host}) joined: {processes} processes, {devices}"));
+                self.master.milestone(&format!("Node {node} ({host}) joined: {processes} processes, {devices}"));
             }
             NodeEvent::ProcessStarted { process, pid, device } => {
                 let state = ProcessState {
@@ -171,7 +171,7 @@ impl Observer {
             }
             NodeEvent::Left => {
                 self.nodes = self.nodes.saturating_sub(1);
-                self.master.log(Level::Info, &format!("Node {node} left"));
+                self.master.milestone(&format!("Node {node} left"));
             }
         }
     }
@@ -263,6 +263,7 @@ impl Observer {
             processes: self.processes.values().cloned().collect(),
             errors: self.named.clone(),
             distinct_errors: self.distinct,
+            failures_stand: totals.items_failed > 0,
             first_handover_us: self.first_handover_us,
             last_commit_us: self.last_commit_us,
         }
@@ -286,6 +287,8 @@ impl Observer {
         self.refresh_errors(ledger);
         let mut snapshot = self.snapshot(ledger, totals, totals.mini_batches_settled(), None);
         snapshot.now_us = now_us;
+        // A process that could not start costs no item. If the ledger can't be read, it is said where that matters.
+        snapshot.failures_stand |= ledger.failures_stand().unwrap_or(false);
         let summary = self.reports.finish(&snapshot, exit);
         terminal::tell(summary.trim_end());
         let mut text = String::new();
@@ -328,7 +331,7 @@ impl Observer {
             split.mini_batches(),
             aggregate.totals().mini_batches_settled(),
         );
-        self.master.log(Level::Info, &text);
+        self.master.milestone(&text);
         self.driver(&text);
         if recovered.cut > 0 {
             let text = format!("{} bytes were written but never proven: cut off, they are run again", recovered.cut);
@@ -424,7 +427,8 @@ impl From<IoError> for ReportError {
     }
 }
 
-fn names(items: &ItemReader, range: Range<u64>) -> Vec<Vec<u8>> {
+/// The paths of items, as bytes.
+pub(crate) fn item_names(items: &ItemReader, range: Range<u64>) -> Vec<Vec<u8>> {
     let mut names = Vec::new();
     // A list that can't be read is named where it stops the job; an error line without names still tells the rest.
     let _ = items.for_each(range, |ordinal, name| {

@@ -2,9 +2,7 @@
 //! directory. Cheap refusals come before expensive work, and all of it is recognised when it is there already.
 
 use std::fs;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::clock;
@@ -15,7 +13,7 @@ use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
 use fanfold_worker::descriptors;
-use fanfold_worker::devices::{NodeDevices, discover};
+use fanfold_worker::devices::{NodeDevices, default_processes, discover};
 use fanfold_worker::environment;
 use fanfold_worker::guard::{self, Guard};
 use fanfold_worker::logs::Level;
@@ -386,12 +384,9 @@ fn fingerprint(spec: &JobSpec, snapshot: &str) -> String {
     format!("{}:{snapshot}", job::fingerprint(spec))
 }
 
-/// One process on a node with GPUs, else one for each core.
+/// What the job says, else what a node with so many devices runs by default.
 pub fn process_count(spec: &JobSpec, devices: usize) -> u32 {
-    spec.process_count_per_node.unwrap_or_else(|| match devices {
-        0 => thread::available_parallelism().map_or(1, NonZero::get) as u32,
-        _ => 1,
-    })
+    spec.process_count_per_node.unwrap_or_else(|| default_processes(devices))
 }
 
 /// The mask that bounds the node: the job's own, else what this program inherited.

@@ -185,10 +185,11 @@ fn list(differences: &[Difference]) -> String {
 /// The job file's, those of [`SubmitError`], or that another program holds the job.
 pub fn submit(job_file: &Path, overrides: &[String], job_dir: Option<&Path>) -> Result<Submitted> {
     let spec = job::load(job_file, overrides)?;
-    let fresh = JobId::new(&spec.name);
+    let jobs = std::path::absolute("fanfold-jobs").during("find", "fanfold-jobs")?;
+    let fresh = untaken(&jobs, || JobId::new(&spec.name));
     let root = match job_dir {
         Some(dir) => std::path::absolute(dir).during("find", dir)?,
-        None => std::path::absolute("fanfold-jobs").during("find", "fanfold-jobs")?.join(&fresh.0),
+        None => jobs.join(&fresh.0),
     };
     if root.to_str().is_none() {
         return Err(SubmitError::NotUtf8(root).into());
@@ -218,6 +219,16 @@ pub fn submit(job_file: &Path, overrides: &[String], job_dir: Option<&Path>) -> 
         submitted.record()?;
     }
     Ok(submitted)
+}
+
+/// The first id drawn that names nothing in `jobs` yet: what has its name is another job, and must not be continued as this one.
+fn untaken(jobs: &Path, mut draw: impl FnMut() -> JobId) -> JobId {
+    loop {
+        let id = draw();
+        if jobs.join(&id.0).symlink_metadata().is_err() {
+            return id;
+        }
+    }
 }
 
 /// Takes up the job that lies in `dir`, with `key=value` of each override set.
@@ -302,4 +313,18 @@ fn read(dir: &JobDir) -> Result<Option<JobRecord>> {
         return Err(SubmitError::Later { path, found: version }.into());
     }
     Ok(Some(serde_json::from_slice(&bytes).map_err(damaged)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_whose_directory_is_there_is_drawn_anew() {
+        let jobs = tempfile::tempdir().unwrap();
+        fs::create_dir(jobs.path().join("score-00000000")).unwrap();
+        std::os::unix::fs::symlink("nowhere", jobs.path().join("score-00000001")).unwrap();
+        let mut ids = (0..3).map(|i| JobId(format!("score-0000000{i}")));
+        assert_eq!(untaken(jobs.path(), || ids.next().unwrap()).0, "score-00000002");
+    }
 }

@@ -4,7 +4,7 @@ use fanfold_shared::clock::duration;
 use fanfold_shared::report::ExitCode;
 use fanfold_shared::text::{counted, grouped, harmless, one_line, rate};
 
-use crate::report::{JobFacts, Snapshot, next_steps, output_in_words};
+use crate::report::{JobFacts, Pace, Snapshot, next_steps, output_in_words};
 
 /// Errors by kind are at most eleven lines, so only the first few distinct ones are shown beside them.
 const ERRORS: usize = 5;
@@ -44,11 +44,9 @@ pub fn summary(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String 
     if totals.surplus_results > 0 {
         row("surplus", format!("{} more than one for each item", counted(totals.surplus_results, "result")));
     }
-    let settled = totals.mini_batches_settled().saturating_sub(facts.settled_before);
-    // Of the time in which mini-batches were run: building an environment says nothing about the speed of the job.
-    let busy = snapshot.last_commit_us.zip(snapshot.first_handover_us).map(|(end, start)| end.saturating_sub(start));
-    if let Some(busy) = busy.filter(|busy| settled > 0 && *busy > 0) {
-        row("rate", format!("{} mini-batches/s", rate(settled as f64 * 1e6 / busy as f64)));
+    let pace = Pace::overall(facts, snapshot);
+    if pace.mini_batches_per_second > 0.0 {
+        row("rate", format!("{} mini-batches/s", rate(pace.mini_batches_per_second)));
     }
     let (file, rows) = (facts.output_file.as_deref(), totals.returned);
     row("output", output_in_words(file, &facts.output_dir, snapshot.state, rows, totals.committed_len));
@@ -63,7 +61,7 @@ pub fn summary(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String 
             row("", format!("{} more", counted(snapshot.distinct_errors - shown, "distinct error")));
         }
     }
-    if snapshot.distinct_errors > 0 || totals.items_failed > 0 {
+    if snapshot.failures_stand {
         row("", format!("each failure is in {}", facts.dir.errors_jsonl().display()));
     }
     row("logs", facts.dir.logs().root().display().to_string());
@@ -103,10 +101,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_tried_again_is_in_no_file_of_failures() {
+        let mut snapshot = running();
+        (snapshot.state, snapshot.failures_stand) = (JobState::Failed, false);
+        let text = summary(&facts(Path::new("/jobs/score-1a2b3c4d")), &snapshot, ExitCode::Failed);
+        assert!(!text.contains("errors.jsonl"), "{text}");
+        assert!(text.contains("fanfold errors score-1a2b3c4d    # what was tried again, grouped;"), "{text}");
+        snapshot.state = JobState::Completed;
+        let text = summary(&facts(Path::new("/jobs/score-1a2b3c4d")), &snapshot, ExitCode::Completed);
+        assert!(!text.contains("fanfold errors"), "it went well in the end: {text}");
+    }
+
+    #[test]
     fn a_clean_job_says_where_its_output_is_and_little_more() {
         let mut snapshot = running();
         snapshot.state = JobState::Completed;
-        (snapshot.errors, snapshot.distinct_errors) = (vec![], 0);
+        (snapshot.errors, snapshot.distinct_errors, snapshot.failures_stand) = (vec![], 0, false);
         let totals = &mut snapshot.totals;
         (totals.mini_batches_succeeded, totals.mini_batches_failed, totals.mini_batches_short) = (276, 0, 0);
         (totals.items_succeeded, totals.items_failed, totals.returned) = (551, 0, 551);

@@ -8,7 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
-use nix::sys::stat::{FileStat, SFlag, stat};
+use nix::sys::stat::{FileStat, SFlag, lstat, stat};
 use nix::unistd::{AccessFlags, Uid, faccessat};
 
 use super::Fingerprint;
@@ -20,6 +20,8 @@ use super::reader::prefix;
 pub enum Trouble {
     /// It is not there any more.
     Vanished,
+    /// A symbolic link whose target is not there.
+    DanglingLink,
     /// Its length is another, bytes.
     SizeChanged {
         /// As the job first saw it.
@@ -50,6 +52,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Trouble::Vanished => f.write_str("vanished since the job listed it"),
+            Trouble::DanglingLink => f.write_str("is a link to nowhere"),
             Trouble::SizeChanged { was, is } => write!(f, "changed since the job listed it: size {was} -> {is}"),
             Trouble::Modified { was_us, is_us } => {
                 write!(f, "changed since the job listed it: modified {} -> {}", time(*was_us), time(*is_us))
@@ -107,7 +110,11 @@ impl StatBuffer {
         self.path.truncate(self.root);
         self.path.extend_from_slice(name);
         self.path.push(0);
-        let stat = stat(self.c_path()?).map_err(Trouble::from)?;
+        let path = self.c_path()?;
+        let stat = stat(path).map_err(|errno| match Trouble::from(errno) {
+            Trouble::Vanished if is_link(path) => Trouble::DanglingLink,
+            trouble => trouble,
+        })?;
         let trouble = match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
             SFlag::S_IFREG => return Ok(stat),
             SFlag::S_IFDIR => Trouble::Directory,
@@ -134,6 +141,11 @@ impl StatBuffer {
         // A name with a NUL names no file.
         CStr::from_bytes_with_nul(&self.path).map_err(|_| Trouble::Vanished)
     }
+}
+
+/// Whether a symbolic link lies at `path`, whatever it leads to.
+fn is_link(path: &CStr) -> bool {
+    lstat(path).is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK)
 }
 
 impl From<Errno> for Trouble {

@@ -117,10 +117,10 @@ fn inputs_are_a_list_or_a_map_of_paths_and_globs() {
 }
 
 #[test]
-fn partitions_and_sizes_exclude_each_other_by_name() {
+fn partitions_beside_a_size_are_for_later_and_nothing_else() {
     let errors = Folder::new().errors("partition_keys: [a]\nmini_batch_size: 5\n");
     assert_eq!(errors.errors.len(), 1, "{errors}");
-    assert!(errors.errors[0].message.contains("`partition_keys` and `mini_batch_size` exclude each other"));
+    assert!(errors.errors[0].message.contains("`partition_keys` is not available yet"));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod nvml;
 mod pool;
 
 use std::path::PathBuf;
+use std::thread;
 
 use fanfold_shared::report::{ExitCode, Report};
 
@@ -57,6 +58,16 @@ pub fn discover(gpus: Option<&[String]>, inherited: Option<&str>) -> Result<Vec<
         (None, Some(mask)) => Ok(mask::inherited(mask, found.as_deref())),
         (None, None) => Ok(mask::all(&found.unwrap_or_default())),
     }
+}
+
+/// The cores that this program may use; 1 where nobody can tell.
+pub fn cores() -> u32 {
+    thread::available_parallelism().map_or(1, |cores| cores.get().try_into().unwrap_or(u32::MAX))
+}
+
+/// Processes of a node with so many devices, unless the job says otherwise: one where there are GPUs, else one for each core.
+pub fn default_processes(devices: usize) -> u32 {
+    if devices > 0 { 1 } else { cores() }
 }
 
 /// What is wrong with the devices asked for.

@@ -97,6 +97,8 @@ pub struct Current {
     pub estimate_ns: Option<f64>,
     /// The host closed its pipe, or nothing it says can be trusted any more.
     pub ended_speaking: bool,
+    /// It was stopped before it was ready, because its work is not wanted any more.
+    pub unneeded: bool,
     /// How it broke the protocol.
     pub broken: Option<String>,
     /// What the host said of its import or `init()`, until it is reported.
@@ -135,6 +137,7 @@ impl Current {
             answered: 0,
             estimate_ns: None,
             ended_speaking: false,
+            unneeded: false,
             broken: None,
             init_error: None,
             log: ProcessLog::new(logs.process(&node.id, number), &node.host_name, pid, FILE_CAP),
@@ -198,6 +201,9 @@ impl Current {
 
     /// How the process ended, for people: `exited with code 3`.
     pub fn exit_text(&self) -> String {
+        if self.unneeded {
+            return "stopped before it was ready; no longer needed".to_string();
+        }
         self.process.end().map_or_else(|| "ended".to_string(), die_reason)
     }
 }

@@ -130,7 +130,13 @@ impl Slot {
                 current.process.send();
             }),
             Action::Terminate => self.process(|current| current.process.signal(Signal::SIGTERM)),
-            Action::Kill => self.process(|current| current.process.signal(Signal::SIGKILL)),
+            Action::Kill => {
+                let unneeded = matches!(self.state, State::Stopping { reason: StopReason::Killed, .. });
+                self.process(|current| {
+                    current.unneeded |= unneeded && !current.ready;
+                    current.process.signal(Signal::SIGKILL);
+                });
+            }
             Action::ChargeTooLong(mini_batch, exceeded) => {
                 let Some(current) = &mut self.current else { return };
                 current.show_stacks();

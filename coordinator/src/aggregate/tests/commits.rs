@@ -127,6 +127,26 @@ fn short_returns_unreadable_items_and_surplus_are_counted_per_item() {
 }
 
 #[test]
+fn items_that_run_never_saw_make_no_short_return() {
+    let job = TestJob::new();
+    let mut aggregate = job.open();
+    let unreadable = |items: std::ops::Range<u64>| -> Vec<ItemError> {
+        items.map(|item| ItemError { item, message: "vanished".into() }).collect()
+    };
+    let returned =
+        |returned, rows_len, unreadable| OutcomeEnd::Returned { returned, rows_len, spooled: None, unreadable };
+    let ends = [(0, returned(4, 2, unreadable(2..3)), "a\n"), (1, returned(0, 0, unreadable(5..10)), "")];
+    let outcomes = ends.map(|(id, end, rows)| (job.outcome(id, 1, end), rows.to_string()));
+    let done = commit(&mut aggregate, &results(outcomes));
+    assert!(done.failures.iter().all(|failure| failure.kind == ErrorKind::Input), "{:?}", done.failures);
+    let totals = aggregate.totals();
+    assert_eq!((totals.items_failed, totals.mini_batches_short), (6, 0));
+    let unreadable: Vec<u64> = mini_batches(aggregate.ledger()).iter().map(|row| row.unreadable).collect();
+    assert_eq!(unreadable, [1, 5]);
+    job.assert_sound();
+}
+
+#[test]
 fn what_contradicts_the_split_is_rejected_and_run_again() {
     let job = TestJob::new();
     let mut aggregate = job.open();

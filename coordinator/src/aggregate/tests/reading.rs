@@ -82,6 +82,7 @@ fn settled_mini_batches_are_listed_with_what_became_of_them() {
         cpu_us: 10,
         returned: 5,
         failed_items: 0,
+        unreadable: 0,
         rows_len: 35,
         error: None,
     };

@@ -6,17 +6,10 @@ use crate::job::reader::Reader;
 pub(super) fn refuse(reader: &mut Reader) {
     for key in ["partition_format", "partition_keys"] {
         let Some(node) = reader.given(key) else { continue };
-        let (message, hint) = match reader.given("mini_batch_size") {
-            Some(_) => (
-                format!(
-                    "`{key}` and `mini_batch_size` exclude each other: a partition is a mini-batch, whatever its size"
-                ),
-                format!("keep `mini_batch_size` and remove `{key}`: partitions are not available yet"),
-            ),
-            None => (
-                format!("`{key}` is not available yet: mini-batches of a number of files or lines work today"),
-                format!("remove it, or write `mini_batch_size: 10` in place of `{key}`"),
-            ),
+        let message = format!("`{key}` is not available yet: mini-batches of a number of files or lines work today");
+        let hint = match reader.given("mini_batch_size") {
+            Some(_) => "remove it".to_string(),
+            None => format!("remove it, or write `mini_batch_size: 10` in place of `{key}`"),
         };
         reader.fault(key, node.span, message, Some(hint));
     }
