@@ -115,6 +115,6 @@ fn a_file_that_cannot_be_read_is_a_failed_item_with_its_reason() {
     assert_eq!((errors.len(), &errors[0]["kind"]), (1, &"input".into()), "{errors:?}");
     assert_eq!(errors[0]["item"], place.path("images/c.png").to_str().unwrap());
     let path = place.path("images/c.png");
-    assert_eq!(errors[0]["message"], format!("`{}`: vanished since the job listed it", path.display()));
+    assert_eq!(errors[0]["message"], format!("`{}`: is a link to nowhere", path.display()));
     assert_eq!(place.rows().len(), 2);
 }
