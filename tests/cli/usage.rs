@@ -74,7 +74,7 @@ fn a_job_is_found_by_its_directory_its_id_and_the_beginning_of_it() {
     let ran = place.run(&["errors", "items.txt"]).expect(2);
     insta::assert_snapshot!(told(&place, &ran.stderr), @r#"
     error: there is no job `items.txt`
-    hint: give the path of a job directory; no job of this user is known on this machine
+    hint: the newest jobs are `echo-<id>`, `echo-<id>`; `fanfold ls` shows all
     "#);
     let ran = place.run(&["logs", "job", "process7"]).expect(2);
     insta::assert_snapshot!(told(&place, &ran.stderr), @r#"

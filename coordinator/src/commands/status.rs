@@ -140,10 +140,8 @@ fn write_text(
         table.row(["figures", &format!("{} old", duration(age))]);
     }
     if coordinator == Coordinator::Gone && !status.state.is_final() {
-        // What was typed is the shorter command, but only a full path is right from every directory.
-        let own = dir.job_yaml();
-        let file = if status.job_file.is_absolute() { &status.job_file } else { &own };
-        let command = format!("fanfold run {} --job-dir {}", shell_word(file), shell_word(dir.root()));
+        // Its own copy has what was given with `--set`, and nobody moved it away from the job.
+        let command = format!("fanfold run {} --job-dir {}", shell_word(&dir.job_yaml()), shell_word(dir.root()));
         table.row(["go on", &command]);
     }
     table.write(out)
