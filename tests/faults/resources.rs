@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, setrlimit};
 
 use crate::inputs::as_an_ordinary_user;
 use crate::running::{GATED, Running, begun, job_of, open_gate};
-use crate::support::{LIMIT, Place, assert_each_once};
+use crate::support::{LIMIT, Place, assert_each_once, wait_for};
 
 /// The job as an ordinary user under a limit, soft and hard.
 fn limited(place: &Place, resource: Resource, limit: u64) -> Running {
@@ -59,12 +59,19 @@ fn far_too_few_descriptors_are_named() {
 #[test]
 fn too_few_processes_allowed_make_it_slower_and_are_said() {
     let place = Place::new();
-    let items = open_job(&place, 200, "");
+    let items = place.write_items(200);
+    job_of(&place, GATED, "");
+    place.write("begun.txt", "");
     replace_processes(&place, 30);
-    limited(&place, Resource::RLIMIT_NPROC, 50).ends(LIMIT, 0);
+    let job = limited(&place, Resource::RLIMIT_NPROC, 50);
+    // Few processes could do all the work before the others are tried: nothing gets on until one was refused.
+    wait_for("a refused process", || {
+        let log = fs::read_to_string(place.job().join("logs/sys/error/0/_main.txt")).ok()?;
+        log.contains("Resource temporarily unavailable").then_some(())
+    });
+    open_gate(&place);
+    job.ends(LIMIT, 0);
     assert_each_once(&place.rows(), &items);
-    let log = fs::read_to_string(place.job().join("logs/sys/error/0/_main.txt")).unwrap();
-    assert!(log.contains("Resource temporarily unavailable"), "{log}");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //! Threads: the node's own takes tasks from the backend (and lets a suspect run alone); each slot has one. They end when
 //! the node is told to, when the backend closes, or when `init` failed too often.
 
-use std::collections::BTreeMap;
+mod former;
+mod plan;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -18,7 +20,7 @@ use fanfold_shared::backend::{Backend, Closed};
 use fanfold_shared::clock;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::items::{Fingerprints, ItemReader};
-use fanfold_shared::job::{InputType, LoggingLevel, OutputAction, ProfilingModule};
+use fanfold_shared::job::ProfilingModule;
 use fanfold_shared::layout::{JobDir, Stream};
 use fanfold_shared::message::{AttemptError, FromNode, NodeEvent, NodeMessage};
 use fanfold_shared::report::{During, Result};
@@ -27,10 +29,12 @@ use crate::devices::{Binding, ChildEnv, NodeDevices, child_env};
 use crate::guard::{Guard, OomWatch, Swept};
 use crate::host;
 use crate::logs::SysErrorLog;
-use crate::slot::page;
 use crate::slot::runner::Slot;
 use crate::slot::state::Limits;
 use crate::work::Work;
+
+pub use former::{forget_pages, left_running};
+pub use plan::NodePlan;
 
 /// Between two looks at whether the node was told to end.
 const LOOK: Duration = Duration::from_millis(20);
@@ -42,46 +46,6 @@ const FLUSH_BYTES: u64 = 1 << 20;
 const SPOOL_BYTES: u64 = 8 << 20;
 /// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// What a node does, fixed when it joins.
-pub struct NodePlan {
-    /// The job's id.
-    pub job_id: String,
-    /// The interpreter.
-    pub python: PathBuf,
-    /// The node's own copy of the snapshot.
-    pub working_dir: PathBuf,
-    /// A path in it, or a dotted module.
-    pub entry_script: String,
-    /// `sys.argv` without the script.
-    pub argv: Vec<String>,
-    /// What items are.
-    pub input_type: InputType,
-    /// Whether rows are wanted.
-    pub output_action: OutputAction,
-    /// Whether a DataFrame's header is wanted.
-    pub dataframe_header: bool,
-    /// `EntryScript().output_dir`.
-    pub output_dir: PathBuf,
-    /// The level of `EntryScript().logger`.
-    pub logging_level: LoggingLevel,
-    /// The profiler.
-    pub profiling_module: Option<ProfilingModule>,
-    /// Processes, at least 1.
-    pub processes: u32,
-    /// The number of the first process.
-    pub next_process: u32,
-    /// Attempts of a mini-batch.
-    pub run_max_try: u32,
-    /// Seconds for one `run()`.
-    pub run_invocation_timeout: u64,
-    /// Seconds around it.
-    pub task_overhead_timeout: u64,
-    /// `AZUREML_MODEL_DIR`.
-    pub model_dir: Option<PathBuf>,
-    /// The job's `environment_variables`.
-    pub environment_variables: BTreeMap<String, String>,
-}
 
 /// What a node was told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,32 +146,6 @@ impl Drop for NodeHandle {
             let _ = thread.join();
         }
     }
-}
-
-/// Mini-batches that the pages of a former run of this node show as running.
-pub fn left_running(job: &JobDir, node: &NodeId) -> Vec<page::LeftRunning> {
-    let Ok(entries) = fs::read_dir(job.node(node)) else { return Vec::new() };
-    let pages =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "page"));
-    let mut left: Vec<_> = pages.filter_map(|path| page::left_running(&path)).collect();
-    left.sort_by_key(|left| left.mini_batch);
-    left.dedup_by_key(|left| left.mini_batch);
-    left
-}
-
-/// Forgets the pages of a former run: what they said is accounted for.
-///
-/// # Errors
-/// They can't be removed.
-pub fn forget_pages(job: &JobDir, node: &NodeId) -> Result<()> {
-    let dir = job.node(node);
-    let Ok(entries) = fs::read_dir(&dir) else { return Ok(()) };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path.extension().is_some_and(|extension| extension == "page") {
-            fs::remove_file(&path).during("remove", &path)?;
-        }
-    }
-    Ok(())
 }
 
 impl Node {

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn tidied(stderr: &str) -> (String, String) {
-        tidy(stderr, &Dirs::new(Path::new("/job/python/fanfold_host.py"), Path::new("/job/work")))
+        tidy(stderr, &Dirs::new(Path::new("/job/python/fanfold_host.py"), Path::new("/job/copy")))
     }
 
     #[test]
@@ -94,7 +94,7 @@ mod tests {
             Thread 0x00007f5f98e2f041 (most recent call first):\n  File \"/usr/lib/threading.py\", line 320 in wait\n\
             Current thread 0x00007f5f98e2f040 (most recent call first):\n\
             \x20 File \"/usr/lib/ctypes/__init__.py\", line 519 in string_at\n\
-            \x20 File \"/job/work/score.py\", line 7 in run\n\
+            \x20 File \"/job/copy/score.py\", line 7 in run\n\
             \x20 File \"/job/python/_fanfold/loop.py\", line 113 in _run_frame\n\
             Extension modules: numpy._core (total: 1)\n\
             what another writer says";

@@ -1,0 +1,46 @@
+//! What a node does for a job, fixed when it joins.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use fanfold_shared::job::{InputType, LoggingLevel, OutputAction, ProfilingModule};
+
+/// What a node does, fixed when it joins.
+pub struct NodePlan {
+    /// The job's id.
+    pub job_id: String,
+    /// The interpreter.
+    pub python: PathBuf,
+    /// The node's own copy of the snapshot.
+    pub working_dir: PathBuf,
+    /// A path in it, or a dotted module.
+    pub entry_script: String,
+    /// `sys.argv` without the script.
+    pub argv: Vec<String>,
+    /// What items are.
+    pub input_type: InputType,
+    /// Whether rows are wanted.
+    pub output_action: OutputAction,
+    /// Whether a DataFrame's header is wanted.
+    pub dataframe_header: bool,
+    /// `EntryScript().output_dir`.
+    pub output_dir: PathBuf,
+    /// The level of `EntryScript().logger`.
+    pub logging_level: LoggingLevel,
+    /// The profiler.
+    pub profiling_module: Option<ProfilingModule>,
+    /// Processes, at least 1.
+    pub processes: u32,
+    /// The number of the first process.
+    pub next_process: u32,
+    /// Attempts of a mini-batch.
+    pub run_max_try: u32,
+    /// Seconds for one `run()`.
+    pub run_invocation_timeout: u64,
+    /// Seconds around it.
+    pub task_overhead_timeout: u64,
+    /// `AZUREML_MODEL_DIR`.
+    pub model_dir: Option<PathBuf>,
+    /// The job's `environment_variables`.
+    pub environment_variables: BTreeMap<String, String>,
+}
