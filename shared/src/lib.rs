@@ -7,6 +7,7 @@ pub mod backend;
 pub mod clock;
 pub mod durable;
 pub mod failpoint;
+pub mod fleet;
 pub mod ids;
 pub mod interval;
 pub mod items;

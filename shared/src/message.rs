@@ -49,6 +49,7 @@ pub struct Results {
     /// One for each mini-batch.
     pub outcomes: Vec<Outcome>,
     /// The rows of all outcomes, one after the other; each row ends in a newline.
+    #[serde(with = "serde_bytes")]
     pub rows: Vec<u8>,
     /// The header line of a DataFrame, with its newline, where the job wants one and this is the process's first.
     pub header: Option<Vec<u8>>,
@@ -211,6 +212,60 @@ impl ErrorKind {
 /// Something that happened on a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum NodeEvent {
+    /// A worker took a ticket and prepares to be this node: environment, devices, working directory.
+    Joining {
+        /// The worker, as [`crate::fleet::WorkerId`].
+        worker: String,
+        /// Its host name.
+        host: String,
+        /// The ticket's number.
+        ticket: u64,
+        /// The worker's version of fanfold.
+        version: String,
+    },
+    /// A worker took a ticket and can't be a node of this job: another version, no such directory under its shared root.
+    Refused {
+        /// The worker.
+        worker: String,
+        /// Its host name.
+        host: String,
+        /// The ticket's number.
+        ticket: u64,
+        /// Why, for the user.
+        why: String,
+    },
+    /// What prepares a node failed.
+    CannotJoin {
+        /// Why, for the user, with a hint where there is one.
+        why: String,
+        /// It would fail anywhere (the environment can't be built): the job fails with this cause.
+        anywhere: bool,
+    },
+    /// The node is alive, and this is all that it holds: delivered to it and not yet safely answered, ascending.
+    Beat {
+        /// Runs of mini-batches.
+        held: Vec<Range<u64>>,
+    },
+    /// A task came that was handed over before to somebody who neither answered it nor gave it back. The node did not run it
+    /// and is done with the message; the coordinator decides how it goes on.
+    HandedBack {
+        /// The task as it came.
+        task: Task,
+        /// Hand-overs, this one included; at least 2.
+        hand_overs: u32,
+    },
+    /// The node is about to run a task with nothing beside it. Sent, and safe, before a process sees it: if the node is never heard
+    /// of again, this is the evidence.
+    RunsAlone {
+        /// The task.
+        task: Task,
+    },
+    /// The node acknowledged these on acceptance, as they take longer than the broker waits: the coordinator's lease on them is
+    /// the node's heartbeat.
+    Leased {
+        /// The tasks.
+        tasks: Vec<Task>,
+    },
     /// The node is ready to start processes.
     Joined {
         /// Its host name.

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use fanfold_shared::backend::{Backend, Closed};
+use fanfold_shared::backend::{Backend, Closed, OnSafe};
 use fanfold_shared::clock;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::items::{Fingerprints, ItemReader};
@@ -258,11 +258,11 @@ impl Node {
                 continue;
             }
             let Ok(deliveries) = self.backend.receive_tasks(enough, LOOK) else { return };
+            // Counted before any process may see them.
+            if self.backend.count_hand_overs(&deliveries).is_err() {
+                return;
+            }
             for delivery in deliveries {
-                // Counted before any process may see it.
-                if self.backend.count_attempt(&delivery).is_err() {
-                    return;
-                }
                 let alone = delivery.alone;
                 if alone && !self.wait_until_idle() {
                     return;
@@ -431,21 +431,19 @@ impl Node {
         })
     }
 
-    /// Publishes a message. False: nobody will ever take it, so the node is to end.
-    pub fn publish(&self, body: NodeMessage) -> bool {
+    /// Publishes a message; `safe` is called when it is safe. Nobody will ever take it: the node is to end.
+    pub fn publish(&self, body: NodeMessage, safe: OnSafe) {
         if matches!(body, NodeMessage::Results(_)) {
             self.barren_deaths.store(0, Ordering::SeqCst);
         }
-        let sent = self.backend.publish_results(vec![FromNode { node: self.id.clone(), body }]);
-        if sent == Err(Closed) {
+        if self.backend.publish_results(vec![FromNode { node: self.id.clone(), body }], safe) == Err(Closed) {
             self.tell(Order::Kill);
         }
-        sent.is_ok()
     }
 
     /// Publishes an event.
     pub fn say(&self, event: NodeEvent) {
-        self.publish(NodeMessage::Event(event));
+        self.publish(NodeMessage::Event(event), Box::new(|| ()));
     }
 
     /// `init()` returned: failures before it don't count any more.

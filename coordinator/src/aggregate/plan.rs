@@ -432,7 +432,14 @@ impl<'a> Planner<'_, 'a> {
                 ProcessChange::Ended { id: self.ledger.process(node, *process), how, time_us: self.now_us }
             }
             // `GaveUp` repeats an `InitFailed`; the others are the coordinator's business.
-            NodeEvent::Joined { .. }
+            NodeEvent::Joining { .. }
+            | NodeEvent::Refused { .. }
+            | NodeEvent::CannotJoin { .. }
+            | NodeEvent::Beat { .. }
+            | NodeEvent::HandedBack { .. }
+            | NodeEvent::RunsAlone { .. }
+            | NodeEvent::Leased { .. }
+            | NodeEvent::Joined { .. }
             | NodeEvent::GaveUp { .. }
             | NodeEvent::Broken { .. }
             | NodeEvent::HeldUp { .. }

@@ -243,7 +243,15 @@ impl Driver<'_> {
                 None => drop(course.held_up.remove(slot)),
             },
             NodeEvent::Left => course.left = true,
-            NodeEvent::ProcessStarted { .. } | NodeEvent::ProcessEnded { .. } => (),
+            NodeEvent::Joining { .. }
+            | NodeEvent::Refused { .. }
+            | NodeEvent::CannotJoin { .. }
+            | NodeEvent::Beat { .. }
+            | NodeEvent::HandedBack { .. }
+            | NodeEvent::RunsAlone { .. }
+            | NodeEvent::Leased { .. }
+            | NodeEvent::ProcessStarted { .. }
+            | NodeEvent::ProcessEnded { .. } => (),
         }
     }
 

@@ -164,6 +164,24 @@ impl Observer {
             NodeEvent::GaveUp { error } => {
                 self.master.log(Level::Error, &format!("{node}: gave up on init(): {}", error.message));
             }
+            NodeEvent::Joining { host, worker, version, .. } => {
+                self.master.log(Level::Info, &format!("{node} ({host}): worker {worker} {version} prepares to join"));
+            }
+            NodeEvent::Refused { host, worker, why, .. } => {
+                self.master.log(Level::Warning, &format!("worker {worker} ({host}) can't join: {why}"));
+            }
+            NodeEvent::CannotJoin { why, .. } => {
+                self.master.log(Level::Error, &format!("{node} can't join: {why}"));
+            }
+            NodeEvent::HandedBack { task, hand_overs } => {
+                let text =
+                    format!("{node}: mini-batches {:?} had been handed over {hand_overs} times", task.mini_batches);
+                self.master.log(Level::Warning, &text);
+            }
+            NodeEvent::RunsAlone { task } => {
+                self.master.log(Level::Info, &format!("{node}: mini-batches {:?} run alone", task.mini_batches));
+            }
+            NodeEvent::Beat { .. } | NodeEvent::Leased { .. } => (),
             NodeEvent::Broken { message } => self.master.log(Level::Error, &format!("{node}: {message}")),
             NodeEvent::HeldUp { slot, why } => {
                 let text = why.as_deref().unwrap_or("goes on");

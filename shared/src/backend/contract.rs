@@ -21,6 +21,7 @@ pub fn check<B: Backend + 'static>(open: impl Fn() -> B) {
     results_come_in_order_and_whole(&open());
     an_unsettled_result_comes_back(&open());
     hand_overs_are_counted_until_the_task_is_done(&open());
+    what_was_published_is_said_to_be_safe(&open());
     receiving_waits_no_longer_than_asked(&open());
     receivers_take_about_as_many_bytes_as_asked(&open());
     waiting_results_are_bounded(open());
@@ -39,6 +40,10 @@ fn left() -> FromNode {
 fn rows(bytes: usize) -> FromNode {
     let results = Results { process: ProcessNumber(0), outcomes: Vec::new(), rows: vec![b'x'; bytes], header: None };
     FromNode { node: NodeId("0".into()), body: NodeMessage::Results(results) }
+}
+
+fn nothing() -> super::OnSafe {
+    Box::new(|| ())
 }
 
 fn one<T>(mut deliveries: Vec<Delivery<T>>) -> Delivery<T> {
@@ -79,7 +84,7 @@ fn a_rejected_task_does_not(backend: &dyn Backend) {
 }
 
 fn results_come_in_order_and_whole(backend: &dyn Backend) {
-    backend.publish_results(vec![rows(10), left()]).unwrap();
+    backend.publish_results(vec![rows(10), left()], nothing()).unwrap();
     let mut seen = Vec::new();
     while seen.len() < 2 {
         for delivery in backend.receive_results(1 << 20, LIMIT).unwrap() {
@@ -91,7 +96,7 @@ fn results_come_in_order_and_whole(backend: &dyn Backend) {
 }
 
 fn an_unsettled_result_comes_back(backend: &dyn Backend) {
-    backend.publish_results(vec![rows(10)]).unwrap();
+    backend.publish_results(vec![rows(10)], nothing()).unwrap();
     drop(one(backend.receive_results(1 << 20, LIMIT).unwrap()));
     let again = one(backend.receive_results(1 << 20, LIMIT).unwrap());
     assert!(again.redelivered);
@@ -100,15 +105,31 @@ fn an_unsettled_result_comes_back(backend: &dyn Backend) {
 }
 
 fn hand_overs_are_counted_until_the_task_is_done(backend: &dyn Backend) {
+    let count = |tasks: &[Delivery<Task>]| backend.count_hand_overs(tasks).unwrap();
+    backend.publish_tasks(vec![task(0), task(3)]).unwrap();
+    let mut tasks = backend.receive_tasks(2, LIMIT).unwrap();
+    while tasks.len() < 2 {
+        tasks.extend(backend.receive_tasks(1, LIMIT).unwrap());
+    }
+    assert_eq!(count(&tasks), [1, 1], "each has its own count");
+    tasks.pop().unwrap().ack();
+    // Handed over again without having been given back, as after a death.
+    assert_eq!(count(&tasks), [2]);
+    tasks.pop().unwrap().requeue();
+    let again = vec![one(backend.receive_tasks(1, LIMIT).unwrap())];
+    assert_eq!(count(&again), [2], "what was given back was not lost with its holder");
+    again.into_iter().for_each(Delivery::ack);
     backend.publish_tasks(vec![task(0)]).unwrap();
-    let first = one(backend.receive_tasks(1, LIMIT).unwrap());
-    assert_eq!(backend.count_attempt(&first), Ok(1));
-    assert_eq!(backend.count_attempt(&task(3)), Ok(1), "other tasks have their own count");
-    first.requeue();
-    let second = one(backend.receive_tasks(1, LIMIT).unwrap());
-    assert_eq!(backend.count_attempt(&second), Ok(2));
-    second.ack();
-    assert_eq!(backend.count_attempt(&task(0)), Ok(1));
+    let fresh = vec![one(backend.receive_tasks(1, LIMIT).unwrap())];
+    assert_eq!(count(&fresh), [1]);
+    fresh.into_iter().for_each(Delivery::ack);
+}
+
+fn what_was_published_is_said_to_be_safe(backend: &dyn Backend) {
+    let (sent, safe) = mpsc::channel();
+    backend.publish_results(vec![rows(10), left()], Box::new(move || sent.send(()).unwrap())).unwrap();
+    safe.recv_timeout(LIMIT).expect("it is safe soon");
+    assert!(safe.recv().is_err(), "said once");
 }
 
 fn receiving_waits_no_longer_than_asked(backend: &dyn Backend) {
@@ -117,7 +138,7 @@ fn receiving_waits_no_longer_than_asked(backend: &dyn Backend) {
 }
 
 fn receivers_take_about_as_many_bytes_as_asked(backend: &dyn Backend) {
-    backend.publish_results(vec![rows(1000), rows(1000), rows(1000)]).unwrap();
+    backend.publish_results(vec![rows(1000), rows(1000), rows(1000)], nothing()).unwrap();
     let first = backend.receive_results(1, LIMIT).unwrap();
     assert_eq!(first.len(), 1, "at least one, however large");
     first.into_iter().for_each(Delivery::ack);
@@ -129,7 +150,7 @@ fn waiting_results_are_bounded<B: Backend + 'static>(backend: B) {
     let (sent, published) = mpsc::channel();
     let thread = thread::spawn(move || {
         for _ in 0..100 {
-            publisher.publish_results(vec![rows(1 << 20)]).unwrap();
+            publisher.publish_results(vec![rows(1 << 20)], nothing()).unwrap();
             sent.send(()).unwrap();
         }
     });
@@ -151,21 +172,21 @@ fn waiting_results_are_bounded<B: Backend + 'static>(backend: B) {
 
 fn closing_drains_and_then_says_so(backend: &dyn Backend) {
     backend.publish_tasks(vec![task(0)]).unwrap();
-    backend.publish_results(vec![left()]).unwrap();
+    backend.publish_results(vec![left()], nothing()).unwrap();
     backend.close();
     one(backend.receive_tasks(1, LIMIT).unwrap()).ack();
     one(backend.receive_results(1, LIMIT).unwrap()).ack();
     assert_eq!(backend.receive_tasks(1, LIMIT).err(), Some(Closed));
     assert_eq!(backend.receive_results(1, LIMIT).err(), Some(Closed));
     assert_eq!(backend.publish_tasks(vec![task(0)]), Err(Closed));
-    assert_eq!(backend.publish_results(vec![left()]), Err(Closed));
+    assert_eq!(backend.publish_results(vec![left()], nothing()), Err(Closed));
     backend.close();
 }
 
 fn a_waiting_publisher_hears_of_the_close<B: Backend + 'static>(backend: B) {
     let backend = std::sync::Arc::new(backend);
     let publisher = backend.clone();
-    let thread = thread::spawn(move || while publisher.publish_results(vec![rows(8 << 20)]).is_ok() {});
+    let thread = thread::spawn(move || while publisher.publish_results(vec![rows(8 << 20)], nothing()).is_ok() {});
     let delivery = backend.receive_results(1, LIMIT).unwrap();
     backend.close();
     thread.join().unwrap();

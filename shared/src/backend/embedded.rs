@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Backend, Closed, Delivery, Settled};
+use super::{Backend, Closed, Delivery, OnSafe, Settled};
 use crate::message::{FromNode, NodeMessage, Task};
 
 /// Bytes of results that may wait to be committed before `publish_results` waits.
@@ -34,7 +34,7 @@ struct State {
     /// Bytes of results that were published and not yet acknowledged.
     waiting_bytes: usize,
     /// Hand-overs of tasks that are not yet acknowledged, by their mini-batches and attempt.
-    attempts: HashMap<(Range<u64>, u32), u32>,
+    hand_overs: HashMap<(Range<u64>, u32), u32>,
 }
 
 impl Embedded {
@@ -77,9 +77,12 @@ impl Shared {
         let mut state = self.lock();
         match how {
             Settled::Acked | Settled::Rejected => {
-                state.attempts.remove(&(task.mini_batches, task.attempt));
+                state.hand_overs.remove(&(task.mini_batches, task.attempt));
             }
             Settled::Requeued => {
+                if let Some(count) = state.hand_overs.get_mut(&(task.mini_batches.clone(), task.attempt)) {
+                    *count = count.saturating_sub(1);
+                }
                 state.tasks.push_front((task, true));
                 self.task_came.notify_one();
             }
@@ -138,7 +141,7 @@ impl Backend for Embedded {
             .collect())
     }
 
-    fn publish_results(&self, messages: Vec<FromNode>) -> Result<(), Closed> {
+    fn publish_results(&self, messages: Vec<FromNode>, safe: OnSafe) -> Result<(), Closed> {
         for message in messages {
             let weight = weight(&message);
             let state = self.shared.lock();
@@ -153,6 +156,8 @@ impl Backend for Embedded {
             state.results.push_back((message, false));
             self.shared.result_came.notify_one();
         }
+        // Coordinator and node die together: there is nothing to wait for.
+        safe();
         Ok(())
     }
 
@@ -178,14 +183,17 @@ impl Backend for Embedded {
         Ok(taken)
     }
 
-    fn count_attempt(&self, task: &Task) -> Result<u32, Closed> {
+    fn count_hand_overs(&self, tasks: &[Delivery<Task>]) -> Result<Vec<u32>, Closed> {
         let mut state = self.shared.lock();
         if state.closed {
             return Err(Closed);
         }
-        let count = state.attempts.entry((task.mini_batches.clone(), task.attempt)).or_insert(0);
-        *count += 1;
-        Ok(*count)
+        let count = |task: &Delivery<Task>| {
+            let count = state.hand_overs.entry((task.mini_batches.clone(), task.attempt)).or_insert(0);
+            *count += 1;
+            *count
+        };
+        Ok(tasks.iter().map(count).collect())
     }
 
     fn close(&self) {

@@ -8,15 +8,21 @@
 //! - **No promised order**, though an undisturbed queue is first in, first out.
 //! - **`publish_*` returns when the messages are safe**: from then on the death of the publisher loses nothing
 //!   (embedded there is nobody to survive: coordinator and node die together, and the ledger knows what is missing).
-//! - **Results before tasks**: a node acknowledges a task only after `publish_results` of all its mini-batches returned.
+//! - **Results before tasks**: a node acknowledges a task only after the results of all its mini-batches are safe. They are
+//!   when [`OnSafe`] is called, on any thread and not necessarily in order; `publish_results` itself does not wait for that.
 //! - **Bounded**: `publish_results` waits while too many bytes wait to be committed; that stops the processes, not memory.
-//! - **Attempts**: `count_attempt` counts the hand-overs of a task message, before a process may see it. It is a backstop
-//!   that survives a node's death; what a mini-batch is charged with is decided by the coordinator and lies in the ledger.
+//! - **Hand-overs**: `count_hand_overs` counts how often a task message was handed to somebody who did not give it back, before
+//!   a process may see it. A requeued or dropped delivery counts one back; a death does not. So a count above 1 says that
+//!   an earlier holder died with it. It charges nobody: what a mini-batch is charged with is decided by the
+//!   coordinator and lies in the ledger.
 //! - After `close`, receivers get what is left and then [`Closed`], publishers get [`Closed`] at once.
 
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
+pub mod fleet;
+pub mod rabbitmq;
+pub mod redis;
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -28,6 +34,9 @@ use crate::message::{FromNode, Task};
 #[error("the backend is closed")]
 pub struct Closed;
 
+/// What is done when messages are safe.
+pub type OnSafe = Box<dyn FnOnce() + Send>;
+
 /// See the module documentation.
 pub trait Backend: Send + Sync {
     /// Publishes tasks for the nodes.
@@ -36,15 +45,16 @@ pub trait Backend: Send + Sync {
     /// Takes up to `max` tasks, waiting at most `wait` for the first. An empty vector: none came.
     fn receive_tasks(&self, max: usize, wait: Duration) -> Result<Vec<Delivery<Task>>, Closed>;
 
-    /// Publishes messages of a node for the coordinator; waits while the bound on waiting bytes is exceeded.
-    fn publish_results(&self, messages: Vec<FromNode>) -> Result<(), Closed>;
+    /// Publishes messages of a node for the coordinator; waits while the bound on waiting bytes is exceeded. `safe` is called
+    /// when they are safe, perhaps before this returns; if the backend closes first, it is dropped uncalled.
+    fn publish_results(&self, messages: Vec<FromNode>, safe: OnSafe) -> Result<(), Closed>;
 
     /// Takes what waits for the coordinator, up to about `max_bytes` of rows but at least one message, waiting at most
     /// `wait` for the first. An empty vector: none came.
     fn receive_results(&self, max_bytes: usize, wait: Duration) -> Result<Vec<Delivery<FromNode>>, Closed>;
 
-    /// Counts a hand-over of `task` and returns how many there have been, this one included.
-    fn count_attempt(&self, task: &Task) -> Result<u32, Closed>;
+    /// Counts a hand-over of each task and returns how many there have been, this one included.
+    fn count_hand_overs(&self, tasks: &[Delivery<Task>]) -> Result<Vec<u32>, Closed>;
 
     /// Ends the flow. May be called from any side, any number of times.
     fn close(&self);

@@ -400,9 +400,7 @@ impl Slot {
 
     /// Makes the answers safe, then lets go of the mini-batches: never the other way round.
     fn publish_results(&mut self, results: Results, held: Vec<Held>) {
-        if self.node.publish(NodeMessage::Results(results)) {
-            Held::let_go(held);
-        }
+        self.node.publish(NodeMessage::Results(results), Box::new(move || Held::let_go(held)));
     }
 
     /// Mini-batches of which no item can be read, answered without the process.

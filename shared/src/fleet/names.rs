@@ -1,0 +1,62 @@
+//! The names of exchanges, queues and keys: everything begins with `fanfold`, so that a pattern of RabbitMQ's permissions or of
+//! Redis's ACL covers it, and a list sorted by name reads as a dashboard.
+
+use crate::ids::JobId;
+
+/// Direct; tasks go to it with the job's id as routing key.
+pub const TASKS: &str = "fanfold.tasks";
+/// Direct; results go to it with the job's id as routing key. The only exchange that workers may publish to.
+pub const RESULTS: &str = "fanfold.results";
+/// Direct; commands go to it with the worker's id as routing key.
+pub const CONTROL: &str = "fanfold.control";
+/// Direct; tickets go to it with the pool as routing key.
+pub const NODES: &str = "fanfold.nodes";
+/// Topic; state changes of jobs go to it with the routing key [`event_key`].
+pub const EVENTS: &str = "fanfold.events";
+/// Fanout, and the queue bound to it: messages that nobody can read.
+pub const DEAD: &str = "fanfold.dead";
+/// The queue from which the service takes jobs; published to through the default exchange.
+pub const JOBS: &str = "fanfold.jobs";
+
+/// The queue of a job's tasks.
+pub fn tasks_queue(job: &JobId) -> String {
+    format!("{TASKS}.{job}")
+}
+
+/// The queue of a job's results.
+pub fn results_queue(job: &JobId) -> String {
+    format!("{RESULTS}.{job}")
+}
+
+/// The queue of a pool's tickets: its length is the number of workers wanted.
+pub fn nodes_queue(pool: &str) -> String {
+    format!("{NODES}.{pool}")
+}
+
+/// The queue of one worker's commands: exclusive, gone with its connection.
+pub fn worker_queue(worker: &str) -> String {
+    format!("fanfold.worker.{worker}")
+}
+
+/// The routing key of an event: `job.score-1a2b3c4d.completed`.
+pub fn event_key(job: &JobId, state: &str) -> String {
+    format!("job.{job}.{}", state.to_lowercase())
+}
+
+/// Before every key in Redis.
+pub const KEYS: &str = "fanfold:v1:";
+
+/// Redis: a hash of the hand-overs of a job's tasks.
+pub fn hand_overs_key(job: &JobId) -> String {
+    format!("{KEYS}hand-overs:{job}")
+}
+
+/// Redis: what a worker says of itself, JSON.
+pub fn worker_key(worker: &str) -> String {
+    format!("{KEYS}worker:{worker}")
+}
+
+/// Redis: a sorted set of worker ids by the time of their last beat, seconds since the epoch.
+pub fn workers_key() -> String {
+    format!("{KEYS}workers")
+}

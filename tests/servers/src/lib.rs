@@ -1,0 +1,1 @@
+//! Servers of their own for the tests: RabbitMQ, Redis, a relay that breaks connections, a certificate authority.
