@@ -32,13 +32,13 @@ use crate::report::{JobFacts, exit_code};
 use crate::signals::Signals;
 use driver::{Driver, Ending};
 use observer::Observer;
-use prepare::{Equipment, Prepared, Purpose};
+use prepare::{Equipped, Prepared, Purpose};
 use submit::Submitted;
 use window::Window;
 
+pub use fanfold_worker::equip::{inherited_mask, process_count};
 pub(crate) use observer::item_names;
 pub use places::{output_dir, output_file};
-pub use prepare::{inherited_mask, process_count};
 pub use submit::SubmitError;
 
 /// What `fanfold run` was asked.
@@ -100,19 +100,13 @@ fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
     }
     prepared.observer.state(JobState::Running, None);
     let backend = Arc::new(Embedded::new());
-    let Equipment { plan, devices, guard, fingerprints } = equipment;
-    let processes = u64::from(plan.processes);
+    let Equipped { equipment, fingerprints } = equipment;
+    let processes = u64::from(equipment.plan.processes);
     let split = prepared.aggregate.split();
     let spent = prepared.recovered.spent.clone();
     let window = Window::new(split, processes, spent, suspects);
-    let node = Node::start(
-        prepared.dir.clone(),
-        places::node_id(),
-        plan,
-        devices,
-        guard,
-        backend.clone() as Arc<dyn Backend>,
-    )?;
+    let backend_of_node = backend.clone() as Arc<dyn Backend>;
+    let node = Node::start(prepared.dir.clone(), places::node_id(), equipment, backend_of_node)?;
     let driver = Driver {
         spec: &prepared.spec,
         aggregate: &mut prepared.aggregate,
@@ -136,7 +130,7 @@ fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
 /// a suspect stays one, and an attempt is charged once.
 fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
     let node = places::node_id();
-    let left = node::left_running(&prepared.dir, &node);
+    let left = node::left_running(&prepared.dir.node(&node));
     let split = prepared.aggregate.split();
     let unsettled = left.into_iter().filter(|left| {
         left.mini_batch < split.mini_batches()
@@ -167,7 +161,7 @@ fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
         prepared.recovered.spent.extend(committed.again.iter().map(|retry| (retry.mini_batch, retry.attempt - 1)));
     }
     failpoint!("blame_before_forget");
-    node::forget_pages(&prepared.dir, &node)?;
+    node::forget_pages(&prepared.dir.node(&node))?;
     Ok(prepared.aggregate.suspects().map(|suspect| suspect.mini_batch).collect())
 }
 
