@@ -20,7 +20,7 @@ pub fn follow(now: u16, processes: u32, task_ns: f64) -> u16 {
         next *= 2.0;
     }
     // Not at once: what swings by a factor of 2 stays where it is.
-    while next > wanted * 2.0 {
+    while next >= wanted * 2.0 {
         next /= 2.0;
     }
     (next as u16).clamp(least, MOST)
