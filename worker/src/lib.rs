@@ -7,6 +7,8 @@
 pub mod descriptors;
 pub mod devices;
 pub mod environment;
+pub mod equip;
+pub mod fleet;
 pub mod guard;
 pub mod host;
 pub mod logs;

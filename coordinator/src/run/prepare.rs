@@ -8,29 +8,24 @@ use std::time::{Duration, Instant};
 use fanfold_shared::clock;
 use fanfold_shared::ids::JobId;
 use fanfold_shared::items::{Fingerprints, ItemReader, is_complete};
-use fanfold_shared::job::{self, JobSpec, Places};
+use fanfold_shared::job::{self, JobSpec};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
-use fanfold_worker::descriptors;
-use fanfold_worker::devices::{NodeDevices, default_processes, discover};
-use fanfold_worker::environment;
-use fanfold_worker::guard::{self, Guard};
+use fanfold_worker::equip::{self, Equipment, Site, Word};
+use fanfold_worker::guard;
 use fanfold_worker::logs::Level;
-use fanfold_worker::node::{NodePlan, survivors};
-use fanfold_worker::workdir;
+use fanfold_worker::node::survivors;
 
 use super::driver::wants_fingerprints;
-use super::observer::Observer;
+use super::observer::{Audience, Observer};
 use super::places::{node_id, output_file};
 use super::submit::{SubmitError, Submitted};
-use super::{facts, verdict};
+use super::{Orders, facts, verdict};
 use crate::aggregate::{Aggregate, AggregateConfig, Recovered};
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
-use crate::signals::Signals;
-use crate::terminal;
 
 /// A job that is ready to run.
 pub struct Prepared {
@@ -44,20 +39,32 @@ pub struct Prepared {
     pub recovered: Recovered,
     /// What the user sees.
     pub observer: Observer,
-    /// What the node works with; taken when it starts. None: everything is settled, and only the end is missing.
-    pub equipment: Option<Equipment>,
+    /// What running takes; taken when it starts. None: everything is settled, and only the end is missing.
+    pub equipment: Option<Equipped>,
     /// What the user asks for.
-    pub signals: Signals,
+    pub orders: Orders,
+    /// It was there before.
+    pub continued: bool,
 }
 
-/// What a node works with.
-pub struct Equipment {
-    /// What it does.
-    pub plan: NodePlan,
-    /// What it hands out.
-    pub devices: NodeDevices,
-    /// What sweeps up behind it.
-    pub guard: Guard,
+/// How a job is taken up.
+pub struct TakeUp<'a> {
+    /// What for.
+    pub purpose: Purpose,
+    /// What is asked of it.
+    pub orders: &'a Orders,
+    /// Its nodes are on other machines.
+    pub on_fleet: bool,
+    /// It was submitted with a copy of its script, and whatever became of the script since is no concern of it.
+    pub own_script: bool,
+    /// Who is told.
+    pub audience: Audience,
+}
+
+/// What running takes.
+pub struct Equipped {
+    /// What the node works with, if it is one of this program.
+    pub equipment: Option<Equipment>,
     /// What the files were like.
     pub fingerprints: Option<Fingerprints>,
 }
@@ -150,13 +157,15 @@ impl Report for PrepareError {
 ///
 /// # Errors
 /// Everything that keeps it from running; nothing was run, and nothing of another job was touched.
-pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals: &Signals) -> Result<Outcome> {
+pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<Outcome> {
+    let TakeUp { purpose, orders, on_fleet, own_script, ref audience } = *take_up;
     let began = Instant::now();
     let started_us = clock::wall_us();
+    audience.state(JobState::Preparing, None);
     let Submitted { dir, spec, continued, .. } = &submitted;
     match purpose {
         Purpose::Run if *continued => {
-            if let Some(over) = over(&submitted, job_file)? {
+            if let Some(over) = over(&submitted, job_file, audience)? {
                 return Ok(over);
             }
         }
@@ -168,14 +177,14 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     // The job file may lie beside the script, and may change while the script may not.
     let beside: Vec<PathBuf> = own.iter().cloned().chain([job_file.to_path_buf()]).collect();
     let taken = snapshot::take(spec, dir, &beside)?;
-    if *continued && purpose == Purpose::Run {
+    if *continued && !own_script {
         same_script(&submitted)?;
     }
-    let (items, notes) = match list(spec, dir, &own, began, signals)? {
+    let (items, notes) = match list(spec, dir, &own, began, orders)? {
         Some(listed) => listed,
         None => {
-            terminal::tell("interrupted while the inputs were listed: nothing was run; the same command begins anew");
-            return Ok(Outcome::Over(signals.interruption().into()));
+            audience.tell("interrupted while the inputs were listed: nothing was run; the same command begins anew");
+            return Ok(Outcome::Over(super::stopped(orders)));
         }
     };
     let split = items.split().clone();
@@ -197,7 +206,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     })?;
     // Not earlier: what is refused up to here is not a job that anybody would look for.
     if let Err(error) = Registry::of_user().add(&entry) {
-        terminal::tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
+        audience.tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
     }
     if purpose == Purpose::RetryFailed {
         aggregate.retry_failed()?;
@@ -205,7 +214,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     }
     let mut facts = facts;
     facts.settled_before = aggregate.totals().mini_batches_settled();
-    let mut observer = Observer::new(facts, ItemReader::open(&dir.items())?, spec.logging_level);
+    let mut observer = Observer::new(facts, ItemReader::open(&dir.items())?, spec.logging_level, audience.clone());
     observer.begin(&split, &aggregate, &recovered);
     for note in taken.notes.iter().chain(&notes) {
         observer.note(Level::Warning, note);
@@ -217,80 +226,67 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     }
     let equipped = match aggregate.totals().mini_batches_remaining() {
         0 => Ok(None),
-        _ => equip(&spec, &dir, &id, &recovered, &items, &mut observer, signals).map(Some),
+        _ if on_fleet => {
+            observer.asking(&spec);
+            fingerprints(&spec, &dir, items.items())
+                .map(|fingerprints| Some(Equipped { equipment: None, fingerprints }))
+        }
+        _ => equip(&spec, &dir, &id, &recovered, &mut observer, orders).map(Some),
     };
     match equipped {
         // Whatever was cut short: it was so by the signal.
-        Err(_) if signals.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, signals)?)),
+        Err(_) if orders.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, orders)?)),
         Err(failure) => Ok(Outcome::Over(super::cannot_run(&mut aggregate, &mut observer, &failure)?)),
         Ok(equipment) => {
-            let signals = signals.clone();
-            let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, signals };
+            let orders = orders.clone();
+            let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, orders, continued };
             Ok(Outcome::Ready(Box::new(prepared)))
         }
     }
 }
 
-/// Everything that the node works with: environment, devices, working directory, guard.
+/// Everything that the node works with.
 fn equip(
     spec: &JobSpec,
     dir: &JobDir,
     id: &JobId,
     recovered: &Recovered,
-    items: &ItemReader,
     observer: &mut Observer,
-    signals: &Signals,
-) -> Result<Equipment> {
-    let python =
-        environment::prepare(&spec.environment, &dir.logs().environment_build(), signals.flag(), &mut |line| {
-            observer.building(line);
-        })?;
-    let found = discover(spec.gpus.as_deref(), inherited_mask(spec).as_deref())?;
-    let (processes, advice) = descriptors::affordable(process_count(spec, found.len()));
-    if let Some(advice) = advice {
-        observer.note(Level::Warning, &advice);
-    }
-    let chosen = spec.gpus.is_some();
-    let mut waiting = |text: &str| observer.note(Level::Info, text);
-    let devices =
-        NodeDevices::take(&found, chosen, processes, spec.surplus_processes, &id.0, signals.flag(), &mut waiting)?;
-    if let Some(advice) = devices.advice(processes) {
-        observer.note(Level::Warning, &advice);
-    }
-    let work = workdir::prepare(dir, &node_id(), &spec.models)?;
-    let output_dir = super::output_dir(spec, dir);
-    fs::create_dir_all(&output_dir).during("create", &output_dir)?;
-    let guard = Guard::start(id, &node_id(), &devices.locks())?;
-    let plan = NodePlan {
-        job_id: id.0.clone(),
-        python,
-        working_dir: work.path,
-        entry_script: spec.entry_script.clone(),
-        argv: job::entry_argv(spec, &Places::local(spec, &output_dir, processes)),
-        input_type: spec.input_type,
-        output_action: spec.output_action,
-        dataframe_header: spec.append_row_dataframe_header,
-        output_dir,
-        logging_level: spec.logging_level,
-        profiling_module: spec.profiling_module,
-        processes,
+    orders: &Orders,
+) -> Result<Equipped> {
+    let node = node_id();
+    let site = Site {
+        id,
+        spec,
+        job: dir,
+        node: &node,
+        dir: dir.node(&node),
+        items: ItemReader::open(&dir.items())?,
+        gpus: None,
+        processes: None,
         next_process: next_process(dir, recovered),
-        run_max_try: spec.run_max_try,
-        run_invocation_timeout: spec.run_invocation_timeout,
-        task_overhead_timeout: spec.task_overhead_timeout,
-        model_dir: work.model_dir,
-        environment_variables: spec.environment_variables.clone(),
+        membership: None,
+        cancel: orders.flag(),
     };
-    observer.starting(&plan);
-    let fingerprints = match wants_fingerprints(spec) {
-        true => Some(Fingerprints::create(&dir.items(), items.items())?),
+    let mut tell = |word: Word<'_>| match word {
+        Word::Building(line) => observer.building(line),
+        Word::Note(level, text) => observer.note(level, text),
+    };
+    let equipment = equip::equip(site, &mut tell).map_err(|unfit| unfit.failure)?;
+    observer.starting(&equipment.plan);
+    let fingerprints = fingerprints(spec, dir, equipment.items.items())?;
+    Ok(Equipped { equipment: Some(equipment), fingerprints })
+}
+
+fn fingerprints(spec: &JobSpec, dir: &JobDir, items: u64) -> Result<Option<Fingerprints>> {
+    Ok(match wants_fingerprints(spec) {
+        true => Some(Fingerprints::create(&dir.items(), items)?),
         false => None,
-    };
-    Ok(Equipment { plan, devices, guard, fingerprints })
+    })
 }
 
 /// A job that ended is not run again.
-fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
+fn over(submitted: &Submitted, job_file: &Path, audience: &Audience) -> Result<Option<Outcome>> {
     let ledger = match LedgerReader::open(&submitted.dir) {
         Ok(ledger) => ledger,
         Err(LedgerError::Absent { .. }) => return Ok(None),
@@ -304,13 +300,13 @@ fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
     // As it was run, not as it would be run now.
     let spec = submitted.before.as_ref().unwrap_or(&submitted.spec);
     let facts = facts(submitted, spec, job_file.to_path_buf(), 0, began_us);
-    super::observer::close_late(&facts, &ledger, &status, submitted.spec.logging_level)?;
+    super::observer::close_late(&facts, &ledger, &status, submitted.spec.logging_level, audience.clone())?;
     match status.state {
         JobState::Completed => {
             if let Some(file) = &facts.output_file {
                 is_the_result(&facts.id.0, file, ledger.totals()?.committed_len)?;
             }
-            let exit = super::observer::already_completed(&facts, &ledger)?;
+            let exit = super::observer::already_completed(&facts, &ledger, audience)?;
             Ok(Some(Outcome::Over(exit)))
         }
         JobState::Failed | JobState::Canceled => {
@@ -358,7 +354,7 @@ fn list(
     dir: &JobDir,
     own: &[PathBuf],
     began: Instant,
-    signals: &Signals,
+    orders: &Orders,
 ) -> Result<Option<(ItemReader, Vec<String>)>> {
     if is_complete(&dir.items()) {
         let items = ItemReader::open(&dir.items())?;
@@ -367,10 +363,10 @@ fn list(
         return Ok(Some((items, Vec::new())));
     }
     let limit = Duration::from_secs(spec.first_task_creation_timeout);
-    let cancel = || signals.count() > 0 || began.elapsed() >= limit;
+    let cancel = || orders.count() > 0 || began.elapsed() >= limit;
     match listing::list(spec, &dir.items(), own, &cancel) {
         Ok(listed) => Ok(Some((listed.items, listed.notes))),
-        Err(_) if signals.count() > 0 => Ok(None),
+        Err(_) if orders.count() > 0 => Ok(None),
         Err(_) if began.elapsed() >= limit => {
             let doing = "the inputs were still being listed";
             Err(PrepareError::Late(verdict::first_task_late(limit.as_secs(), doing)).into())
@@ -382,17 +378,6 @@ fn list(
 /// What makes a ledger this job's: the job, and the script it runs.
 fn fingerprint(spec: &JobSpec, snapshot: &str) -> String {
     format!("{}:{snapshot}", job::fingerprint(spec))
-}
-
-/// What the job says, else what a node with so many devices runs by default.
-pub fn process_count(spec: &JobSpec, devices: usize) -> u32 {
-    spec.process_count_per_node.unwrap_or_else(|| default_processes(devices))
-}
-
-/// The mask that bounds the node: the job's own, else what this program inherited.
-pub fn inherited_mask(spec: &JobSpec) -> Option<String> {
-    const MASK: &str = "CUDA_VISIBLE_DEVICES";
-    spec.environment_variables.get(MASK).cloned().or_else(|| std::env::var(MASK).ok())
 }
 
 /// The number after that of every process that the ledger or a log knows: a process that was started but never reported
