@@ -5,3 +5,6 @@ set -eu
 example=/shared/examples/digits
 mkdir -p "$example"
 cp -R /example/digits/. "$example/"
+job=$(fanfold submit --wait "$example/job.yaml")
+fanfold results "$job" --output /tmp/predictions.csv
+python3 "$example/accuracy.py" /tmp/predictions.csv "$example/labels.csv"

@@ -39,7 +39,9 @@ fn secrets_are_made_once_and_only_hashes_leave_their_files() {
         assert_eq!(again.password(name).len(), 64, "{name}");
         assert!(!open.contains(&again.password(name)), "{name}");
     }
-    assert!(!open.contains('@'), "something was not filled in:\n{open}");
+    for user in ["@admin@", "@coordinator@", "@worker@"] {
+        assert!(!open.contains(user), "{user} was not filled in:\n{open}");
+    }
 }
 
 #[test]
