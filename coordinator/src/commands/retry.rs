@@ -4,7 +4,7 @@ use fanfold_shared::report::{During, ExitCode, Result};
 
 use crate::registry::Registry;
 use crate::run;
-use crate::signals::Signals;
+use crate::signals;
 
 /// Give what is out of tries another chance, and go on with a job that Failed.
 #[derive(Debug, clap::Args)]
@@ -26,6 +26,6 @@ pub struct Args {
 /// The job can't be found or taken up; see [`run::retry_failed`].
 pub fn run(args: &Args) -> Result<ExitCode> {
     let dir = Registry::of_user().find(&args.job)?;
-    let signals = Signals::install().during("take signals in", "this process")?;
-    run::retry_failed(&dir, &args.overrides, &signals)
+    let orders = signals::orders().during("take signals in", "this process")?;
+    run::retry_failed(&dir, &args.overrides, &orders)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use fanfold_shared::report::{During, ExitCode, Result};
 
 use crate::run::{self, RunRequest};
-use crate::signals::Signals;
+use crate::signals;
 
 /// Run a job on this machine, or go on with one that was interrupted.
 #[derive(Debug, clap::Args)]
@@ -32,8 +32,8 @@ pub struct Args {
 /// # Errors
 /// What keeps the job from running, or ends the program; see [`run::run`].
 pub fn run(args: Args) -> Result<ExitCode> {
-    let signals = Signals::install().during("take signals in", "this process")?;
+    let orders = signals::orders().during("take signals in", "this process")?;
     let mut overrides = args.overrides;
     overrides.extend(args.gpus.map(|gpus| format!("gpus={gpus:?}")));
-    run::run(&RunRequest { job_file: args.job_file, job_dir: args.job_dir, overrides }, &signals)
+    run::run(&RunRequest { job_file: args.job_file, job_dir: args.job_dir, overrides }, &orders)
 }

@@ -18,11 +18,11 @@ use fanfold_shared::report::Result;
 use fanfold_worker::logs::Level;
 use fanfold_worker::node::NodeHandle;
 
+use super::Orders;
 use super::observer::Observer;
 use super::verdict::{self, Cause, ProgressClock};
 use super::window::Window;
 use crate::aggregate::{Aggregate, CommitError, Part};
-use crate::signals::Signals;
 
 /// Rows that are committed at once, bytes.
 const GROUP_BYTES: usize = 16 << 20;
@@ -61,7 +61,7 @@ pub struct Driver<'a> {
     /// What the user sees.
     pub observer: &'a mut Observer,
     /// What the user asks for.
-    pub signals: &'a Signals,
+    pub orders: &'a Orders,
     /// What is out.
     pub window: Window,
     /// What the files were like.
@@ -179,7 +179,7 @@ impl Driver<'_> {
             match self.aggregate.commit(&parts) {
                 Ok(committed) => break committed,
                 Err(CommitError::DiskFull { path, source }) => {
-                    if self.signals.count() > 0 {
+                    if self.orders.count() > 0 {
                         return Ok(false);
                     }
                     self.wait_for_room(course, &path, &source.to_string());
@@ -273,7 +273,7 @@ impl Driver<'_> {
             } else if totals.mini_batches_remaining() == 0 {
                 course.end(Ending::Settled);
                 self.drain(course);
-            } else if self.signals.count() > 0 {
+            } else if self.orders.count() > 0 {
                 self.observer.log(Level::Info, "interrupted: nothing more is handed out, what runs is finished");
                 self.observer.interrupted();
                 course.end(Ending::Interrupted);
@@ -286,7 +286,7 @@ impl Driver<'_> {
             }
             let impatient = course.patience.is_some_and(|patience| now >= patience);
             let again = if course.ending == Some(Ending::Settled) { 1 } else { 2 };
-            if !course.killed && (impatient || self.signals.count() >= again) {
+            if !course.killed && (impatient || self.orders.count() >= again) {
                 self.kill(course);
             }
         }

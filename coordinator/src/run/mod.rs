@@ -4,7 +4,9 @@
 //! half done is made anew. Nothing of a former run is trusted but the ledger, the item list and the snapshot.
 
 mod driver;
+mod link;
 mod observer;
+mod orders;
 mod places;
 mod prepare;
 mod submit;
@@ -29,16 +31,17 @@ use fanfold_worker::slot::page::LeftRunning;
 
 use crate::aggregate::{Aggregate, CommitError, Part};
 use crate::report::{JobFacts, exit_code};
-use crate::signals::Signals;
 use driver::{Driver, Ending};
 use observer::Observer;
-use prepare::{Equipment, Prepared, Purpose};
+use prepare::{Equipment, Prepared};
 use submit::Submitted;
 use window::Window;
 
+pub use link::{FleetJob, FleetLink, FleetRun, NewJob, OnState, Source, SubmitRequest, run_on_fleet, submit_job};
 pub(crate) use observer::item_names;
+pub use orders::Orders;
 pub use places::{output_dir, output_file};
-pub use prepare::{inherited_mask, process_count};
+pub use prepare::{Purpose, inherited_mask, process_count};
 pub use submit::SubmitError;
 
 /// What `fanfold run` was asked.
@@ -52,14 +55,14 @@ pub struct RunRequest {
     pub overrides: Vec<String>,
 }
 
-/// Runs a job to its end, or as far as signals and the world allow.
+/// Runs a job to its end, or as far as its orders and the world allow.
 ///
 /// # Errors
 /// What stops a job before it runs (its file, its inputs, its directory), or ends the program while it runs with everything
 /// that was committed safe. How a job ended by itself is the exit code.
-pub fn run(request: &RunRequest, signals: &Signals) -> Result<ExitCode> {
+pub fn run(request: &RunRequest, orders: &Orders) -> Result<ExitCode> {
     let submitted = submit::submit(&request.job_file, &request.overrides, request.job_dir.as_deref())?;
-    go_on(submitted, &request.job_file, Purpose::Run, signals)
+    go_on(submitted, &request.job_file, Purpose::Run, orders)
 }
 
 /// Opens the mini-batches out of tries again and goes on with the job, which may be Failed or Completed. Keys that may change on
@@ -67,14 +70,14 @@ pub fn run(request: &RunRequest, signals: &Signals) -> Result<ExitCode> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn retry_failed(dir: &JobDir, overrides: &[String], signals: &Signals) -> Result<ExitCode> {
+pub fn retry_failed(dir: &JobDir, overrides: &[String], orders: &Orders) -> Result<ExitCode> {
     let submitted = submit::reopen(dir, overrides)?;
-    go_on(submitted, &dir.job_yaml(), Purpose::RetryFailed, signals)
+    go_on(submitted, &dir.job_yaml(), Purpose::RetryFailed, orders)
 }
 
-fn go_on(submitted: Submitted, job_file: &Path, purpose: Purpose, signals: &Signals) -> Result<ExitCode> {
+fn go_on(submitted: Submitted, job_file: &Path, purpose: Purpose, orders: &Orders) -> Result<ExitCode> {
     let withdrawal = submitted.withdrawal.clone();
-    let outcome = prepare::prepare(submitted, job_file, purpose, signals);
+    let outcome = prepare::prepare(submitted, job_file, purpose, orders);
     if !matches!(outcome, Ok(prepare::Outcome::Ready(_))) {
         withdrawal.withdraw();
     }
@@ -82,16 +85,16 @@ fn go_on(submitted: Submitted, job_file: &Path, purpose: Purpose, signals: &Sign
         prepare::Outcome::Ready(prepared) => *prepared,
         prepare::Outcome::Over(exit) => return Ok(exit),
     };
-    let ending = run_prepared(&mut prepared, signals)?;
-    finalise(&mut prepared, ending, signals)
+    let ending = run_prepared(&mut prepared, orders)?;
+    finalise(&mut prepared, ending, orders)
 }
 
 /// Starts the node, drives the job, and waits until nothing of the node is left.
-fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
+fn run_prepared(prepared: &mut Prepared, orders: &Orders) -> Result<Ending> {
     // Everything is settled: a former run died at the end. Its state stays what it is, as only Finalizing says that a file under
     // the final name is ours.
     let Some(equipment) = prepared.equipment.take() else { return Ok(Ending::Settled) };
-    if signals.count() > 0 {
+    if orders.count() > 0 {
         return Ok(Ending::Interrupted);
     }
     let suspects = take_blame(prepared)?;
@@ -119,7 +122,7 @@ fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
         backend,
         node: &node,
         observer: &mut prepared.observer,
-        signals,
+        orders,
         window,
         fingerprints,
         processes,
@@ -172,9 +175,9 @@ fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
 }
 
 /// Reports, then the output's final name, then the final state: what is under its final name is complete.
-fn finalise(prepared: &mut Prepared, ending: Ending, signals: &Signals) -> Result<ExitCode> {
+fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<ExitCode> {
     let cause = match ending {
-        Ending::Interrupted => return pause(&mut prepared.aggregate, &mut prepared.observer, signals),
+        Ending::Interrupted => return pause(&mut prepared.aggregate, &mut prepared.observer, orders),
         Ending::Failed(cause) => Some(cause),
         Ending::Settled => verdict_of_all(prepared)?,
     };
@@ -187,7 +190,7 @@ fn finalise(prepared: &mut Prepared, ending: Ending, signals: &Signals) -> Resul
         }
         None => complete(prepared)?,
     };
-    let interrupted = recorded.is_none().then(|| signals.interruption());
+    let interrupted = if recorded.is_none() { orders.interruption() } else { None };
     let exit = exit_code(
         prepared.aggregate.state(),
         prepared.aggregate.totals(),
@@ -221,7 +224,7 @@ fn complete(prepared: &mut Prepared) -> Result<Option<()>> {
 }
 
 /// A signal stopped the job: says so wherever there is room for it.
-fn pause(aggregate: &mut Aggregate, observer: &mut Observer, signals: &Signals) -> Result<ExitCode> {
+fn pause(aggregate: &mut Aggregate, observer: &mut Observer, orders: &Orders) -> Result<ExitCode> {
     let (state, cause) = (JobState::Paused, Some("interrupted"));
     match aggregate.set_state(state, cause) {
         // The next start needs no word of it: it goes on from any state but a final one.
@@ -229,9 +232,18 @@ fn pause(aggregate: &mut Aggregate, observer: &mut Observer, signals: &Signals) 
         Err(error) => return Err(error.into()),
     }
     let thresholds_set = observer.facts().thresholds_set;
-    let exit = exit_code(aggregate.state(), aggregate.totals(), thresholds_set, Some(signals.interruption()));
+    let exit = exit_code(aggregate.state(), aggregate.totals(), thresholds_set, orders.interruption());
     observer.finish(aggregate, exit, "");
     Ok(exit)
+}
+
+/// The exit code of a job that was stopped before it was one.
+fn stopped(orders: &Orders) -> ExitCode {
+    match orders.interruption() {
+        _ if orders.is_canceled() => ExitCode::Canceled,
+        Some(interruption) => interruption.into(),
+        None => ExitCode::Completed,
+    }
 }
 
 /// The job can't be run. If that is its own fault (its environment can't be built) it is Failed, and `retry --failed` goes on once
@@ -265,7 +277,7 @@ fn until_there_is_room<T>(
 ) -> Result<Option<T>> {
     loop {
         match work(&mut prepared.aggregate) {
-            Err(CommitError::DiskFull { .. }) if prepared.signals.count() > 0 => return Ok(None),
+            Err(CommitError::DiskFull { .. }) if prepared.orders.count() > 0 => return Ok(None),
             Err(CommitError::DiskFull { path, source }) => {
                 prepared.observer.blocked(&prepared.aggregate, &path, &source.to_string());
                 std::thread::sleep(driver::DISK_FULL_RETRY);

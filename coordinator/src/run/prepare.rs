@@ -24,12 +24,11 @@ use super::driver::wants_fingerprints;
 use super::observer::Observer;
 use super::places::{node_id, output_file};
 use super::submit::{SubmitError, Submitted};
-use super::{facts, verdict};
+use super::{Orders, facts, verdict};
 use crate::aggregate::{Aggregate, AggregateConfig, Recovered};
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
-use crate::signals::Signals;
 use crate::terminal;
 
 /// A job that is ready to run.
@@ -47,7 +46,7 @@ pub struct Prepared {
     /// What the node works with; taken when it starts. None: everything is settled, and only the end is missing.
     pub equipment: Option<Equipment>,
     /// What the user asks for.
-    pub signals: Signals,
+    pub orders: Orders,
 }
 
 /// What a node works with.
@@ -150,7 +149,7 @@ impl Report for PrepareError {
 ///
 /// # Errors
 /// Everything that keeps it from running; nothing was run, and nothing of another job was touched.
-pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals: &Signals) -> Result<Outcome> {
+pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, orders: &Orders) -> Result<Outcome> {
     let began = Instant::now();
     let started_us = clock::wall_us();
     let Submitted { dir, spec, continued, .. } = &submitted;
@@ -171,11 +170,11 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     if *continued && purpose == Purpose::Run {
         same_script(&submitted)?;
     }
-    let (items, notes) = match list(spec, dir, &own, began, signals)? {
+    let (items, notes) = match list(spec, dir, &own, began, orders)? {
         Some(listed) => listed,
         None => {
             terminal::tell("interrupted while the inputs were listed: nothing was run; the same command begins anew");
-            return Ok(Outcome::Over(signals.interruption().into()));
+            return Ok(Outcome::Over(super::stopped(orders)));
         }
     };
     let split = items.split().clone();
@@ -217,15 +216,15 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     }
     let equipped = match aggregate.totals().mini_batches_remaining() {
         0 => Ok(None),
-        _ => equip(&spec, &dir, &id, &recovered, &items, &mut observer, signals).map(Some),
+        _ => equip(&spec, &dir, &id, &recovered, &items, &mut observer, orders).map(Some),
     };
     match equipped {
         // Whatever was cut short: it was so by the signal.
-        Err(_) if signals.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, signals)?)),
+        Err(_) if orders.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, orders)?)),
         Err(failure) => Ok(Outcome::Over(super::cannot_run(&mut aggregate, &mut observer, &failure)?)),
         Ok(equipment) => {
-            let signals = signals.clone();
-            let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, signals };
+            let orders = orders.clone();
+            let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, orders };
             Ok(Outcome::Ready(Box::new(prepared)))
         }
     }
@@ -239,10 +238,10 @@ fn equip(
     recovered: &Recovered,
     items: &ItemReader,
     observer: &mut Observer,
-    signals: &Signals,
+    orders: &Orders,
 ) -> Result<Equipment> {
     let python =
-        environment::prepare(&spec.environment, &dir.logs().environment_build(), signals.flag(), &mut |line| {
+        environment::prepare(&spec.environment, &dir.logs().environment_build(), orders.flag(), &mut |line| {
             observer.building(line);
         })?;
     let found = discover(spec.gpus.as_deref(), inherited_mask(spec).as_deref())?;
@@ -253,7 +252,7 @@ fn equip(
     let chosen = spec.gpus.is_some();
     let mut waiting = |text: &str| observer.note(Level::Info, text);
     let devices =
-        NodeDevices::take(&found, chosen, processes, spec.surplus_processes, &id.0, signals.flag(), &mut waiting)?;
+        NodeDevices::take(&found, chosen, processes, spec.surplus_processes, &id.0, orders.flag(), &mut waiting)?;
     if let Some(advice) = devices.advice(processes) {
         observer.note(Level::Warning, &advice);
     }
@@ -358,7 +357,7 @@ fn list(
     dir: &JobDir,
     own: &[PathBuf],
     began: Instant,
-    signals: &Signals,
+    orders: &Orders,
 ) -> Result<Option<(ItemReader, Vec<String>)>> {
     if is_complete(&dir.items()) {
         let items = ItemReader::open(&dir.items())?;
@@ -367,10 +366,10 @@ fn list(
         return Ok(Some((items, Vec::new())));
     }
     let limit = Duration::from_secs(spec.first_task_creation_timeout);
-    let cancel = || signals.count() > 0 || began.elapsed() >= limit;
+    let cancel = || orders.count() > 0 || began.elapsed() >= limit;
     match listing::list(spec, &dir.items(), own, &cancel) {
         Ok(listed) => Ok(Some((listed.items, listed.notes))),
-        Err(_) if signals.count() > 0 => Ok(None),
+        Err(_) if orders.count() > 0 => Ok(None),
         Err(_) if began.elapsed() >= limit => {
             let doing = "the inputs were still being listed";
             Err(PrepareError::Late(verdict::first_task_late(limit.as_secs(), doing)).into())
