@@ -36,12 +36,25 @@ pub struct Ticket {
 /// What the coordinator tells a node. It is repeated until it is seen to have been heard, so hearing it twice changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
-    /// The job whose node is meant; a worker that is a node of another job ignores it.
+    /// The job whose node is meant; a worker that is a node of another job ignores it. Empty: the worker itself is meant, whatever it does
+    /// ([`Control::to_worker`]).
     pub job: JobId,
     /// The node.
     pub node: NodeId,
     /// What to do.
     pub command: Command,
+}
+
+impl Control {
+    /// A command to a worker, not to a node: `Drain` is what SIGTERM is to it.
+    pub fn to_worker(command: Command) -> Control {
+        Control { job: JobId(String::new()), node: NodeId(String::new()), command }
+    }
+
+    /// Whether the worker itself is meant.
+    pub fn is_to_worker(&self) -> bool {
+        self.job.0.is_empty()
+    }
 }
 
 /// See [`Control`].
