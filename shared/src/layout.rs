@@ -81,24 +81,53 @@ impl JobDir {
         self.internal().join("spool")
     }
 
-    /// What one node keeps: its working directory, its host program, its running-mini-batch pages.
-    pub fn node(&self, node: &NodeId) -> PathBuf {
-        self.internal().join("nodes").join(&node.0)
+    /// What the only node of an embedded job keeps.
+    pub fn node(&self, node: &NodeId) -> NodeDir {
+        NodeDir::new(self.internal().join("nodes").join(&node.0))
     }
 
-    /// The working directory of a node's processes: its own copy of the snapshot.
-    pub fn working_dir(&self, node: &NodeId) -> PathBuf {
-        self.node(node).join("work")
-    }
-
-    /// The running-mini-batch page of a slot (`docs/design/host-protocol.md`).
-    pub fn page(&self, node: &NodeId, slot: u32) -> PathBuf {
-        self.node(node).join(format!("slot{slot:03}.page"))
+    /// What the job is, for programs; it makes a directory a job's.
+    pub fn job_json(&self) -> PathBuf {
+        self.internal().join("job.json")
     }
 
     /// The log tree.
     pub fn logs(&self) -> Logs {
         Logs { root: self.root.join("logs") }
+    }
+}
+
+/// What one node keeps for itself, and nobody else reads: in the job directory where coordinator and node are one program, on the
+/// worker's own disk on a fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeDir {
+    root: PathBuf,
+}
+
+impl NodeDir {
+    /// The node's directory at `root`, which should be absolute.
+    pub fn new(root: impl Into<PathBuf>) -> NodeDir {
+        NodeDir { root: root.into() }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The working directory of the processes: the node's own copy of the snapshot.
+    pub fn working_dir(&self) -> PathBuf {
+        self.root.join("work")
+    }
+
+    /// The Python host program.
+    pub fn python(&self) -> PathBuf {
+        self.root.join("python")
+    }
+
+    /// The running-mini-batch page of a slot (`docs/design/host-protocol.md`).
+    pub fn page(&self, slot: u32) -> PathBuf {
+        self.root.join(format!("slot{slot:03}.page"))
     }
 }
 

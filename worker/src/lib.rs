@@ -7,6 +7,7 @@
 pub mod descriptors;
 pub mod devices;
 pub mod environment;
+pub mod equip;
 pub mod guard;
 pub mod host;
 pub mod logs;

@@ -21,11 +21,12 @@ use fanfold_shared::clock;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::items::{Fingerprints, ItemReader};
 use fanfold_shared::job::ProfilingModule;
-use fanfold_shared::layout::{JobDir, Stream};
+use fanfold_shared::layout::{JobDir, NodeDir, Stream};
 use fanfold_shared::message::{AttemptError, FromNode, NodeEvent, NodeMessage};
 use fanfold_shared::report::{During, Result};
 
 use crate::devices::{Binding, ChildEnv, NodeDevices, child_env};
+use crate::equip::Equipment;
 use crate::guard::{Guard, OomWatch, Swept};
 use crate::host;
 use crate::logs::SysErrorLog;
@@ -66,6 +67,8 @@ pub struct Node {
     pub host_name: String,
     /// The job's directory.
     pub job: JobDir,
+    /// What it keeps for itself.
+    pub dir: NodeDir,
     /// What it does.
     pub plan: NodePlan,
     /// The host program.
@@ -153,14 +156,8 @@ impl Node {
     ///
     /// # Errors
     /// Directories or files of the node can't be written, the items can't be read, or a thread can't be started.
-    pub fn start(
-        job: JobDir,
-        id: NodeId,
-        plan: NodePlan,
-        devices: NodeDevices,
-        guard: Guard,
-        backend: Arc<dyn Backend>,
-    ) -> Result<NodeHandle> {
+    pub fn start(job: JobDir, id: NodeId, equipment: Equipment, backend: Arc<dyn Backend>) -> Result<NodeHandle> {
+        let Equipment { dir, plan, items, devices, guard } = equipment;
         let logs = job.logs();
         let any = ProcessNumber(0);
         let directories = [
@@ -170,13 +167,12 @@ impl Node {
             logs.entry_script(&id, any),
             logs.user_error(&id, any),
             logs.sys_error(&id, None),
-            job.page(&id, 0),
+            dir.page(0),
         ];
         for directory in directories.iter().filter_map(|file| file.parent()).chain([job.spool().as_path()]) {
             fs::create_dir_all(directory).during("create", directory)?;
         }
-        let host = host::install(&job.node(&id).join("python"))?;
-        let items = ItemReader::open(&job.items())?;
+        let host = host::install(&dir.python())?;
         let fingerprints = Fingerprints::create(&job.items(), items.items())?;
         let slots = plan.processes as usize;
         let node = Arc::new(Node {
@@ -199,6 +195,7 @@ impl Node {
             processes_alive: AtomicUsize::new(0),
             id,
             job,
+            dir,
             plan,
         });
         let main = node.clone();
@@ -318,7 +315,7 @@ impl Node {
 
     /// The page of a slot.
     pub fn page(&self, slot: usize) -> PathBuf {
-        self.job.page(&self.id, slot as u32)
+        self.dir.page(slot as u32)
     }
 
     /// The number of the next process, and what it gets in `CUDA_VISIBLE_DEVICES`: decided together, so that devices are

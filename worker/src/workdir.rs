@@ -14,8 +14,7 @@ use std::path::{Path, PathBuf};
 
 use fanfold_shared::durable;
 use fanfold_shared::failpoint;
-use fanfold_shared::ids::NodeId;
-use fanfold_shared::layout::JobDir;
+use fanfold_shared::layout::{JobDir, NodeDir};
 use fanfold_shared::report::{During, ExitCode, IoError, Report};
 
 /// What scripts of the original expect below the working directory.
@@ -68,8 +67,8 @@ impl Report for WorkdirError {
 
 /// Makes sure that `node` has its working directory, a copy of the job's snapshot (which must be complete), and that
 /// `models` (name to absolute path) are linked in it. The node's processes must not run yet.
-pub fn prepare(job: &JobDir, node: &NodeId, models: &BTreeMap<String, PathBuf>) -> Result<Workdir, WorkdirError> {
-    let path = job.working_dir(node);
+pub fn prepare(job: &JobDir, node: &NodeDir, models: &BTreeMap<String, PathBuf>) -> Result<Workdir, WorkdirError> {
+    let path = node.working_dir();
     if !path.is_dir() {
         let building = durable::building(&path);
         remove(&building)?;
@@ -146,10 +145,11 @@ fn remove(path: &Path) -> Result<(), IoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fanfold_shared::ids::NodeId;
     use tempfile::TempDir;
 
-    fn node() -> NodeId {
-        NodeId("0".into())
+    fn node(job: &JobDir) -> NodeDir {
+        job.node(&NodeId("0".into()))
     }
 
     /// A job with a snapshot, as the coordinator makes it, and models beside it.
@@ -176,8 +176,8 @@ mod tests {
     #[test]
     fn it_is_a_copy_that_can_be_written() {
         let (_dir, job) = job();
-        let work = prepare(&job, &node(), &BTreeMap::new()).unwrap();
-        assert_eq!(work, Workdir { path: job.working_dir(&node()), model_dir: None });
+        let work = prepare(&job, &node(&job), &BTreeMap::new()).unwrap();
+        assert_eq!(work, Workdir { path: node(&job).working_dir(), model_dir: None });
         let mode = |name: &str| fs::metadata(work.path.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("score.py"), mode("package/tool")), (0o644, 0o755));
         assert_eq!(fs::read_link(work.path.join("link")).unwrap(), Path::new("score.py"));
@@ -189,34 +189,34 @@ mod tests {
     #[test]
     fn a_complete_one_is_kept_and_a_half_built_one_is_made_anew() {
         let (_dir, job) = job();
-        let building = durable::building(&job.working_dir(&node()));
+        let building = durable::building(&node(&job).working_dir());
         fs::create_dir_all(building.join("left-over")).unwrap();
-        let work = prepare(&job, &node(), &BTreeMap::new()).unwrap();
+        let work = prepare(&job, &node(&job), &BTreeMap::new()).unwrap();
         assert!(!building.exists() && !work.path.join("left-over").exists());
         fs::write(work.path.join("cache"), "kept").unwrap();
-        prepare(&job, &node(), &BTreeMap::new()).unwrap();
+        prepare(&job, &node(&job), &BTreeMap::new()).unwrap();
         assert_eq!(fs::read(work.path.join("cache")).unwrap(), b"kept");
     }
 
     #[test]
     fn models_lie_where_the_original_looks() {
         let (dir, job) = job();
-        let one = prepare(&job, &node(), &models(&dir, &[("mnist", "mnist.onnx")])).unwrap();
+        let one = prepare(&job, &node(&job), &models(&dir, &[("mnist", "mnist.onnx")])).unwrap();
         let work = &one.path;
         assert_eq!(one.model_dir.as_deref(), Some(&*work.join("azureml-models/mnist/1")));
         assert_eq!(fs::read(work.join("azureml-models/mnist/1/mnist.onnx")).unwrap(), b"m");
 
-        let two = prepare(&job, &node(), &models(&dir, &[("mnist", "mnist.onnx"), ("bert", "bert")])).unwrap();
+        let two = prepare(&job, &node(&job), &models(&dir, &[("mnist", "mnist.onnx"), ("bert", "bert")])).unwrap();
         assert_eq!(two.model_dir.as_deref(), Some(&*work.join("azureml-models")));
         assert_eq!(fs::read(work.join("azureml-models/bert/1/bert/weights")).unwrap(), b"w");
 
         // Whatever else came to lie there would make the lookup ambiguous.
         fs::write(work.join("azureml-models/mnist/1/stray"), "").unwrap();
-        prepare(&job, &node(), &models(&dir, &[("mnist", "bert")])).unwrap();
+        prepare(&job, &node(&job), &models(&dir, &[("mnist", "bert")])).unwrap();
         let names: Vec<_> = fs::read_dir(work.join("azureml-models/mnist/1")).unwrap().flatten().collect();
         assert_eq!(names.iter().map(|entry| entry.file_name()).collect::<Vec<_>>(), ["bert"]);
 
-        let error = prepare(&job, &node(), &models(&dir, &[("lost", "nowhere.bin")])).unwrap_err();
+        let error = prepare(&job, &node(&job), &models(&dir, &[("lost", "nowhere.bin")])).unwrap_err();
         assert!(error.to_string().starts_with("model `lost` is not there: `"), "{error}");
     }
 }

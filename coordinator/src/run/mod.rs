@@ -33,15 +33,16 @@ use crate::aggregate::{Aggregate, CommitError, Part};
 use crate::report::{JobFacts, exit_code};
 use driver::{Driver, Ending};
 use observer::Observer;
-use prepare::{Equipment, Prepared};
+use prepare::{Equipped, Prepared};
 use submit::Submitted;
 use window::Window;
 
+pub use fanfold_worker::equip::{inherited_mask, process_count};
 pub use link::{FleetJob, FleetLink, FleetRun, NewJob, OnState, Source, SubmitRequest, run_on_fleet, submit_job};
 pub(crate) use observer::item_names;
 pub use orders::Orders;
 pub use places::{output_dir, output_file};
-pub use prepare::{Purpose, inherited_mask, process_count};
+pub use prepare::Purpose;
 pub use submit::SubmitError;
 
 /// What `fanfold run` was asked.
@@ -103,19 +104,13 @@ fn run_prepared(prepared: &mut Prepared, orders: &Orders) -> Result<Ending> {
     }
     prepared.observer.state(JobState::Running, None);
     let backend = Arc::new(Embedded::new());
-    let Equipment { plan, devices, guard, fingerprints } = equipment;
-    let processes = u64::from(plan.processes);
+    let Equipped { equipment, fingerprints } = equipment;
+    let processes = u64::from(equipment.plan.processes);
     let split = prepared.aggregate.split();
     let spent = prepared.recovered.spent.clone();
     let window = Window::new(split, processes, spent, suspects);
-    let node = Node::start(
-        prepared.dir.clone(),
-        places::node_id(),
-        plan,
-        devices,
-        guard,
-        backend.clone() as Arc<dyn Backend>,
-    )?;
+    let backend_of_node = backend.clone() as Arc<dyn Backend>;
+    let node = Node::start(prepared.dir.clone(), places::node_id(), equipment, backend_of_node)?;
     let driver = Driver {
         spec: &prepared.spec,
         aggregate: &mut prepared.aggregate,
@@ -139,7 +134,7 @@ fn run_prepared(prepared: &mut Prepared, orders: &Orders) -> Result<Ending> {
 /// a suspect stays one, and an attempt is charged once.
 fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
     let node = places::node_id();
-    let left = node::left_running(&prepared.dir, &node);
+    let left = node::left_running(&prepared.dir.node(&node));
     let split = prepared.aggregate.split();
     let unsettled = left.into_iter().filter(|left| {
         left.mini_batch < split.mini_batches()
@@ -170,7 +165,7 @@ fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
         prepared.recovered.spent.extend(committed.again.iter().map(|retry| (retry.mini_batch, retry.attempt - 1)));
     }
     failpoint!("blame_before_forget");
-    node::forget_pages(&prepared.dir, &node)?;
+    node::forget_pages(&prepared.dir.node(&node))?;
     Ok(prepared.aggregate.suspects().map(|suspect| suspect.mini_batch).collect())
 }
 

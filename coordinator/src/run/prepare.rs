@@ -8,17 +8,14 @@ use std::time::{Duration, Instant};
 use fanfold_shared::clock;
 use fanfold_shared::ids::JobId;
 use fanfold_shared::items::{Fingerprints, ItemReader, is_complete};
-use fanfold_shared::job::{self, JobSpec, Places};
+use fanfold_shared::job::{self, JobSpec};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
-use fanfold_worker::descriptors;
-use fanfold_worker::devices::{NodeDevices, default_processes, discover};
-use fanfold_worker::environment;
-use fanfold_worker::guard::{self, Guard};
+use fanfold_worker::equip::{self, Equipment, Site, Word};
+use fanfold_worker::guard;
 use fanfold_worker::logs::Level;
-use fanfold_worker::node::{NodePlan, survivors};
-use fanfold_worker::workdir;
+use fanfold_worker::node::survivors;
 
 use super::driver::wants_fingerprints;
 use super::observer::Observer;
@@ -44,19 +41,15 @@ pub struct Prepared {
     /// What the user sees.
     pub observer: Observer,
     /// What the node works with; taken when it starts. None: everything is settled, and only the end is missing.
-    pub equipment: Option<Equipment>,
+    pub equipment: Option<Equipped>,
     /// What the user asks for.
     pub orders: Orders,
 }
 
-/// What a node works with.
-pub struct Equipment {
-    /// What it does.
-    pub plan: NodePlan,
-    /// What it hands out.
-    pub devices: NodeDevices,
-    /// What sweeps up behind it.
-    pub guard: Guard,
+/// What running takes.
+pub struct Equipped {
+    /// What the node works with.
+    pub equipment: Equipment,
     /// What the files were like.
     pub fingerprints: Option<Fingerprints>,
 }
@@ -216,7 +209,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, orders: 
     }
     let equipped = match aggregate.totals().mini_batches_remaining() {
         0 => Ok(None),
-        _ => equip(&spec, &dir, &id, &recovered, &items, &mut observer, orders).map(Some),
+        _ => equip(&spec, &dir, &id, &recovered, &mut observer, orders).map(Some),
     };
     match equipped {
         // Whatever was cut short: it was so by the signal.
@@ -230,62 +223,39 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, orders: 
     }
 }
 
-/// Everything that the node works with: environment, devices, working directory, guard.
+/// Everything that the node works with.
 fn equip(
     spec: &JobSpec,
     dir: &JobDir,
     id: &JobId,
     recovered: &Recovered,
-    items: &ItemReader,
     observer: &mut Observer,
     orders: &Orders,
-) -> Result<Equipment> {
-    let python =
-        environment::prepare(&spec.environment, &dir.logs().environment_build(), orders.flag(), &mut |line| {
-            observer.building(line);
-        })?;
-    let found = discover(spec.gpus.as_deref(), inherited_mask(spec).as_deref())?;
-    let (processes, advice) = descriptors::affordable(process_count(spec, found.len()));
-    if let Some(advice) = advice {
-        observer.note(Level::Warning, &advice);
-    }
-    let chosen = spec.gpus.is_some();
-    let mut waiting = |text: &str| observer.note(Level::Info, text);
-    let devices =
-        NodeDevices::take(&found, chosen, processes, spec.surplus_processes, &id.0, orders.flag(), &mut waiting)?;
-    if let Some(advice) = devices.advice(processes) {
-        observer.note(Level::Warning, &advice);
-    }
-    let work = workdir::prepare(dir, &node_id(), &spec.models)?;
-    let output_dir = super::output_dir(spec, dir);
-    fs::create_dir_all(&output_dir).during("create", &output_dir)?;
-    let guard = Guard::start(id, &node_id(), &devices.locks())?;
-    let plan = NodePlan {
-        job_id: id.0.clone(),
-        python,
-        working_dir: work.path,
-        entry_script: spec.entry_script.clone(),
-        argv: job::entry_argv(spec, &Places::local(spec, &output_dir, processes)),
-        input_type: spec.input_type,
-        output_action: spec.output_action,
-        dataframe_header: spec.append_row_dataframe_header,
-        output_dir,
-        logging_level: spec.logging_level,
-        profiling_module: spec.profiling_module,
-        processes,
+) -> Result<Equipped> {
+    let node = node_id();
+    let site = Site {
+        id,
+        spec,
+        job: dir,
+        node: &node,
+        dir: dir.node(&node),
+        items: ItemReader::open(&dir.items())?,
+        gpus: None,
+        processes: None,
         next_process: next_process(dir, recovered),
-        run_max_try: spec.run_max_try,
-        run_invocation_timeout: spec.run_invocation_timeout,
-        task_overhead_timeout: spec.task_overhead_timeout,
-        model_dir: work.model_dir,
-        environment_variables: spec.environment_variables.clone(),
+        cancel: orders.flag(),
     };
-    observer.starting(&plan);
+    let mut tell = |word: Word<'_>| match word {
+        Word::Building(line) => observer.building(line),
+        Word::Note(level, text) => observer.note(level, text),
+    };
+    let equipment = equip::equip(site, &mut tell).map_err(|unfit| unfit.failure)?;
+    observer.starting(&equipment.plan);
     let fingerprints = match wants_fingerprints(spec) {
-        true => Some(Fingerprints::create(&dir.items(), items.items())?),
+        true => Some(Fingerprints::create(&dir.items(), equipment.items.items())?),
         false => None,
     };
-    Ok(Equipment { plan, devices, guard, fingerprints })
+    Ok(Equipped { equipment, fingerprints })
 }
 
 /// A job that ended is not run again.
@@ -381,17 +351,6 @@ fn list(
 /// What makes a ledger this job's: the job, and the script it runs.
 fn fingerprint(spec: &JobSpec, snapshot: &str) -> String {
     format!("{}:{snapshot}", job::fingerprint(spec))
-}
-
-/// What the job says, else what a node with so many devices runs by default.
-pub fn process_count(spec: &JobSpec, devices: usize) -> u32 {
-    spec.process_count_per_node.unwrap_or_else(|| default_processes(devices))
-}
-
-/// The mask that bounds the node: the job's own, else what this program inherited.
-pub fn inherited_mask(spec: &JobSpec) -> Option<String> {
-    const MASK: &str = "CUDA_VISIBLE_DEVICES";
-    spec.environment_variables.get(MASK).cloned().or_else(|| std::env::var(MASK).ok())
 }
 
 /// The number after that of every process that the ledger or a log knows: a process that was started but never reported

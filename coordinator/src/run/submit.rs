@@ -11,10 +11,9 @@ use fanfold_shared::clock;
 use fanfold_shared::durable;
 use fanfold_shared::failpoint;
 use fanfold_shared::ids::JobId;
-use fanfold_shared::job::{self, Difference, JobSpec};
+use fanfold_shared::job::{self, Difference, JobRecord, JobSpec, RECORD_VERSION, RecordError};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
-use serde::{Deserialize, Serialize};
 
 use crate::ledger::JobLock;
 
@@ -76,17 +75,6 @@ impl Withdrawal {
     }
 }
 
-/// `.fanfold/job.json`
-#[derive(Serialize, Deserialize)]
-struct JobRecord {
-    version: u32,
-    id: JobId,
-    created_us: u64,
-    spec: JobSpec,
-}
-
-const VERSION: u32 = 1;
-
 /// Why a directory can't be this job's.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
@@ -125,7 +113,7 @@ pub enum SubmitError {
         source: serde_json::Error,
     },
     /// It was made by a later version.
-    #[error("`{}` was written by a later version of fanfold (format {found}, this program knows {VERSION})", path.display())]
+    #[error("`{}` was written by a later version of fanfold (format {found}, this program knows {RECORD_VERSION})", path.display())]
     Later {
         /// The record.
         path: PathBuf,
@@ -268,21 +256,17 @@ impl Submitted {
     /// The files can't be written.
     pub fn record(&self) -> Result<()> {
         let Submitted { dir, id, created_us, spec, .. } = self;
-        let record = JobRecord { version: VERSION, id: id.clone(), created_us: *created_us, spec: spec.clone() };
+        let record = JobRecord { version: RECORD_VERSION, id: id.clone(), created_us: *created_us, spec: spec.clone() };
         let bytes = serde_json::to_vec_pretty(&record).expect("a job can be written as JSON");
         failpoint!("submit_before_record");
-        durable::replace(&path(dir), &bytes)?;
+        durable::replace(&dir.job_json(), &bytes)?;
         failpoint!("submit_after_record");
         Ok(durable::replace(&dir.job_yaml(), spec.to_yaml().as_bytes())?)
     }
 }
 
-fn path(dir: &JobDir) -> PathBuf {
-    dir.internal().join("job.json")
-}
-
 fn is_job(dir: &JobDir) -> Result<bool> {
-    let path = path(dir);
+    let path = dir.job_json();
     Ok(path.try_exists().during("look at", &path)?)
 }
 
@@ -298,21 +282,11 @@ fn is_vacant(dir: &JobDir) -> Result<bool> {
 }
 
 fn read(dir: &JobDir) -> Result<Option<JobRecord>> {
-    #[derive(Deserialize)]
-    struct Version {
-        version: u32,
-    }
-    let path = path(dir);
-    let bytes = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        bytes => bytes.during("read", &path)?,
-    };
-    let damaged = |source| SubmitError::Damaged { path: path.clone(), source };
-    let Version { version } = serde_json::from_slice(&bytes).map_err(damaged)?;
-    if version > VERSION {
-        return Err(SubmitError::Later { path, found: version }.into());
-    }
-    Ok(Some(serde_json::from_slice(&bytes).map_err(damaged)?))
+    JobRecord::read(dir).map_err(|error| match error {
+        RecordError::Damaged { path, source } => SubmitError::Damaged { path, source }.into(),
+        RecordError::Later { path, found } => SubmitError::Later { path, found }.into(),
+        RecordError::Io(error) => error.into(),
+    })
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod nearest;
 mod overrides;
 mod paths;
 mod reader;
+mod record;
 mod references;
 mod source;
 mod spec;
@@ -34,6 +35,7 @@ pub use argv::{Places, entry_argv};
 pub use error::{JobFileError, JobFileErrors};
 pub use identity::{Difference, differences, fingerprint};
 pub use keys::{KEYS, Key};
+pub use record::{JobRecord, RECORD_VERSION, RecordError};
 pub use source::{Origin, Place, Spot};
 pub use spec::*;
 

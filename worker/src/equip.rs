@@ -1,0 +1,143 @@
+//! Everything that a node works with, made ready before its first process: environment, devices, working directory, guard.
+//!
+//! The node of an embedded job and a worker of a fleet are equipped alike; only where things lie is different ([`Site`]). What
+//! is complete already is recognised, so being cut short costs nothing but time.
+
+use std::fs;
+use std::sync::atomic::AtomicBool;
+
+use fanfold_shared::ids::{JobId, NodeId};
+use fanfold_shared::items::ItemReader;
+use fanfold_shared::job::{self, JobSpec, Places};
+use fanfold_shared::layout::{JobDir, NodeDir};
+use fanfold_shared::report::{During, ExitCode, Failure, Report};
+
+use crate::descriptors;
+use crate::devices::{NodeDevices, default_processes, discover};
+use crate::environment;
+use crate::guard::Guard;
+use crate::logs::Level;
+use crate::node::NodePlan;
+use crate::workdir;
+
+/// What a node works with.
+pub struct Equipment {
+    /// What it keeps for itself.
+    pub dir: NodeDir,
+    /// What it does.
+    pub plan: NodePlan,
+    /// The items of the job, at places of this machine.
+    pub items: ItemReader,
+    /// What it hands out.
+    pub devices: NodeDevices,
+    /// What sweeps up behind it.
+    pub guard: Guard,
+}
+
+/// The node to be equipped, and what its host decides.
+pub struct Site<'a> {
+    /// The job.
+    pub id: &'a JobId,
+    /// What it is, with the paths of this machine.
+    pub spec: &'a JobSpec,
+    /// Its directory.
+    pub job: &'a JobDir,
+    /// The node.
+    pub node: &'a NodeId,
+    /// What the node keeps for itself.
+    pub dir: NodeDir,
+    /// The items of the job, at places of this machine.
+    pub items: ItemReader,
+    /// The GPUs that the node may use, if not what the job says.
+    pub gpus: Option<&'a [String]>,
+    /// The processes it runs, if not what the job says.
+    pub processes: Option<u32>,
+    /// The number of the first process.
+    pub next_process: u32,
+    /// Set, it ends all waiting.
+    pub cancel: &'a AtomicBool,
+}
+
+/// What is told while a node is equipped.
+pub enum Word<'a> {
+    /// What pip says.
+    Building(&'a str),
+    /// What the user should know.
+    Note(Level, &'a str),
+}
+
+/// Why a node can't be equipped.
+#[derive(Debug)]
+pub struct Unfit {
+    /// The reason.
+    pub failure: Failure,
+    /// It would be the same on any other host.
+    pub anywhere: bool,
+}
+
+impl<E: Report> From<E> for Unfit {
+    fn from(error: E) -> Unfit {
+        Unfit { failure: error.into(), anywhere: false }
+    }
+}
+
+/// Makes everything ready. It may take minutes; `tell` hears how it goes.
+///
+/// # Errors
+/// What this node can't have.
+pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment, Unfit> {
+    let Site { id, spec, job, node, dir, items, gpus, processes, next_process, cancel } = site;
+    let log = job.logs().environment_build();
+    let python = environment::prepare(&spec.environment, &log, cancel, &mut |line| tell(Word::Building(line)))
+        // What a build comes to depends on what is to be built; where no interpreter is, another host may have one.
+        .map_err(|error| Unfit { anywhere: error.exit_code() == ExitCode::Failed, failure: error.into() })?;
+    let gpus = gpus.or(spec.gpus.as_deref());
+    let found = discover(gpus, inherited_mask(spec).as_deref())?;
+    let wanted = processes.unwrap_or_else(|| process_count(spec, found.len()));
+    let (processes, advice) = descriptors::affordable(wanted);
+    if let Some(advice) = advice {
+        tell(Word::Note(Level::Warning, &advice));
+    }
+    let chosen = gpus.is_some();
+    let mut waiting = |text: &str| tell(Word::Note(Level::Info, text));
+    let devices = NodeDevices::take(&found, chosen, processes, spec.surplus_processes, &id.0, cancel, &mut waiting)?;
+    if let Some(advice) = devices.advice(processes) {
+        tell(Word::Note(Level::Warning, &advice));
+    }
+    let work = workdir::prepare(job, &dir, &spec.models)?;
+    let output_dir = spec.output.clone().unwrap_or_else(|| job.default_output());
+    fs::create_dir_all(&output_dir).during("create", &output_dir)?;
+    let guard = Guard::start(id, node, &devices.locks())?;
+    let plan = NodePlan {
+        job_id: id.0.clone(),
+        python,
+        working_dir: work.path,
+        entry_script: spec.entry_script.clone(),
+        argv: job::entry_argv(spec, &Places::local(spec, &output_dir, processes)),
+        input_type: spec.input_type,
+        output_action: spec.output_action,
+        dataframe_header: spec.append_row_dataframe_header,
+        output_dir,
+        logging_level: spec.logging_level,
+        profiling_module: spec.profiling_module,
+        processes,
+        next_process,
+        run_max_try: spec.run_max_try,
+        run_invocation_timeout: spec.run_invocation_timeout,
+        task_overhead_timeout: spec.task_overhead_timeout,
+        model_dir: work.model_dir,
+        environment_variables: spec.environment_variables.clone(),
+    };
+    Ok(Equipment { dir, plan, items, devices, guard })
+}
+
+/// What the job says, else what a node with so many devices runs by default.
+pub fn process_count(spec: &JobSpec, devices: usize) -> u32 {
+    spec.process_count_per_node.unwrap_or_else(|| default_processes(devices))
+}
+
+/// The mask that bounds the node: the job's own, else what this program inherited.
+pub fn inherited_mask(spec: &JobSpec) -> Option<String> {
+    const MASK: &str = "CUDA_VISIBLE_DEVICES";
+    spec.environment_variables.get(MASK).cloned().or_else(|| std::env::var(MASK).ok())
+}
