@@ -4,7 +4,9 @@
 //! half done is made anew. Nothing of a former run is trusted but the ledger, the item list and the snapshot.
 
 mod driver;
+mod fleet;
 mod link;
+mod nodes;
 mod observer;
 mod orders;
 mod places;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use fanfold_shared::backend::Backend;
 use fanfold_shared::backend::embedded::Embedded;
 use fanfold_shared::failpoint;
+use fanfold_shared::items::Fingerprints;
 use fanfold_shared::job::JobSpec;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::{AttemptError, ErrorKind};
@@ -32,10 +35,12 @@ use fanfold_worker::slot::page::LeftRunning;
 use crate::aggregate::{Aggregate, CommitError, Part};
 use crate::report::{JobFacts, exit_code};
 use driver::{Driver, Ending};
-use observer::Observer;
-use prepare::{Equipped, Prepared};
+use link::Bound;
+use nodes::{Nodes, Only};
+use observer::{Audience, Observer};
+use prepare::{Equipped, Prepared, TakeUp};
 use submit::Submitted;
-use window::Window;
+use window::{Shape, Window};
 
 pub use fanfold_worker::equip::{inherited_mask, process_count};
 pub use link::{FleetJob, FleetLink, FleetRun, NewJob, OnState, Source, SubmitRequest, run_on_fleet, submit_job};
@@ -63,7 +68,8 @@ pub struct RunRequest {
 /// that was committed safe. How a job ended by itself is the exit code.
 pub fn run(request: &RunRequest, orders: &Orders) -> Result<ExitCode> {
     let submitted = submit::submit(&request.job_file, &request.overrides, request.job_dir.as_deref())?;
-    go_on(submitted, &request.job_file, Purpose::Run, orders)
+    let take_up = TakeUp { purpose: Purpose::Run, orders, on_fleet: false, own_script: false, audience: Audience::default() };
+    go_on(submitted, &request.job_file, &take_up, None)
 }
 
 /// Opens the mini-batches out of tries again and goes on with the job, which may be Failed or Completed. Keys that may change on
@@ -72,13 +78,19 @@ pub fn run(request: &RunRequest, orders: &Orders) -> Result<ExitCode> {
 /// # Errors
 /// As [`run`].
 pub fn retry_failed(dir: &JobDir, overrides: &[String], orders: &Orders) -> Result<ExitCode> {
-    let submitted = submit::reopen(dir, overrides)?;
-    go_on(submitted, &dir.job_yaml(), Purpose::RetryFailed, orders)
+    let submitted = submit::reopen(dir, overrides, None)?;
+    let take_up = TakeUp { purpose: Purpose::RetryFailed, orders, on_fleet: false, own_script: true, audience: Audience::default() };
+    go_on(submitted, &dir.job_yaml(), &take_up, None)
 }
 
-fn go_on(submitted: Submitted, job_file: &Path, purpose: Purpose, orders: &Orders) -> Result<ExitCode> {
+fn go_on(
+    submitted: Submitted,
+    job_file: &Path,
+    take_up: &TakeUp<'_>,
+    bound: Option<&mut Bound>,
+) -> Result<ExitCode> {
     let withdrawal = submitted.withdrawal.clone();
-    let outcome = prepare::prepare(submitted, job_file, purpose, orders);
+    let outcome = prepare::prepare(submitted, job_file, take_up);
     if !matches!(outcome, Ok(prepare::Outcome::Ready(_))) {
         withdrawal.withdraw();
     }
@@ -86,45 +98,61 @@ fn go_on(submitted: Submitted, job_file: &Path, purpose: Purpose, orders: &Order
         prepare::Outcome::Ready(prepared) => *prepared,
         prepare::Outcome::Over(exit) => return Ok(exit),
     };
-    let ending = run_prepared(&mut prepared, orders)?;
-    finalise(&mut prepared, ending, orders)
+    let ending = run_prepared(&mut prepared, take_up.orders, bound)?;
+    finalise(&mut prepared, ending, take_up.orders)
 }
 
-/// Starts the node, drives the job, and waits until nothing of the node is left.
-fn run_prepared(prepared: &mut Prepared, orders: &Orders) -> Result<Ending> {
+/// Starts the node, or binds those of the fleet, drives the job, and waits until nothing of them is left.
+fn run_prepared(prepared: &mut Prepared, orders: &Orders, bound: Option<&mut Bound>) -> Result<Ending> {
     // Everything is settled: a former run died at the end. Its state stays what it is, as only Finalizing says that a file under
     // the final name is ours.
     let Some(equipment) = prepared.equipment.take() else { return Ok(Ending::Settled) };
     if orders.count() > 0 {
-        return Ok(Ending::Interrupted);
+        return Ok(asked_to_stop(orders));
     }
     let suspects = take_blame(prepared)?;
     if until_there_is_room(prepared, |aggregate| aggregate.set_state(JobState::Running, None))?.is_none() {
-        return Ok(Ending::Interrupted);
+        return Ok(asked_to_stop(orders));
     }
     prepared.observer.state(JobState::Running, None);
-    let backend = Arc::new(Embedded::new());
     let Equipped { equipment, fingerprints } = equipment;
-    let processes = u64::from(equipment.plan.processes);
-    let split = prepared.aggregate.split();
     let spent = prepared.recovered.spent.clone();
-    let window = Window::new(split, processes, spent, suspects);
-    let backend_of_node = backend.clone() as Arc<dyn Backend>;
-    let node = Node::start(prepared.dir.clone(), places::node_id(), equipment, backend_of_node)?;
+    let split = prepared.aggregate.split().clone();
+    let Some(equipment) = equipment else {
+        let bound = bound.expect("a job without a node of its own is bound to a fleet");
+        let Some(mut nodes) = bound.nodes(prepared, orders)? else { return Ok(asked_to_stop(orders)) };
+        let window = Window::new(Shape::FLEET, &split, nodes.slots(), spent, suspects);
+        let ending = drive(prepared, orders, bound.backend(), &mut nodes, window, fingerprints);
+        bound.settle(nodes, ending.is_ok());
+        return ending;
+    };
+    let backend = Arc::new(Embedded::new());
+    let processes = equipment.plan.processes;
+    let window = Window::new(Shape::EMBEDDED, &split, u64::from(processes), spent, suspects);
+    let handle = Node::start(prepared.dir.clone(), places::node_id(), equipment, backend.clone() as Arc<dyn Backend>)?;
+    let mut nodes = Only::new(handle, backend.clone(), processes);
+    drive(prepared, orders, backend, &mut nodes, window, fingerprints)
+}
+
+fn drive(
+    prepared: &mut Prepared,
+    orders: &Orders,
+    backend: Arc<dyn Backend>,
+    nodes: &mut dyn Nodes,
+    window: Window,
+    fingerprints: Option<Fingerprints>,
+) -> Result<Ending> {
     let driver = Driver {
         spec: &prepared.spec,
         aggregate: &mut prepared.aggregate,
         backend,
-        node: &node,
+        nodes,
         observer: &mut prepared.observer,
         orders,
         window,
         fingerprints,
-        processes,
     };
-    let ending = driver.run();
-    drop(node);
-    ending
+    driver.run()
 }
 
 /// Decides what a former run's death means for the mini-batches that its pages show as running, durably, before anything
@@ -172,7 +200,7 @@ fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
 /// Reports, then the output's final name, then the final state: what is under its final name is complete.
 fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<ExitCode> {
     let cause = match ending {
-        Ending::Interrupted => return pause(&mut prepared.aggregate, &mut prepared.observer, orders),
+        Ending::Interrupted | Ending::Canceled => return pause(&mut prepared.aggregate, &mut prepared.observer, orders),
         Ending::Failed(cause) => Some(cause),
         Ending::Settled => verdict_of_all(prepared)?,
     };
@@ -218,9 +246,17 @@ fn complete(prepared: &mut Prepared) -> Result<Option<()>> {
     Ok(finished)
 }
 
-/// A signal stopped the job: says so wherever there is room for it.
+fn asked_to_stop(orders: &Orders) -> Ending {
+    if orders.is_canceled() { Ending::Canceled } else { Ending::Interrupted }
+}
+
+/// The job was told to stop: says so wherever there is room for it.
 fn pause(aggregate: &mut Aggregate, observer: &mut Observer, orders: &Orders) -> Result<ExitCode> {
-    let (state, cause) = (JobState::Paused, Some("interrupted"));
+    let (state, cause) = match (orders.is_canceled(), orders.interruption()) {
+        (true, _) => (JobState::Canceled, Some("canceled")),
+        (false, Some(_)) => (JobState::Paused, Some("interrupted")),
+        (false, None) => (JobState::Paused, Some("paused on request")),
+    };
     match aggregate.set_state(state, cause) {
         // The next start needs no word of it: it goes on from any state but a final one.
         Ok(()) | Err(CommitError::DiskFull { .. }) => observer.state(state, cause),

@@ -18,7 +18,7 @@ use fanfold_worker::logs::Level;
 use fanfold_worker::node::survivors;
 
 use super::driver::wants_fingerprints;
-use super::observer::Observer;
+use super::observer::{Audience, Observer};
 use super::places::{node_id, output_file};
 use super::submit::{SubmitError, Submitted};
 use super::{Orders, facts, verdict};
@@ -26,7 +26,6 @@ use crate::aggregate::{Aggregate, AggregateConfig, Recovered};
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
-use crate::terminal;
 
 /// A job that is ready to run.
 pub struct Prepared {
@@ -40,16 +39,32 @@ pub struct Prepared {
     pub recovered: Recovered,
     /// What the user sees.
     pub observer: Observer,
-    /// What the node works with; taken when it starts. None: everything is settled, and only the end is missing.
+    /// What running takes; taken when it starts. None: everything is settled, and only the end is missing.
     pub equipment: Option<Equipped>,
     /// What the user asks for.
     pub orders: Orders,
+    /// It was there before.
+    pub continued: bool,
+}
+
+/// How a job is taken up.
+pub struct TakeUp<'a> {
+    /// What for.
+    pub purpose: Purpose,
+    /// What is asked of it.
+    pub orders: &'a Orders,
+    /// Its nodes are on other machines.
+    pub on_fleet: bool,
+    /// It was submitted with a copy of its script, and whatever became of the script since is no concern of it.
+    pub own_script: bool,
+    /// Who is told.
+    pub audience: Audience,
 }
 
 /// What running takes.
 pub struct Equipped {
-    /// What the node works with.
-    pub equipment: Equipment,
+    /// What the node works with, if it is one of this program.
+    pub equipment: Option<Equipment>,
     /// What the files were like.
     pub fingerprints: Option<Fingerprints>,
 }
@@ -142,13 +157,15 @@ impl Report for PrepareError {
 ///
 /// # Errors
 /// Everything that keeps it from running; nothing was run, and nothing of another job was touched.
-pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, orders: &Orders) -> Result<Outcome> {
+pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<Outcome> {
+    let TakeUp { purpose, orders, on_fleet, own_script, ref audience } = *take_up;
     let began = Instant::now();
     let started_us = clock::wall_us();
+    audience.state(JobState::Preparing, None);
     let Submitted { dir, spec, continued, .. } = &submitted;
     match purpose {
         Purpose::Run if *continued => {
-            if let Some(over) = over(&submitted, job_file)? {
+            if let Some(over) = over(&submitted, job_file, audience)? {
                 return Ok(over);
             }
         }
@@ -160,13 +177,13 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, orders: 
     // The job file may lie beside the script, and may change while the script may not.
     let beside: Vec<PathBuf> = own.iter().cloned().chain([job_file.to_path_buf()]).collect();
     let taken = snapshot::take(spec, dir, &beside)?;
-    if *continued && purpose == Purpose::Run {
+    if *continued && !own_script {
         same_script(&submitted)?;
     }
     let (items, notes) = match list(spec, dir, &own, began, orders)? {
         Some(listed) => listed,
         None => {
-            terminal::tell("interrupted while the inputs were listed: nothing was run; the same command begins anew");
+            audience.tell("interrupted while the inputs were listed: nothing was run; the same command begins anew");
             return Ok(Outcome::Over(super::stopped(orders)));
         }
     };
@@ -189,7 +206,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, orders: 
     })?;
     // Not earlier: what is refused up to here is not a job that anybody would look for.
     if let Err(error) = Registry::of_user().add(&entry) {
-        terminal::tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
+        audience.tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
     }
     if purpose == Purpose::RetryFailed {
         aggregate.retry_failed()?;
@@ -197,7 +214,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, orders: 
     }
     let mut facts = facts;
     facts.settled_before = aggregate.totals().mini_batches_settled();
-    let mut observer = Observer::new(facts, ItemReader::open(&dir.items())?, spec.logging_level);
+    let mut observer = Observer::new(facts, ItemReader::open(&dir.items())?, spec.logging_level, audience.clone());
     observer.begin(&split, &aggregate, &recovered);
     for note in taken.notes.iter().chain(&notes) {
         observer.note(Level::Warning, note);
@@ -209,6 +226,11 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, orders: 
     }
     let equipped = match aggregate.totals().mini_batches_remaining() {
         0 => Ok(None),
+        _ if on_fleet => {
+            observer.asking(&spec);
+            fingerprints(&spec, &dir, items.items())
+                .map(|fingerprints| Some(Equipped { equipment: None, fingerprints }))
+        }
         _ => equip(&spec, &dir, &id, &recovered, &mut observer, orders).map(Some),
     };
     match equipped {
@@ -217,7 +239,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, orders: 
         Err(failure) => Ok(Outcome::Over(super::cannot_run(&mut aggregate, &mut observer, &failure)?)),
         Ok(equipment) => {
             let orders = orders.clone();
-            let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, orders };
+            let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, orders, continued };
             Ok(Outcome::Ready(Box::new(prepared)))
         }
     }
@@ -251,15 +273,19 @@ fn equip(
     };
     let equipment = equip::equip(site, &mut tell).map_err(|unfit| unfit.failure)?;
     observer.starting(&equipment.plan);
-    let fingerprints = match wants_fingerprints(spec) {
-        true => Some(Fingerprints::create(&dir.items(), equipment.items.items())?),
+    let fingerprints = fingerprints(spec, dir, equipment.items.items())?;
+    Ok(Equipped { equipment: Some(equipment), fingerprints })
+}
+
+fn fingerprints(spec: &JobSpec, dir: &JobDir, items: u64) -> Result<Option<Fingerprints>> {
+    Ok(match wants_fingerprints(spec) {
+        true => Some(Fingerprints::create(&dir.items(), items)?),
         false => None,
-    };
-    Ok(Equipped { equipment, fingerprints })
+    })
 }
 
 /// A job that ended is not run again.
-fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
+fn over(submitted: &Submitted, job_file: &Path, audience: &Audience) -> Result<Option<Outcome>> {
     let ledger = match LedgerReader::open(&submitted.dir) {
         Ok(ledger) => ledger,
         Err(LedgerError::Absent { .. }) => return Ok(None),
@@ -273,13 +299,13 @@ fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
     // As it was run, not as it would be run now.
     let spec = submitted.before.as_ref().unwrap_or(&submitted.spec);
     let facts = facts(submitted, spec, job_file.to_path_buf(), 0, began_us);
-    super::observer::close_late(&facts, &ledger, &status, submitted.spec.logging_level)?;
+    super::observer::close_late(&facts, &ledger, &status, submitted.spec.logging_level, audience.clone())?;
     match status.state {
         JobState::Completed => {
             if let Some(file) = &facts.output_file {
                 is_the_result(&facts.id.0, file, ledger.totals()?.committed_len)?;
             }
-            let exit = super::observer::already_completed(&facts, &ledger)?;
+            let exit = super::observer::already_completed(&facts, &ledger, audience)?;
             Ok(Some(Outcome::Over(exit)))
         }
         JobState::Failed | JobState::Canceled => {

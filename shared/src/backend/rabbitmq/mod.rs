@@ -3,14 +3,143 @@
 //!
 //! Everything here is a blocking call; the supervisor's thread has the runtime.
 
+mod connection;
+mod consumer;
+mod publisher;
+mod topology;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Closed, OnSafe};
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
+use lapin::tcp::OwnedTLSConfig;
+use lapin::types::FieldTable;
+use lapin::uri::AMQPUri;
+use tokio::sync::{Notify, watch};
+
+pub use self::consumer::{Consumer, Received};
+pub use self::publisher::Publisher;
+
+use self::connection::{ANSWER, Health, Links, Role};
+use self::topology::{NOT_FOUND, code};
+use super::Closed;
 use crate::fleet::config::{ServerUrl, TlsFiles};
+use crate::report::{ExitCode, Report};
 
 /// The connections of one program. Clones share them; the last one dropped closes them.
 #[derive(Clone)]
-pub struct Broker {}
+pub struct Broker {
+    owner: Arc<Owner>,
+}
+
+/// Closes when it is dropped.
+struct Owner {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Owner {
+    fn close(&self) {
+        self.shared.closing.send_replace(true);
+        self.shared.changed.notify_all();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // What is done when a message is safe runs on that thread, and may hold the last handle.
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+            // It waits for nobody for long.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the supervisor, its tasks and the handles share.
+struct Shared {
+    config: BrokerConfig,
+    uri: AMQPUri,
+    tls: OwnedTLSConfig,
+    runtime: tokio::runtime::Handle,
+    closing: watch::Sender<bool>,
+    links: [Links; 2],
+    topology: Mutex<Vec<Topology>>,
+    health: Mutex<Health>,
+    changed: Condvar,
+    /// Somebody found that something declared is not there.
+    redeclare: Notify,
+}
+
+impl Shared {
+    fn links(&self, role: Role) -> Links {
+        self.links[role as usize].clone()
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn topology(&self) -> MutexGuard<'_, Vec<Topology>> {
+        self.topology.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connected(&self, role: Role) {
+        self.health().connected(role);
+        self.changed.notify_all();
+    }
+
+    fn lost(&self, role: Role, why: String, refused: Option<BrokerError>) {
+        let refused = refused.map(|error| (self.config.url.to_string(), error.reason()));
+        self.health().lost(role, why, refused);
+        self.changed.notify_all();
+    }
+
+    fn blocked(&self, role: Role, why: Option<String>) {
+        if role == Role::Publish {
+            self.health().blocked(why);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Something that does not end the connection went wrong.
+    fn note(&self, why: String) {
+        self.health().note(why);
+    }
+
+    /// Has everything declared again, soon.
+    fn redeclare(&self) {
+        self.redeclare.notify_one();
+    }
+
+    /// Declares again when asked to, at most once a second.
+    async fn keep_declared(self: Arc<Self>) {
+        let mut closing = self.closing.subscribe();
+        let mut links = self.links(Role::Consume);
+        let work = async {
+            loop {
+                self.redeclare.notified().await;
+                if self.topology().is_empty() {
+                    continue;
+                }
+                let Some(link) = connection::linked(&mut links).await else { return };
+                if let Ok(Err(error)) =
+                    tokio::time::timeout(ANSWER, topology::declare_all(&self, &link.connection)).await
+                {
+                    self.note(error.to_string());
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = connection::is_true(&mut closing) => {}
+        }
+    }
+}
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -21,7 +150,12 @@ pub struct BrokerConfig {
     pub tls: TlsFiles,
     /// What RabbitMQ's management page calls the connections.
     pub name: String,
+    /// A broker that is silent for twice as long is gone. See [`HEARTBEAT`].
+    pub heartbeat: Duration,
 }
+
+/// What [`BrokerConfig::heartbeat`] should be, unless somebody can't wait.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Why the broker can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -173,22 +307,6 @@ pub enum Unroutable {
     Drop,
 }
 
-/// Publishes with confirms, many messages under way, bounded.
-pub struct Publisher {}
-
-/// Receives from one queue.
-pub struct Consumer {}
-
-/// A message as received. Settled once; dropped, it is requeued.
-pub struct Received {
-    /// What it says.
-    pub body: Vec<u8>,
-    /// Its headers.
-    pub properties: Properties,
-    /// The broker delivered it before.
-    pub redelivered: bool,
-}
-
 /// What is in a queue by the broker's own word at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depth {
@@ -198,14 +316,89 @@ pub struct Depth {
     pub consumers: u32,
 }
 
-#[expect(unused_variables, reason = "interfaces first")]
+impl BrokerError {
+    /// Why, without what was tried and where.
+    fn reason(&self) -> String {
+        match self {
+            BrokerError::Unreachable { why, .. } | BrokerError::Refused { why, .. } | BrokerError::Tls { why, .. } => {
+                why.clone()
+            }
+            BrokerError::Closed(closed) => closed.to_string(),
+        }
+    }
+}
+
+impl Report for BrokerError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            BrokerError::Tls { .. } => ExitCode::Usage,
+            _ => ExitCode::Unreachable,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            BrokerError::Unreachable { why, .. } if why.contains("ertificate") => {
+                Some("give the certificate of the authority that signed the broker's with `--ca` or FANFOLD_CA".into())
+            }
+            BrokerError::Unreachable { .. } => {
+                Some("is RabbitMQ running, and are host and port in `--broker` or FANFOLD_BROKER right?".into())
+            }
+            BrokerError::Refused { why, .. } if why.contains("password") => Some(
+                "check user and password in `--broker` or FANFOLD_BROKER; `guest` is let in from the broker's own host only".into(),
+            ),
+            BrokerError::Refused { .. } => {
+                Some("check virtual host and permissions of that user: `rabbitmqctl list_permissions`".into())
+            }
+            BrokerError::Tls { .. } => Some("it must be a file in PEM form that this program can read".into()),
+            BrokerError::Closed(_) => None,
+        }
+    }
+}
+
 impl Broker {
     /// Starts to connect, and to reconnect whenever that is needed.
     ///
     /// # Errors
     /// A certificate file can't be used, or no thread can be started. An absent broker is none: see [`Broker::wait`].
     pub fn start(config: BrokerConfig) -> Result<Broker, BrokerError> {
-        unimplemented!()
+        let no_thread = |error: std::io::Error| BrokerError::Unreachable {
+            doing: "start what connects to the broker",
+            url: config.url.to_string(),
+            why: error.to_string(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
+        let (publish, publish_links) = watch::channel(None);
+        let (consume, consume_links) = watch::channel(None);
+        let shared = Arc::new(Shared {
+            uri: connection::uri(&config)?,
+            tls: connection::tls(&config)?,
+            config: config.clone(),
+            runtime: runtime.handle().clone(),
+            closing: watch::Sender::new(false),
+            links: [publish_links, consume_links],
+            topology: Mutex::default(),
+            health: Mutex::new(Health::new()),
+            changed: Condvar::new(),
+            redeclare: Notify::new(),
+        });
+        let supervised = shared.clone();
+        let supervise = move || {
+            runtime.block_on(async {
+                tokio::join!(
+                    connection::keep(supervised.clone(), Role::Publish, publish),
+                    connection::keep(supervised.clone(), Role::Consume, consume),
+                    supervised.clone().keep_declared(),
+                );
+            });
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("broker".into()).spawn(supervise).map_err(no_thread)?;
+        Ok(Broker { owner: Arc::new(Owner { shared, thread: Mutex::new(Some(thread)) }) })
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.owner.shared
     }
 
     /// Waits until it is connected, `limit` at most.
@@ -213,12 +406,31 @@ impl Broker {
     /// # Errors
     /// Why it is not; at once where trying again is no use (wrong password).
     pub fn wait(&self, limit: Duration) -> Result<(), BrokerError> {
-        unimplemented!()
+        let deadline = Instant::now() + limit;
+        let mut health = self.shared().health();
+        loop {
+            if *self.shared().closing.borrow() {
+                return Err(Closed.into());
+            }
+            if let Some((url, why)) = health.refused.clone() {
+                return Err(BrokerError::Refused { url, why });
+            }
+            let why = match health.condition() {
+                Condition::Away { why, .. } => why,
+                _ => return Ok(()),
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let url = self.shared().config.url.to_string();
+                return Err(BrokerError::Unreachable { doing: "connect to the broker", url, why });
+            }
+            health = self.shared().changed.wait_timeout(health, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// What the connections are like now.
     pub fn condition(&self) -> Condition {
-        unimplemented!()
+        self.shared().health().condition()
     }
 
     /// Declares, now and after every reconnection, until [`Broker::delete_queues`] or [`Broker::forget`].
@@ -226,7 +438,27 @@ impl Broker {
     /// # Errors
     /// The broker refuses, or is away for longer than `limit`.
     pub fn declare(&self, topology: Topology, limit: Duration) -> Result<(), BrokerError> {
-        unimplemented!()
+        let declared = topology.clone();
+        self.ask("declare queues", limit, move |connection| {
+            let declared = declared.clone();
+            async move { topology::declare(&connection, &declared).await }
+        })?;
+        let mut all = self.shared().topology();
+        if !all.contains(&topology) {
+            all.push(topology);
+        }
+        Ok(())
+    }
+
+    /// No longer declares these queues after a reconnection.
+    pub fn forget(&self, names: &[String]) {
+        let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+        let mut all = self.shared().topology();
+        for topology in all.iter_mut() {
+            topology.queues.retain(|queue| !names.contains(queue.name.as_str()));
+            topology.bindings.retain(|(queue, ..)| !names.contains(queue.as_str()));
+        }
+        all.retain(|topology| *topology != Topology::default());
     }
 
     /// No longer declares these queues after a reconnection, and deletes them.
@@ -234,7 +466,19 @@ impl Broker {
     /// # Errors
     /// As [`Broker::declare`]. A queue that is not there is none.
     pub fn delete_queues(&self, names: &[String], limit: Duration) -> Result<(), BrokerError> {
-        unimplemented!()
+        self.forget(names);
+        let names = names.to_vec();
+        self.ask("delete queues", limit, move |connection| {
+            let names = names.clone();
+            async move {
+            let channel = connection.create_channel().await?;
+            for name in &names {
+                // RabbitMQ deletes what is not there without a word.
+                channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await?;
+            }
+            channel.close(200, "OK".into()).await
+            }
+        })
     }
 
     /// Removes what is ready to be delivered; returns how many.
@@ -242,7 +486,16 @@ impl Broker {
     /// # Errors
     /// As [`Broker::declare`].
     pub fn purge(&self, queue: &str, limit: Duration) -> Result<u32, BrokerError> {
-        unimplemented!()
+        let queue = queue.to_string();
+        self.ask("empty a queue", limit, move |connection| {
+            let queue = queue.clone();
+            async move {
+            let channel = connection.create_channel().await?;
+            let purged = channel.queue_purge(queue.as_str().into(), QueuePurgeOptions::default()).await?;
+            let _ = channel.close(200, "OK".into()).await;
+            Ok(purged)
+            }
+        })
     }
 
     /// What is in a queue. None: there is no such queue.
@@ -250,98 +503,85 @@ impl Broker {
     /// # Errors
     /// As [`Broker::declare`].
     pub fn depth(&self, queue: &str, limit: Duration) -> Result<Option<Depth>, BrokerError> {
-        unimplemented!()
+        let name = queue.to_string();
+        let depth = self.ask("look into a queue", limit, move |connection| {
+            let name = name.clone();
+            async move {
+            let channel = connection.create_channel().await?;
+            let options = QueueDeclareOptions { passive: true, ..Default::default() };
+            match channel.queue_declare(name.as_str().into(), options, FieldTable::default()).await {
+                Ok(queue) => {
+                    let _ = channel.close(200, "OK".into()).await;
+                    Ok(Some(Depth { ready: queue.message_count(), consumers: queue.consumer_count() }))
+                }
+                Err(error) if code(&error) == Some(NOT_FOUND) => Ok(None),
+                Err(error) => Err(error),
+            }
+            }
+        })?;
+        if depth.is_none() {
+            // If it is one of ours.
+            self.shared().redeclare();
+        }
+        Ok(depth)
+    }
+
+    /// Does something on the consuming connection and waits for its result; does it again where a connection ends meanwhile.
+    fn ask<T, F, R>(&self, doing: &'static str, limit: Duration, question: F) -> Result<T, BrokerError>
+    where
+        T: Send + 'static,
+        F: Fn(Arc<lapin::Connection>) -> R + Send + Sync + 'static,
+        R: Future<Output = lapin::Result<T>> + Send,
+    {
+        let shared = self.shared().clone();
+        let deadline = Instant::now() + limit;
+        let (answer, answered) = mpsc::sync_channel(1);
+        let asking = async move {
+            let mut links = shared.links(Role::Consume);
+            loop {
+                let Some(link) = connection::linked(&mut links).await else { return Err(BrokerError::Closed(Closed)) };
+                match question(link.connection.clone()).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => {
+                        let explained = shared.explain(doing, &error);
+                        if matches!(explained, BrokerError::Refused { .. }) && link.connection.status().connected() {
+                            return Err(explained);
+                        }
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.shared().runtime.spawn(async move {
+            if let Ok(result) = tokio::time::timeout(left, asking).await {
+                let _ = answer.send(result);
+            }
+        });
+        answered.recv().unwrap_or_else(|_| {
+            if *self.shared().closing.borrow() {
+                return Err(Closed.into());
+            }
+            let why = match self.condition() {
+                Condition::Away { why, .. } => why,
+                _ => format!("no answer within {:.0} s", limit.as_secs_f64()),
+            };
+            Err(BrokerError::Unreachable { doing, url: self.shared().config.url.to_string(), why })
+        })
     }
 
     /// A channel that publishes. At most `most_bytes` are unconfirmed; beyond, [`Publisher::publish`] waits.
     pub fn publisher(&self, unroutable: Unroutable, most_bytes: usize) -> Publisher {
-        unimplemented!()
+        Publisher::start(self.shared(), unroutable, most_bytes)
     }
 
     /// A channel that consumes `queue`, again after every reconnection and cancellation, until it is dropped.
     pub fn consumer(&self, queue: &str, prefetch: u16) -> Consumer {
-        unimplemented!()
+        Consumer::start(self.shared(), queue, prefetch)
     }
 
     /// Ends everything: waiting calls return [`Closed`]. What was not confirmed is not safe.
     pub fn close(&self) {
-        unimplemented!()
-    }
-}
-
-#[expect(unused_variables, reason = "interfaces first")]
-impl Publisher {
-    /// Publishes messages, in order as long as the connection lives; `safe` is called when all are confirmed.
-    ///
-    /// # Errors
-    /// The broker or this publisher is closed.
-    pub fn publish(&self, messages: Vec<Outgoing>, safe: OnSafe) -> Result<(), Closed> {
-        unimplemented!()
-    }
-
-    /// Publishes messages and waits until they are confirmed, `limit` at most. False: they may be there or not.
-    ///
-    /// # Errors
-    /// As [`Publisher::publish`].
-    pub fn publish_and_wait(&self, messages: Vec<Outgoing>, limit: Duration) -> Result<bool, Closed> {
-        unimplemented!()
-    }
-
-    /// Since when messages have been coming back because nobody is bound for them, if they do.
-    pub fn unroutable_since(&self) -> Option<Instant> {
-        unimplemented!()
-    }
-
-    /// Waits no longer, takes nothing more.
-    pub fn close(&self) {
-        unimplemented!()
-    }
-}
-
-#[expect(unused_variables, reason = "interfaces first")]
-impl Consumer {
-    /// Takes up to `max` messages, waiting at most `wait` for the first.
-    ///
-    /// # Errors
-    /// The broker or this consumer is closed, and nothing is left.
-    pub fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>, Closed> {
-        unimplemented!()
-    }
-
-    /// Since when the broker has said that there is no such queue, if it says so.
-    pub fn missing_since(&self) -> Option<Instant> {
-        unimplemented!()
-    }
-
-    /// Lets the broker send so many unsettled messages ahead (its consumer is replaced by another one).
-    pub fn set_prefetch(&self, prefetch: u16) {
-        unimplemented!()
-    }
-
-    /// No more is delivered; what was delivered can still be received and settled.
-    pub fn cancel(&self) {
-        unimplemented!()
-    }
-
-    /// Wakes who waits; what is not settled goes back.
-    pub fn close(&self) {
-        unimplemented!()
-    }
-}
-
-impl Received {
-    /// It is done with.
-    pub fn ack(self) {
-        unimplemented!()
-    }
-
-    /// Somebody else should have it.
-    pub fn requeue(self) {
-        unimplemented!()
-    }
-
-    /// Nobody can use it: to the dead letters.
-    pub fn reject(self) {
-        unimplemented!()
+        self.owner.close();
     }
 }

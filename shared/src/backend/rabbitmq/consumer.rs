@@ -1,0 +1,515 @@
+//! Consumes one queue, again whenever its consumer ended for whatever reason, and settles what was received with the channel that
+//! delivered it: a delivery of an earlier channel is the broker's again, and settling it is nothing.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::connection::{ANSWER, Link, Role, is_true, linked};
+use super::publisher::gone;
+use super::topology::{NOT_FOUND, code};
+use super::{Properties, Shared};
+use crate::backend::{Closed, Settled};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Receives from one queue.
+pub struct Consumer {
+    inbox: Arc<Inbox>,
+}
+
+/// A message as received. Settled once; dropped, it is requeued.
+pub struct Received {
+    /// What it says.
+    pub body: Vec<u8>,
+    /// Its headers.
+    pub properties: Properties,
+    /// The broker delivered it before.
+    pub redelivered: bool,
+    handle: Handle,
+}
+
+/// Settles one delivery.
+struct Handle {
+    epoch: u64,
+    tag: u64,
+    settles: mpsc::UnboundedSender<Settle>,
+    settled: bool,
+}
+
+struct Settle {
+    epoch: u64,
+    tag: u64,
+    how: Settled,
+}
+
+impl Handle {
+    fn settle(&mut self, how: Settled) {
+        if !std::mem::replace(&mut self.settled, true) {
+            // The consumer is gone: the message went back with its channel.
+            let _ = self.settles.send(Settle { epoch: self.epoch, tag: self.tag, how });
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.settle(Settled::Requeued);
+    }
+}
+
+impl Received {
+    /// It is done with.
+    pub fn ack(mut self) {
+        self.handle.settle(Settled::Acked);
+    }
+
+    /// Somebody else should have it.
+    pub fn requeue(mut self) {
+        self.handle.settle(Settled::Requeued);
+    }
+
+    /// Nobody can use it: to the dead letters.
+    pub fn reject(mut self) {
+        self.handle.settle(Settled::Rejected);
+    }
+}
+
+/// What receivers and the consuming task share.
+struct Inbox {
+    state: Mutex<State>,
+    came: Condvar,
+    wanted: watch::Sender<Wanted>,
+}
+
+#[derive(Default)]
+struct State {
+    messages: VecDeque<Received>,
+    /// Nothing more will come.
+    ended: bool,
+    missing_since: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Wanted {
+    prefetch: u16,
+    cancelled: bool,
+    closed: bool,
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        self.lock().ended = true;
+        self.came.notify_all();
+    }
+}
+
+impl Consumer {
+    pub(super) fn start(shared: &Arc<Shared>, queue: &str, prefetch: u16) -> Consumer {
+        let wanted = watch::Sender::new(Wanted { prefetch, cancelled: false, closed: false });
+        let inbox = Arc::new(Inbox { state: Mutex::default(), came: Condvar::new(), wanted });
+        let (settles, settled) = mpsc::unbounded_channel();
+        let task = Task {
+            shared: shared.clone(),
+            inbox: inbox.clone(),
+            queue: queue.to_string(),
+            settles,
+            settled,
+            unsettled: Unsettled::default(),
+            epoch: 0,
+            tags: 0,
+        };
+        shared.runtime.spawn(task.run());
+        Consumer { inbox }
+    }
+
+    /// Takes up to `max` messages, waiting at most `wait` for the first.
+    ///
+    /// # Errors
+    /// The broker or this consumer is closed, and nothing is left.
+    pub fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>, Closed> {
+        let deadline = Instant::now() + wait;
+        let mut state = self.inbox.lock();
+        while state.messages.is_empty() && !state.ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Vec::new());
+            }
+            state = self.inbox.came.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.messages.is_empty() {
+            return Err(Closed);
+        }
+        let count = max.min(state.messages.len());
+        Ok(state.messages.drain(..count).collect())
+    }
+
+    /// Since when the broker has said that there is no such queue, if it says so.
+    pub fn missing_since(&self) -> Option<Instant> {
+        self.inbox.lock().missing_since
+    }
+
+    /// Lets the broker send so many unsettled messages ahead (its consumer is replaced by another one). 0: none.
+    pub fn set_prefetch(&self, prefetch: u16) {
+        self.inbox.wanted.send_if_modified(|wanted| std::mem::replace(&mut wanted.prefetch, prefetch) != prefetch);
+    }
+
+    /// No more is delivered; what was delivered can still be received and settled.
+    pub fn cancel(&self) {
+        self.inbox.wanted.send_modify(|wanted| wanted.cancelled = true);
+    }
+
+    /// Wakes who waits; what is not settled goes back.
+    pub fn close(&self) {
+        self.inbox.wanted.send_modify(|wanted| wanted.closed = true);
+        let left = {
+            let mut state = self.inbox.lock();
+            state.ended = true;
+            std::mem::take(&mut state.messages)
+        };
+        drop(left);
+        self.inbox.came.notify_all();
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Which deliveries of a channel are settled: their tags count up from 1 without gaps, though two consumers may bring them out of order.
+struct Unsettled {
+    /// The tag of the first of `states`.
+    first: u64,
+    states: VecDeque<Fate>,
+}
+
+impl Default for Unsettled {
+    fn default() -> Unsettled {
+        Unsettled { first: 1, states: VecDeque::new() }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Open,
+    /// To be acknowledged.
+    Acked,
+    /// The broker was told.
+    Done,
+}
+
+impl Unsettled {
+    fn delivered(&mut self, tag: u64) {
+        while self.first + (self.states.len() as u64) <= tag {
+            self.states.push_back(Fate::Open);
+        }
+    }
+
+    fn get(&mut self, tag: u64) -> Option<&mut Fate> {
+        let at = tag.checked_sub(self.first)?;
+        self.states.get_mut(usize::try_from(at).ok()?)
+    }
+
+    /// What to say to the broker for everything that was marked `Acked`: a tag, and whether it stands for all before it as well.
+    fn acks(&mut self, marked: &[u64]) -> Vec<(u64, bool)> {
+        let (mut last, mut first_left) = (None, self.first);
+        while let Some(fate) = self.states.front().copied().filter(|fate| *fate != Fate::Open) {
+            self.states.pop_front();
+            if fate == Fate::Acked {
+                last = Some(first_left);
+            }
+            first_left += 1;
+        }
+        self.first = first_left;
+        let mut acks: Vec<(u64, bool)> = last.map(|tag| (tag, true)).into_iter().collect();
+        for &tag in marked {
+            if let Some(fate) = self.get(tag)
+                && *fate == Fate::Acked
+            {
+                *fate = Fate::Done;
+                acks.push((tag, false));
+            }
+        }
+        acks
+    }
+}
+
+/// Why a channel is used no longer.
+enum Ended {
+    Link,
+    /// The broker ended it: try again after a pause.
+    Channel,
+    Missing,
+    Closed,
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
+    queue: String,
+    settles: mpsc::UnboundedSender<Settle>,
+    settled: mpsc::UnboundedReceiver<Settle>,
+    unsettled: Unsettled,
+    /// Of the channel, not of the connection.
+    epoch: u64,
+    tags: u64,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut links = self.shared.links(Role::Consume);
+        let mut closing = self.shared.closing.subscribe();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let link = tokio::select! {
+                link = linked(&mut links) => link,
+                () = self.closed() => None,
+                () = is_true(&mut closing) => None,
+            };
+            let Some(link) = link else { break };
+            let started = Instant::now();
+            let ended = self.serve(&link).await;
+            self.forget_deliveries();
+            if started.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            match ended {
+                Ended::Closed => break,
+                Ended::Link | Ended::Channel => {}
+                Ended::Missing => {
+                    self.inbox.lock().missing_since.get_or_insert_with(Instant::now);
+                    self.shared.redeclare();
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.closed() => {}
+                () = is_true(&mut closing) => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        self.inbox.end();
+    }
+
+    async fn closed(&self) {
+        let _ = self.inbox.wanted.subscribe().wait_for(|wanted| wanted.closed).await;
+    }
+
+    /// What the last channel delivered and nobody has received is the broker's again.
+    fn forget_deliveries(&mut self) {
+        self.epoch += 1;
+        self.unsettled = Unsettled::default();
+        let stale = std::mem::take(&mut self.inbox.lock().messages);
+        drop(stale);
+    }
+
+    async fn serve(&mut self, link: &Link) -> Ended {
+        let mut wanted = self.inbox.wanted.subscribe();
+        let mut closing = self.shared.closing.subscribe();
+        let mut links = self.shared.links(Role::Consume);
+        let Ok(Ok(channel)) = timeout(ANSWER, link.connection.create_channel()).await else { return Ended::Link };
+        let mut now = *wanted.borrow_and_update();
+        let mut stream = match self.consume(&channel, now, None).await {
+            Ok(stream) => stream,
+            Err(ended) => return ended,
+        };
+        loop {
+            tokio::select! {
+                biased;
+                () = is_true(&mut closing) => {
+                    let _ = self.settle(&channel, None).await;
+                    return Ended::Closed;
+                }
+                settle = self.settled.recv() => {
+                    if self.settle(&channel, settle).await.is_err() {
+                        return Ended::Channel;
+                    }
+                }
+                _ = wanted.changed() => {
+                    let then = *wanted.borrow_and_update();
+                    if then.closed {
+                        let _ = self.settle(&channel, None).await;
+                        let _ = timeout(ANSWER, channel.close(200, "OK".into())).await;
+                        return Ended::Closed;
+                    }
+                    stream = match self.consume(&channel, then, stream).await {
+                        Ok(stream) => stream,
+                        Err(ended) => return ended,
+                    };
+                    if then.cancelled && !now.cancelled {
+                        // What was delivered is in the inbox; nothing follows it.
+                        self.inbox.end();
+                    }
+                    now = then;
+                }
+                delivery = next(&mut stream) => match delivery {
+                    Some(Ok(delivery)) => {
+                        let consumer = stream.as_mut();
+                        self.deliver(delivery, consumer);
+                    }
+                    // A stream that just ends is a consumer that the broker cancelled: the queue is gone.
+                    Some(Err(_)) | None => return Ended::Channel,
+                },
+                gone = gone(&mut links, link.epoch) => if gone { return Ended::Link },
+            }
+        }
+    }
+
+    /// Replaces the consumer: the new one first, so that the queue never looks unused.
+    async fn consume(
+        &mut self,
+        channel: &Channel,
+        wanted: Wanted,
+        old: Option<lapin::Consumer>,
+    ) -> Result<Option<lapin::Consumer>, Ended> {
+        let mut new = None;
+        if wanted.prefetch > 0 && !wanted.cancelled {
+            self.tags += 1;
+            let tag = format!("{}-{}", self.epoch, self.tags);
+            let consume = async {
+                channel.basic_qos(wanted.prefetch, BasicQosOptions::default()).await?;
+                let queue = self.queue.as_str().into();
+                let options = BasicConsumeOptions::default();
+                channel.basic_consume(queue, tag.as_str().into(), options, FieldTable::default()).await
+            };
+            match timeout(ANSWER, consume).await {
+                Ok(Ok(consumer)) => new = Some(consumer),
+                Ok(Err(error)) if code(&error) == Some(NOT_FOUND) => return Err(Ended::Missing),
+                Ok(Err(error)) => {
+                    self.shared.note(error.to_string());
+                    return Err(Ended::Channel);
+                }
+                Err(_) => return Err(Ended::Channel),
+            }
+            self.inbox.lock().missing_since = None;
+        }
+        if let Some(mut old) = old {
+            let cancel = channel.basic_cancel(old.tag(), BasicCancelOptions::default());
+            match timeout(ANSWER, cancel).await {
+                Ok(Ok(())) => {}
+                _ => return Err(Ended::Channel),
+            }
+            // What the broker sent before it heard is ours.
+            while let Some(delivery) = old.next().await {
+                match delivery {
+                    Ok(delivery) => self.deliver(delivery, None),
+                    Err(_) => return Err(Ended::Channel),
+                }
+            }
+        }
+        Ok(new)
+    }
+
+    /// Puts a delivery, and what came with it, into the inbox.
+    fn deliver(&mut self, first: Delivery, more: Option<&mut lapin::Consumer>) {
+        let mut came = vec![self.received(first)];
+        if let Some(consumer) = more {
+            while let Some(Some(Ok(delivery))) = consumer.next().now_or_never() {
+                came.push(self.received(delivery));
+            }
+        }
+        let mut state = self.inbox.lock();
+        if state.ended {
+            drop(state);
+            drop(came);
+            return;
+        }
+        state.messages.extend(came);
+        drop(state);
+        self.inbox.came.notify_all();
+    }
+
+    fn received(&mut self, delivery: Delivery) -> Received {
+        self.unsettled.delivered(delivery.delivery_tag);
+        Received {
+            body: delivery.data,
+            properties: properties(&delivery.properties),
+            redelivered: delivery.redelivered,
+            handle: Handle {
+                epoch: self.epoch,
+                tag: delivery.delivery_tag,
+                settles: self.settles.clone(),
+                settled: false,
+            },
+        }
+    }
+
+    /// Tells the broker all that was settled meanwhile.
+    async fn settle(&mut self, channel: &Channel, first: Option<Settle>) -> lapin::Result<()> {
+        let mut acked = Vec::new();
+        let mut back = Vec::new();
+        let mut next = first.or_else(|| self.settled.try_recv().ok());
+        while let Some(settle) = next {
+            if settle.epoch == self.epoch
+                && let Some(fate) = self.unsettled.get(settle.tag)
+                && *fate == Fate::Open
+            {
+                match settle.how {
+                    Settled::Acked => {
+                        *fate = Fate::Acked;
+                        acked.push(settle.tag);
+                    }
+                    how => {
+                        *fate = Fate::Done;
+                        back.push((settle.tag, how));
+                    }
+                }
+            }
+            next = self.settled.try_recv().ok();
+        }
+        let say = async {
+            for (tag, how) in back {
+                match how {
+                    Settled::Rejected => channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await?,
+                    _ => channel.basic_nack(tag, BasicNackOptions { requeue: true, multiple: false }).await?,
+                }
+            }
+            for (tag, multiple) in self.unsettled.acks(&acked) {
+                channel.basic_ack(tag, BasicAckOptions { multiple }).await?;
+            }
+            Ok(())
+        };
+        match timeout(ANSWER, say).await {
+            Ok(said) => said,
+            Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        }
+    }
+}
+
+/// The next delivery; for ever nothing without a consumer.
+async fn next(stream: &mut Option<lapin::Consumer>) -> Option<lapin::Result<Delivery>> {
+    match stream {
+        Some(stream) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn properties(of: &BasicProperties) -> Properties {
+    let text = |value: &Option<lapin::types::ShortString>| value.as_ref().map(ToString::to_string);
+    Properties {
+        content_type: text(of.content_type()),
+        message_id: text(of.message_id()),
+        correlation_id: text(of.correlation_id()),
+        reply_to: text(of.reply_to()),
+        priority: *of.priority(),
+        expiration: of.expiration().as_ref().and_then(|ms| ms.as_str().parse().ok()).map(Duration::from_millis),
+        transient: *of.delivery_mode() == Some(1),
+    }
+}

@@ -1,0 +1,498 @@
+//! Publishes with confirms: callers queue what they have, one task publishes it, many messages under way, and says when each caller's are
+//! safe. What a connection took into its grave is published again on the next one.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::connection::{ANSWER, Link, is_true, linked};
+use super::{Outgoing, Properties, Shared, Unroutable};
+use crate::backend::{Closed, OnSafe};
+
+/// Messages without a confirm, at most.
+const MOST_UNCONFIRMED: usize = 1024;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// After the publisher was closed or dropped, what it accepted is still published, for so long.
+const LINGER: Duration = Duration::from_secs(30);
+/// Numbers our messages, so that a returned one is recognised.
+const NUMBER: &str = "n";
+
+/// Publishes with confirms, many messages under way, bounded.
+pub struct Publisher {
+    desk: Arc<Desk>,
+    queue: mpsc::UnboundedSender<Pending>,
+}
+
+/// What callers and the publishing task share.
+struct Desk {
+    state: Mutex<State>,
+    room: Condvar,
+    most_bytes: usize,
+    closing: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Of messages that are not confirmed.
+    bytes: usize,
+    closed: bool,
+    unroutable_since: Option<Instant>,
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.room.notify_all();
+        self.closing.send_replace(true);
+    }
+}
+
+/// The messages of one call: when the last is confirmed, the caller is told.
+struct Group {
+    left: AtomicUsize,
+    safe: Mutex<Option<OnSafe>>,
+}
+
+/// A message that is not confirmed.
+struct Pending {
+    message: Outgoing,
+    group: Arc<Group>,
+    tries: u32,
+}
+
+impl Pending {
+    fn weight(&self) -> usize {
+        weight(&self.message)
+    }
+}
+
+fn weight(message: &Outgoing) -> usize {
+    message.body.len() + 128
+}
+
+impl Publisher {
+    pub(super) fn start(shared: &Arc<Shared>, unroutable: Unroutable, most_bytes: usize) -> Publisher {
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let closed = shared.closing.subscribe();
+        let closing = watch::Sender::new(false);
+        let desk = Arc::new(Desk { state: Mutex::default(), room: Condvar::new(), most_bytes, closing });
+        if *closed.borrow() {
+            desk.close();
+        }
+        let task = Task {
+            shared: shared.clone(),
+            desk: desk.clone(),
+            unroutable,
+            waiting,
+            ready: VecDeque::new(),
+            unconfirmed: VecDeque::new(),
+            later: Vec::new(),
+            window: MOST_UNCONFIRMED,
+            number: 0,
+        };
+        shared.runtime.spawn(task.run());
+        Publisher { desk, queue }
+    }
+
+    /// Publishes messages, in order as long as the connection lives; `safe` is called when all are confirmed.
+    ///
+    /// # Errors
+    /// The broker or this publisher is closed.
+    pub fn publish(&self, messages: Vec<Outgoing>, safe: OnSafe) -> Result<(), Closed> {
+        if messages.is_empty() {
+            let closed = self.desk.lock().closed;
+            return if closed { Err(Closed) } else { Ok(safe()) };
+        }
+        let group = Arc::new(Group { left: AtomicUsize::new(messages.len()), safe: Mutex::new(Some(safe)) });
+        for message in messages {
+            let weight = weight(&message);
+            let mut state = self.desk.lock();
+            // One message always goes, however large it is.
+            while !state.closed && state.bytes > 0 && state.bytes + weight > self.desk.most_bytes {
+                state = self.desk.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.closed {
+                return Err(Closed);
+            }
+            state.bytes += weight;
+            // Under the lock, so that two callers' messages keep the order in which they were let in.
+            self.queue.send(Pending { message, group: group.clone(), tries: 0 }).map_err(|_| Closed)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes messages and waits until they are confirmed, `limit` at most. False: they may be there or not.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`].
+    pub fn publish_and_wait(&self, messages: Vec<Outgoing>, limit: Duration) -> Result<bool, Closed> {
+        let (sent, safe) = std_mpsc::sync_channel(1);
+        self.publish(
+            messages,
+            Box::new(move || {
+                // Who waited may have given up.
+                let _ = sent.send(());
+            }),
+        )?;
+        match safe.recv_timeout(limit) {
+            Ok(()) => Ok(true),
+            Err(std_mpsc::RecvTimeoutError::Timeout) => Ok(false),
+            Err(std_mpsc::RecvTimeoutError::Disconnected) => Err(Closed),
+        }
+    }
+
+    /// Since when messages have been coming back because nobody is bound for them, if they do.
+    pub fn unroutable_since(&self) -> Option<Instant> {
+        self.desk.lock().unroutable_since
+    }
+
+    /// Waits no longer, takes nothing more. What was taken is still published for a while.
+    pub fn close(&self) {
+        self.desk.close();
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Why a channel is used no longer.
+enum Ended {
+    /// Another connection is needed.
+    Link,
+    /// Everything is done.
+    Closed,
+}
+
+struct InFlight {
+    pending: Pending,
+    number: u64,
+    confirm: PublisherConfirm,
+    result: Option<lapin::Result<Confirmation>>,
+    returned: bool,
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    desk: Arc<Desk>,
+    unroutable: Unroutable,
+    waiting: mpsc::UnboundedReceiver<Pending>,
+    /// To be published now, in order.
+    ready: VecDeque<Pending>,
+    unconfirmed: VecDeque<InFlight>,
+    /// To be published again when their time has come.
+    later: Vec<(Instant, Pending)>,
+    /// Messages that may be unconfirmed: small after the broker refused some, until it takes them again.
+    window: usize,
+    number: u64,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut links = self.shared.links(super::connection::Role::Publish);
+        let mut closing = self.desk.closing.subscribe();
+        let mut broker_closing = self.shared.closing.subscribe();
+        let work = async {
+            let mut pause = FIRST_PAUSE;
+            while let Some(link) = linked(&mut links).await {
+                let started = Instant::now();
+                if let Ended::Closed = self.serve(&link).await {
+                    return;
+                }
+                self.again();
+                if started.elapsed() > LONGEST_PAUSE {
+                    pause = FIRST_PAUSE;
+                }
+                if link.connection.status().connected() {
+                    // The broker closed the channel alone: there is no such exchange, or we may not publish to it.
+                    self.desk.lock().unroutable_since.get_or_insert_with(Instant::now);
+                    self.shared.redeclare();
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        };
+        let expired = async {
+            is_true(&mut closing).await;
+            tokio::time::sleep(LINGER).await;
+        };
+        tokio::select! {
+            () = work => {}
+            () = expired => {}
+            () = is_true(&mut broker_closing) => {}
+        }
+        // Wakes who waits; the callers' `safe` are dropped uncalled.
+        self.desk.close();
+    }
+
+    /// What was under way with a channel that is gone is published again, before anything else.
+    fn again(&mut self) {
+        while let Some(flight) = self.unconfirmed.pop_back() {
+            self.ready.push_front(flight.pending);
+        }
+    }
+
+    async fn serve(&mut self, link: &Link) -> Ended {
+        let opened = async {
+            let channel = link.connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            Ok::<_, lapin::Error>(channel)
+        };
+        let channel = match timeout(ANSWER, opened).await {
+            Ok(Ok(channel)) => channel,
+            _ => return Ended::Link,
+        };
+        let mut blocked = link.blocked.clone();
+        let mut links = self.shared.links(super::connection::Role::Publish);
+        let mut closing = self.desk.closing.subscribe();
+        loop {
+            while let Ok(pending) = self.waiting.try_recv() {
+                self.ready.push_back(pending);
+            }
+            self.due();
+            let is_blocked = *blocked.borrow_and_update();
+            while !is_blocked && self.unconfirmed.len() < self.window {
+                let Some(pending) = self.ready.pop_front() else { break };
+                if let Err(pending) = self.send(&channel, pending).await {
+                    self.ready.push_front(pending);
+                    return Ended::Link;
+                }
+            }
+            if *closing.borrow() && self.is_done() {
+                return Ended::Closed;
+            }
+            let next_due = self.later.iter().map(|(due, _)| *due).min();
+            let front = self.unconfirmed.front_mut();
+            tokio::select! {
+                pending = self.waiting.recv() => match pending {
+                    Some(pending) => self.ready.push_back(pending),
+                    None if self.is_done() => return Ended::Closed,
+                    // Dropped: the channel yields nothing more, but confirms still come.
+                    None => {
+                        if self.wait_without_callers(&mut blocked, &mut links, link.epoch).await {
+                            return Ended::Link;
+                        }
+                    }
+                },
+                () = confirmed(front) => {}
+                _ = blocked.changed() => {}
+                gone = gone(&mut links, link.epoch) => if gone { return Ended::Link },
+                () = until(next_due) => {}
+                _ = closing.changed() => {}
+            }
+            if self.settle(&channel).is_err() {
+                return Ended::Link;
+            }
+        }
+    }
+
+    /// True: the link is gone.
+    async fn wait_without_callers(
+        &mut self,
+        blocked: &mut watch::Receiver<bool>,
+        links: &mut super::connection::Links,
+        epoch: u64,
+    ) -> bool {
+        let next_due = self.later.iter().map(|(due, _)| *due).min();
+        tokio::select! {
+            () = confirmed(self.unconfirmed.front_mut()) => false,
+            _ = blocked.changed() => false,
+            gone = gone(links, epoch) => gone,
+            () = until(next_due) => false,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.ready.is_empty() && self.unconfirmed.is_empty() && self.later.is_empty() && self.waiting.is_empty()
+    }
+
+    /// What waited long enough comes first: it is older.
+    fn due(&mut self) {
+        if self.later.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= now);
+        self.later = later;
+        for (_, pending) in due.into_iter().rev() {
+            self.ready.push_front(pending);
+        }
+    }
+
+    async fn send(&mut self, channel: &Channel, pending: Pending) -> Result<(), Pending> {
+        self.number += 1;
+        let message = &pending.message;
+        let published = channel.basic_publish(
+            message.exchange.as_str().into(),
+            message.routing_key.as_str().into(),
+            BasicPublishOptions { mandatory: true, ..Default::default() },
+            &message.body,
+            properties(&message.properties, self.number),
+        );
+        match timeout(ANSWER, published).await {
+            Ok(Ok(confirm)) => {
+                let number = self.number;
+                self.unconfirmed.push_back(InFlight { pending, number, confirm, result: None, returned: false });
+                Ok(())
+            }
+            _ => Err(pending),
+        }
+    }
+
+    /// Takes the confirms that are there. An error: the channel is dead.
+    fn settle(&mut self, channel: &Channel) -> Result<(), ()> {
+        match self.unconfirmed.front_mut() {
+            Some(front) if front.result.is_some() => {}
+            Some(front) => match (&mut front.confirm).now_or_never() {
+                Some(result) => front.result = Some(result),
+                None => return Ok(()),
+            },
+            None => return Ok(()),
+        }
+        // The library gives a returned message to any of those that the broker confirmed with it. This call waits until it has handed
+        // out that whole confirmation, so that the return is seen before any of them is believed.
+        let _ = channel.wait_for_confirms().now_or_never();
+        let mut returns = Vec::new();
+        for flight in &mut self.unconfirmed {
+            if flight.result.is_none() {
+                flight.result = (&mut flight.confirm).now_or_never();
+            }
+            if let Some(Ok(Confirmation::Ack(back) | Confirmation::Nack(back))) = &mut flight.result {
+                returns.extend(back.take().and_then(|back| number(&back.properties)));
+            }
+        }
+        for number in returns {
+            // Numbers ascend.
+            if let Ok(at) = self.unconfirmed.binary_search_by_key(&number, |flight| flight.number) {
+                self.unconfirmed[at].returned = true;
+            }
+        }
+        while self.unconfirmed.front().is_some_and(|flight| flight.result.is_some()) {
+            let Some(flight) = self.unconfirmed.pop_front() else { break };
+            match flight.result {
+                Some(Ok(Confirmation::Ack(_))) if !flight.returned => {
+                    self.window = (self.window * 2).min(MOST_UNCONFIRMED);
+                    self.desk.lock().unroutable_since = None;
+                    self.safe(flight.pending);
+                }
+                Some(Ok(_)) if flight.returned => match self.unroutable {
+                    Unroutable::Drop => self.safe(flight.pending),
+                    Unroutable::TryAgain => {
+                        self.desk.lock().unroutable_since.get_or_insert_with(Instant::now);
+                        self.shared.redeclare();
+                        self.put_off(flight.pending);
+                    }
+                },
+                Some(Ok(_)) => {
+                    // The queue is full. One message at a time finds out when it is not any more.
+                    self.window = 1;
+                    self.put_off(flight.pending);
+                }
+                Some(Err(_)) | None => {
+                    self.unconfirmed.push_front(InFlight { result: None, ..flight });
+                    return Err(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put_off(&mut self, mut pending: Pending) {
+        let pause = (FIRST_PAUSE * 2u32.saturating_pow(pending.tries.min(8))).min(LONGEST_PAUSE);
+        pending.tries += 1;
+        self.later.push((Instant::now() + pause, pending));
+    }
+
+    fn safe(&self, pending: Pending) {
+        let mut state = self.desk.lock();
+        state.bytes -= pending.weight();
+        drop(state);
+        self.desk.room.notify_all();
+        if pending.group.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let safe = pending.group.safe.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(safe) = safe {
+                safe();
+            }
+        }
+    }
+}
+
+/// Waits for the confirm of the oldest message; for ever if there is none.
+async fn confirmed(front: Option<&mut InFlight>) {
+    let Some(front) = front else { return std::future::pending().await };
+    poll_fn(|cx| match Pin::new(&mut front.confirm).poll(cx) {
+        Poll::Ready(result) => {
+            front.result = Some(result);
+            Poll::Ready(())
+        }
+        Poll::Pending => Poll::Pending,
+    })
+    .await;
+}
+
+/// Waits for a change of the link; true if it is another one.
+pub(super) async fn gone(links: &mut super::connection::Links, epoch: u64) -> bool {
+    if links.changed().await.is_err() {
+        return true;
+    }
+    links.borrow_and_update().as_ref().is_none_or(|link| link.epoch != epoch)
+}
+
+/// Waits until then; for ever if there is no such time.
+pub(super) async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn properties(of: &Properties, number: u64) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    headers.insert(NUMBER.into(), AMQPValue::LongLongInt(number as i64));
+    let mut all = BasicProperties::default().with_headers(headers);
+    all = all.with_delivery_mode(if of.transient { 1 } else { 2 });
+    if let Some(text) = &of.content_type {
+        all = all.with_content_type(text.as_str().into());
+    }
+    if let Some(text) = &of.message_id {
+        all = all.with_message_id(text.as_str().into());
+    }
+    if let Some(text) = &of.correlation_id {
+        all = all.with_correlation_id(text.as_str().into());
+    }
+    if let Some(text) = &of.reply_to {
+        all = all.with_reply_to(text.as_str().into());
+    }
+    if let Some(priority) = of.priority {
+        all = all.with_priority(priority);
+    }
+    if let Some(expiration) = of.expiration {
+        all = all.with_expiration(expiration.as_millis().to_string().into());
+    }
+    all
+}
+
+fn number(properties: &BasicProperties) -> Option<u64> {
+    match properties.headers().as_ref()?.inner().get(NUMBER)? {
+        AMQPValue::LongLongInt(number) => Some(*number as u64),
+        _ => None,
+    }
+}

@@ -1,0 +1,117 @@
+//! What the program declared, and declares again on every connection: nothing is believed to be there.
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, ErrorKind};
+
+use super::{ExchangeKind, Queue, QueueKind, Shared, Topology};
+use crate::fleet::names;
+
+/// Declares everything that was declared so far.
+pub(super) async fn declare_all(shared: &Shared, connection: &Connection) -> lapin::Result<()> {
+    let all = shared.topology.lock().unwrap_or_else(|e| e.into_inner()).clone();
+    let mut first = Ok(());
+    for topology in &all {
+        let done = declare(connection, topology).await;
+        if !connection.status().connected() {
+            return done;
+        }
+        first = first.and(done);
+    }
+    first
+}
+
+/// Declares, on a channel of its own: a refusal closes it.
+pub(super) async fn declare(connection: &Connection, topology: &Topology) -> lapin::Result<()> {
+    let mut channel = connection.create_channel().await?;
+    for (name, kind) in &topology.exchanges {
+        let kind = match kind {
+            ExchangeKind::Direct => lapin::ExchangeKind::Direct,
+            ExchangeKind::Fanout => lapin::ExchangeKind::Fanout,
+            ExchangeKind::Topic => lapin::ExchangeKind::Topic,
+        };
+        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        channel.exchange_declare(name.as_str().into(), kind, options, FieldTable::default()).await?;
+    }
+    for queue in &topology.queues {
+        declare_queue(connection, &mut channel, queue).await?;
+    }
+    for (queue, exchange, key) in &topology.bindings {
+        channel
+            .queue_bind(
+                queue.as_str().into(),
+                exchange.as_str().into(),
+                key.as_str().into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await?;
+    }
+    let _ = channel.close(200, "OK".into()).await;
+    Ok(())
+}
+
+/// RabbitMQ 4 drops a message that was redelivered 20 times unless it is told not to; before 4.0 there is no such limit, and the argument
+/// that lifts it is refused. So it is tried first.
+async fn declare_queue(connection: &Connection, channel: &mut Channel, queue: &Queue) -> lapin::Result<()> {
+    let exclusive = queue.kind == QueueKind::Exclusive;
+    let options = QueueDeclareOptions { durable: !exclusive, exclusive, ..Default::default() };
+    let arguments = arguments(queue);
+    if matches!(queue.kind, QueueKind::Quorum { .. }) {
+        let mut unlimited = arguments.clone();
+        unlimited.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(-1));
+        match channel.queue_declare(queue.name.as_str().into(), options, unlimited).await {
+            Ok(_) => return Ok(()),
+            Err(error) if code(&error) == Some(PRECONDITION_FAILED) => *channel = connection.create_channel().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    channel.queue_declare(queue.name.as_str().into(), options, arguments).await?;
+    Ok(())
+}
+
+fn arguments(queue: &Queue) -> FieldTable {
+    let mut table = FieldTable::default();
+    let mut put = |key: &str, value: AMQPValue| {
+        table.insert(key.into(), value);
+    };
+    let text = |value: &str| AMQPValue::LongString(value.into());
+    let number = |value: u64| AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX));
+    match &queue.kind {
+        QueueKind::Quorum { expires, max_bytes, max_length, message_ttl } => {
+            put("x-queue-type", text("quorum"));
+            if queue.name != names::DEAD {
+                put("x-dead-letter-exchange", text(names::DEAD));
+            }
+            if let Some(expires) = expires {
+                put("x-expires", number(expires.as_millis() as u64));
+            }
+            if let Some(bytes) = max_bytes {
+                put("x-max-length-bytes", number(*bytes));
+                put("x-overflow", text("reject-publish"));
+            }
+            if let Some(length) = max_length {
+                put("x-max-length", number(u64::from(*length)));
+            }
+            if let Some(ttl) = message_ttl {
+                put("x-message-ttl", number(ttl.as_millis() as u64));
+            }
+        }
+        QueueKind::Priority => {
+            put("x-max-priority", number(10));
+        }
+        QueueKind::Exclusive => {}
+    }
+    table
+}
+
+pub(super) const NOT_FOUND: u16 = 404;
+const PRECONDITION_FAILED: u16 = 406;
+
+/// The broker's code for a refusal.
+pub(super) fn code(error: &lapin::Error) -> Option<u16> {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
+    }
+}
