@@ -13,18 +13,21 @@ impl JobId {
     /// A new id for a job called `name`: the name, a dash, and 8 characters `[0-9a-z]` from a UUID's random bits
     /// (41 bits; one whose directory in `fanfold-jobs` is there already is not taken).
     pub fn new(name: &str) -> JobId {
-        const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-        // The low 62 bits of a version-7 UUID are random.
-        let mut random = uuid::Uuid::now_v7().as_u128() & ((1 << 62) - 1);
-        let suffix: String = (0..8)
-            .map(|_| {
-                let digit = DIGITS[(random % 36) as usize] as char;
-                random /= 36;
-                digit
-            })
-            .collect();
-        JobId(format!("{name}-{suffix}"))
+        JobId(format!("{name}-{}", suffix(8)))
     }
+}
+
+/// So many random characters `[0-9a-z]`, 11 at most.
+pub fn suffix(characters: usize) -> String {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    // The low 62 bits of a version-7 UUID are random.
+    let mut random = uuid::Uuid::now_v7().as_u128() & ((1 << 62) - 1);
+    let draw = |_| {
+        let digit = DIGITS[(random % 36) as usize] as char;
+        random /= 36;
+        digit
+    };
+    (0..characters).map(draw).collect()
 }
 
 impl fmt::Display for JobId {

@@ -51,7 +51,7 @@ pub struct Results {
     /// The rows of all outcomes, one after the other; each row ends in a newline.
     #[serde(with = "serde_bytes")]
     pub rows: Vec<u8>,
-    /// The header line of a DataFrame, with its newline, where the job wants one and this is the process's first.
+    /// The header line of a DataFrame, with its newline, where the job wants one and the process has returned one.
     pub header: Option<Vec<u8>>,
 }
 

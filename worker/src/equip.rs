@@ -17,7 +17,7 @@ use crate::devices::{NodeDevices, default_processes, discover};
 use crate::environment;
 use crate::guard::Guard;
 use crate::logs::Level;
-use crate::node::NodePlan;
+use crate::node::{Membership, NodePlan};
 use crate::workdir;
 
 /// What a node works with.
@@ -32,6 +32,8 @@ pub struct Equipment {
     pub devices: NodeDevices,
     /// What sweeps up behind it.
     pub guard: Guard,
+    /// On a fleet.
+    pub membership: Option<Membership>,
 }
 
 /// The node to be equipped, and what its host decides.
@@ -54,6 +56,8 @@ pub struct Site<'a> {
     pub processes: Option<u32>,
     /// The number of the first process.
     pub next_process: u32,
+    /// On a fleet.
+    pub membership: Option<Membership>,
     /// Set, it ends all waiting.
     pub cancel: &'a AtomicBool,
 }
@@ -86,7 +90,7 @@ impl<E: Report> From<E> for Unfit {
 /// # Errors
 /// What this node can't have.
 pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment, Unfit> {
-    let Site { id, spec, job, node, dir, items, gpus, processes, next_process, cancel } = site;
+    let Site { id, spec, job, node, dir, items, gpus, processes, next_process, membership, cancel } = site;
     let log = job.logs().environment_build();
     let python = environment::prepare(&spec.environment, &log, cancel, &mut |line| tell(Word::Building(line)))
         // What a build comes to depends on what is to be built; where no interpreter is, another host may have one.
@@ -128,7 +132,7 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
         model_dir: work.model_dir,
         environment_variables: spec.environment_variables.clone(),
     };
-    Ok(Equipment { dir, plan, items, devices, guard })
+    Ok(Equipment { dir, plan, items, devices, guard, membership })
 }
 
 /// What the job says, else what a node with so many devices runs by default.

@@ -8,6 +8,7 @@ pub mod descriptors;
 pub mod devices;
 pub mod environment;
 pub mod equip;
+pub mod fleet;
 pub mod guard;
 pub mod host;
 pub mod logs;

@@ -3,8 +3,14 @@
 //! Threads: the node's own takes tasks from the backend (and lets a suspect run alone); each slot has one. They end when
 //! the node is told to, when the backend closes, or when `init` failed too often.
 
+mod ahead;
 mod former;
+mod handle;
+mod init;
+mod member;
 mod plan;
+mod say;
+mod tasks;
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,13 +22,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use fanfold_shared::backend::{Backend, Closed, OnSafe};
+use fanfold_shared::backend::Backend;
 use fanfold_shared::clock;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::items::{Fingerprints, ItemReader};
 use fanfold_shared::job::ProfilingModule;
 use fanfold_shared::layout::{JobDir, NodeDir, Stream};
-use fanfold_shared::message::{AttemptError, FromNode, NodeEvent, NodeMessage};
+use fanfold_shared::message::NodeEvent;
 use fanfold_shared::report::{During, Result};
 
 use crate::devices::{Binding, ChildEnv, NodeDevices, child_env};
@@ -35,7 +41,13 @@ use crate::slot::state::Limits;
 use crate::work::Work;
 
 pub use former::{forget_pages, left_running};
+pub use handle::{NodeHandle, Order};
+pub use member::{Counters, Membership};
 pub use plan::NodePlan;
+
+use init::Init;
+use member::Member;
+use say::Unsafe;
 
 /// Between two looks at whether the node was told to end.
 const LOOK: Duration = Duration::from_millis(20);
@@ -47,17 +59,6 @@ const FLUSH_BYTES: u64 = 1 << 20;
 const SPOOL_BYTES: u64 = 8 << 20;
 /// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// What a node was told to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Work.
-    Work,
-    /// Begin nothing more, finish what runs, leave.
-    Drain,
-    /// Kill what runs, leave.
-    Kill,
-}
 
 /// A node: shared by its threads.
 pub struct Node {
@@ -80,6 +81,10 @@ pub struct Node {
     /// What it has to do.
     pub work: Work,
     backend: Arc<dyn Backend>,
+    /// On a fleet.
+    member: Option<Member>,
+    /// What was said and is not safe yet.
+    pending: Arc<Unsafe>,
     devices: Mutex<NodeDevices>,
     guard: Mutex<Option<Guard>>,
     oom: Mutex<OomWatch>,
@@ -96,68 +101,13 @@ pub struct Node {
     processes_alive: AtomicUsize,
 }
 
-/// How the node fares with `init`.
-#[derive(Default)]
-struct Init {
-    /// Failures without a success between them.
-    failures: u32,
-    /// Of these, the last so many were stuck.
-    stuck: u32,
-    /// Processes that live and are through with it.
-    ready: u32,
-    gave_up: bool,
-}
-
-/// A running node, as its owner holds it.
-/// Dropping it kills the node and waits until it has left.
-pub struct NodeHandle {
-    node: Arc<Node>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl NodeHandle {
-    /// Begin nothing more, finish what runs (under its limits), leave. The node says `Left` when it is done.
-    pub fn drain(&self) {
-        self.node.tell(Order::Drain);
-    }
-
-    /// Kill what runs, leave.
-    pub fn kill(&self) {
-        self.node.tell(Order::Kill);
-    }
-
-    /// As [`NodeHandle::kill`], because nothing moves: processes write to their logs where they hang, and those in `init()` are
-    /// reported as failed.
-    pub fn give_up(&self) {
-        self.node.given_up.store(true, Ordering::SeqCst);
-        self.kill();
-    }
-
-    /// Whether the node's thread has ended.
-    pub fn is_gone(&self) -> bool {
-        self.thread.as_ref().is_none_or(thread::JoinHandle::is_finished)
-    }
-}
-
-impl Drop for NodeHandle {
-    fn drop(&mut self) {
-        self.kill();
-        // Whoever drops it takes no more messages: the node must not wait for room for them.
-        self.node.backend.close();
-        if let Some(thread) = self.thread.take() {
-            // A panic of the node's thread was printed where it happened.
-            let _ = thread.join();
-        }
-    }
-}
-
 impl Node {
     /// Starts a node. What can't be prepared is an error here; from then on it speaks through the backend.
     ///
     /// # Errors
     /// Directories or files of the node can't be written, the items can't be read, or a thread can't be started.
     pub fn start(job: JobDir, id: NodeId, equipment: Equipment, backend: Arc<dyn Backend>) -> Result<NodeHandle> {
-        let Equipment { dir, plan, items, devices, guard } = equipment;
+        let Equipment { dir, plan, items, devices, guard, membership } = equipment;
         let logs = job.logs();
         let any = ProcessNumber(0);
         let directories = [
@@ -182,6 +132,8 @@ impl Node {
             fingerprints,
             work: Work::new(slots).map_err(std::io::Error::from).during("wake", "eventfd")?,
             backend,
+            member: membership.map(|membership| Member::new(membership, plan.processes)),
+            pending: Arc::default(),
             devices: Mutex::new(devices),
             guard: Mutex::new(Some(guard)),
             oom: Mutex::new(OomWatch::new()),
@@ -212,6 +164,7 @@ impl Node {
             processes: self.plan.processes,
             devices: lock(&self.devices).names(),
         });
+        let beats = self.member.is_some().then(|| self.start_beats()).flatten();
         let slots: Vec<_> = (0..self.plan.processes as usize).filter_map(|index| self.start_slot(index)).collect();
         match slots.is_empty() {
             false => self.take_tasks(),
@@ -228,7 +181,13 @@ impl Node {
         }
         self.work.drain();
         self.stop_guard();
+        if let Some(beats) = beats {
+            self.stop_beats(beats);
+        }
+        // Whoever hears `Left` has heard everything.
+        self.wait_until_safe();
         self.say(NodeEvent::Left);
+        self.wait_until_safe();
     }
 
     fn start_slot(self: &Arc<Node>, index: usize) -> Option<thread::JoinHandle<()>> {
@@ -245,41 +204,6 @@ impl Node {
             self.sys_error(None, &format!("cannot start a thread for slot {index}: {error}"));
         }
         started.ok()
-    }
-
-    /// Takes tasks until there is no point in it any more.
-    fn take_tasks(&self) {
-        let enough = 2 * self.plan.processes as usize;
-        while self.order() == Order::Work && self.slots_alive.load(Ordering::SeqCst) > 0 {
-            if !self.work.wait_below(enough, LOOK) {
-                continue;
-            }
-            let Ok(deliveries) = self.backend.receive_tasks(enough, LOOK) else { return };
-            // Counted before any process may see them.
-            if self.backend.count_hand_overs(&deliveries).is_err() {
-                return;
-            }
-            for delivery in deliveries {
-                let alone = delivery.alone;
-                if alone && !self.wait_until_idle() {
-                    return;
-                }
-                self.work.add(delivery);
-                if alone && !self.wait_until_idle() {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Waits until no slot holds anything. False: the node is to end.
-    fn wait_until_idle(&self) -> bool {
-        while !self.work.wait_below(0, LOOK) {
-            if self.order() != Order::Work || self.slots_alive.load(Ordering::SeqCst) == 0 {
-                return false;
-            }
-        }
-        true
     }
 
     fn tell(&self, order: Order) {
@@ -356,6 +280,9 @@ impl Node {
 
     /// A process was started.
     pub fn process_started(&self) {
+        if let Some(member) = &self.member {
+            member.membership.counters.process_starts.fetch_add(1, Ordering::Relaxed);
+        }
         self.processes_alive.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -426,73 +353,6 @@ impl Node {
             "profiling_module": profiling,
             "profile": profiling.map(|_| host::path_text(&logs.profile(&self.id, process))),
         })
-    }
-
-    /// Publishes a message; `safe` is called when it is safe. Nobody will ever take it: the node is to end.
-    pub fn publish(&self, body: NodeMessage, safe: OnSafe) {
-        if matches!(body, NodeMessage::Results(_)) {
-            self.barren_deaths.store(0, Ordering::SeqCst);
-        }
-        if self.backend.publish_results(vec![FromNode { node: self.id.clone(), body }], safe) == Err(Closed) {
-            self.tell(Order::Kill);
-        }
-    }
-
-    /// Publishes an event.
-    pub fn say(&self, event: NodeEvent) {
-        self.publish(NodeMessage::Event(event), Box::new(|| ()));
-    }
-
-    /// `init()` returned: failures before it don't count any more.
-    pub fn init_succeeded(&self) {
-        let mut init = lock(&self.init);
-        (init.failures, init.stuck) = (0, 0);
-        init.ready += 1;
-    }
-
-    /// A process whose `init()` had returned has ended.
-    pub fn ready_process_ended(&self) {
-        lock(&self.init).ready -= 1;
-    }
-
-    /// Counts and reports an `init` failure. The node gives up after `3 × process_count_per_node` without a success, or when
-    /// all its processes were `stuck` for as long as one may be (spec section 5). Then it begins nothing more, and processes
-    /// that are still starting are killed without a word.
-    pub fn say_init_failed(&self, process: ProcessNumber, error: AttemptError, stuck: bool) {
-        let mut init = lock(&self.init);
-        if init.gave_up {
-            return;
-        }
-        init.failures += 1;
-        init.stuck = if stuck { init.stuck + 1 } else { 0 };
-        let all_stuck = init.stuck >= self.plan.processes && init.ready == 0;
-        let give_up = init.failures >= 3 * self.plan.processes || all_stuck;
-        let consecutive = init.failures;
-        init.gave_up = give_up;
-        drop(init);
-        let error = Box::new(error);
-        self.say(NodeEvent::InitFailed { process, error: error.clone(), consecutive });
-        if give_up {
-            self.say(NodeEvent::GaveUp { error });
-            self.tell(Order::Drain);
-        }
-    }
-
-    /// A process died before it began anything that it held. Once is an accident; again and again it is a reason to stop,
-    /// as no mini-batch can be charged with it.
-    pub fn died_without_work(&self, process: ProcessNumber, text: &str) {
-        self.sys_error(Some(process), text);
-        let deaths = self.barren_deaths.fetch_add(1, Ordering::SeqCst) + 1;
-        if deaths >= 3 * self.plan.processes {
-            self.broken(format!("{deaths} processes in a row died before they began a mini-batch; the last: {text}"));
-        }
-    }
-
-    /// Something that is not the script's fault keeps the node from working.
-    pub fn broken(&self, message: String) {
-        self.sys_error(None, &message);
-        self.say(NodeEvent::Broken { message });
-        self.tell(Order::Drain);
     }
 
     /// Notes an error of ours in `logs/sys/error`.

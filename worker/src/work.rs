@@ -22,6 +22,8 @@ pub struct Hold {
     pub attempt: u32,
     /// Nothing else runs on the node meanwhile.
     pub alone: bool,
+    /// When it came.
+    pub since: Instant,
     open: Mutex<Open>,
 }
 
@@ -33,7 +35,8 @@ struct Open {
 }
 
 impl Hold {
-    fn new(delivery: Delivery<Task>) -> Arc<Hold> {
+    /// A task just received.
+    pub fn new(delivery: Delivery<Task>) -> Arc<Hold> {
         let (mini_batches, attempt) = (delivery.mini_batches.clone(), delivery.attempt);
         let remaining = mini_batches.end - mini_batches.start;
         let answered = vec![0; remaining.div_ceil(64) as usize];
@@ -41,6 +44,7 @@ impl Hold {
             mini_batches,
             attempt,
             alone: delivery.alone,
+            since: Instant::now(),
             open: Mutex::new(Open { answered, remaining, delivery: Some(delivery) }),
         })
     }
@@ -49,6 +53,52 @@ impl Hold {
     pub fn is_open(&self, mini_batch: u64) -> bool {
         let bit = mini_batch - self.mini_batches.start;
         lock(&self.open).answered[(bit / 64) as usize] >> (bit % 64) & 1 == 0
+    }
+
+    /// The mini-batches that nobody has answered for yet, as runs, ascending.
+    pub fn open_runs(&self) -> Vec<Range<u64>> {
+        let open = lock(&self.open);
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for bit in 0..self.mini_batches.end - self.mini_batches.start {
+            if open.answered[(bit / 64) as usize] >> (bit % 64) & 1 == 1 {
+                continue;
+            }
+            let mini_batch = self.mini_batches.start + bit;
+            match runs.last_mut() {
+                Some(last) if last.end == mini_batch => last.end += 1,
+                _ => runs.push(mini_batch..mini_batch + 1),
+            }
+        }
+        runs
+    }
+
+    /// The task as it came.
+    pub fn task(&self) -> Task {
+        Task { mini_batches: self.mini_batches.clone(), attempt: self.attempt, alone: self.alone }
+    }
+
+    /// Takes the delivery out of it: from then on the task is held without one, and dropping it gives nothing back. None: it
+    /// is held so already, or all of it is answered.
+    pub fn lease(&self) -> Option<Delivery<Task>> {
+        lock(&self.open).delivery.take()
+    }
+
+    /// The same task came once more, as its earlier delivery was lost with a connection: this one is settled in its place.
+    pub fn renew(&self, delivery: Delivery<Task>) {
+        let mut open = lock(&self.open);
+        match open.delivery.replace(delivery) {
+            // Counted back, as it should be: it is in hand once.
+            Some(former) => {
+                drop(open);
+                drop(former);
+            }
+            // Leased, or answered: the message has done what it is for.
+            None => {
+                let delivery = open.delivery.take();
+                drop(open);
+                delivery.into_iter().for_each(Delivery::ack);
+            }
+        }
     }
 
     /// The answers for these mini-batches are safe. Answering twice (a copy) changes nothing.
@@ -116,8 +166,7 @@ impl Work {
     }
 
     /// Adds a task behind all others.
-    pub fn add(&self, delivery: Delivery<Task>) {
-        let hold = Hold::new(delivery);
+    pub fn add(&self, hold: Arc<Hold>) {
         let mini_batches = hold.mini_batches.clone();
         let mut state = lock(&self.state);
         state.waiting += mini_batches.end - mini_batches.start;
@@ -133,6 +182,28 @@ impl Work {
             state.pieces.push_front(piece);
         }
         self.wake_idle(&state);
+    }
+
+    /// Takes these tasks out again, where nothing of them was taken yet. Returns the others.
+    pub fn withdraw(&self, holds: Vec<Arc<Hold>>) -> Vec<Arc<Hold>> {
+        let mut state = lock(&self.state);
+        let mut withdrawn = Vec::new();
+        let begun = holds
+            .into_iter()
+            .filter(|hold| {
+                let of_it = |piece: &Piece| Arc::ptr_eq(&piece.hold, hold) && piece.mini_batches == hold.mini_batches;
+                let Some(at) = state.pieces.iter().position(of_it) else { return true };
+                let piece = state.pieces.remove(at);
+                state.waiting -= hold.mini_batches.end - hold.mini_batches.start;
+                withdrawn.extend(piece);
+                false
+            })
+            .collect();
+        self.changed.notify_all();
+        drop(state);
+        // Not under the lock: it goes back to the queue.
+        drop(withdrawn);
+        begun
     }
 
     /// Takes up to `most` consecutive mini-batches for `slot`. `spare`: the slot has something to run already, so it leaves
@@ -298,7 +369,7 @@ mod tests {
     fn little_work_is_shared_and_nobody_hoards_what_others_could_run() {
         let (_backend, delivery) = task(0..4);
         let work = Work::new(2).unwrap();
-        work.add(delivery);
+        work.add(Hold::new(delivery));
         assert_eq!(work.take(0, 100, false).unwrap().mini_batches, 0..2, "half of it, for two slots");
         assert_eq!(work.take(0, 100, true).unwrap().mini_batches, 2..3, "one is left for the slot that has none");
         assert!(work.take(0, 100, true).is_none());
@@ -306,10 +377,46 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_answered_is_known_in_runs() {
+        let (_backend, delivery) = task(10..20);
+        let hold = Hold::new(delivery);
+        assert_eq!(hold.open_runs(), [10..20]);
+        hold.answered(12..14);
+        hold.answered(19..20);
+        assert_eq!(hold.open_runs(), [10..12, 14..19]);
+    }
+
+    #[test]
+    fn a_leased_task_gives_nothing_back() {
+        let (backend, delivery) = task(0..2);
+        let hold = Hold::new(delivery);
+        hold.lease().unwrap().ack();
+        assert!(hold.lease().is_none());
+        hold.answered(0..1);
+        drop(hold);
+        assert!(!unsettled(&backend));
+    }
+
+    #[test]
+    fn only_what_nobody_has_begun_is_withdrawn() {
+        let (backend, delivery) = task(0..4);
+        let (_other, begun) = task(4..8);
+        let work = Work::new(2).unwrap();
+        let holds = [Hold::new(begun), Hold::new(delivery)];
+        holds.iter().for_each(|hold| work.add(hold.clone()));
+        let taken = work.take(0, 1, false).unwrap();
+        let left = work.withdraw(holds.into());
+        assert_eq!(left.len(), 1);
+        assert!(Arc::ptr_eq(&left[0], &taken.hold));
+        assert!(unsettled(&backend), "the other one went back");
+        assert_eq!(work.take(1, 100, false).unwrap().mini_batches, 5..7);
+    }
+
+    #[test]
     fn draining_gives_everything_back_and_hands_out_nothing() {
         let (backend, delivery) = task(0..4);
         let work = Work::new(1).unwrap();
-        work.add(delivery);
+        work.add(Hold::new(delivery));
         work.drain();
         assert!(work.take(0, 1, false).is_none());
         assert!(unsettled(&backend));

@@ -265,6 +265,7 @@ fn equip(
         gpus: None,
         processes: None,
         next_process: next_process(dir, recovered),
+        membership: None,
         cancel: orders.flag(),
     };
     let mut tell = |word: Word<'_>| match word {

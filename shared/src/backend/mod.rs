@@ -56,6 +56,9 @@ pub trait Backend: Send + Sync {
     /// Counts a hand-over of each task and returns how many there have been, this one included.
     fn count_hand_overs(&self, tasks: &[Delivery<Task>]) -> Result<Vec<u32>, Closed>;
 
+    /// How many tasks the receiver wants to hold: a backend that sends ahead goes by it.
+    fn hold(&self, _tasks: u16) {}
+
     /// Ends the flow. May be called from any side, any number of times.
     fn close(&self);
 }

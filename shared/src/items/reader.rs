@@ -66,6 +66,13 @@ impl ItemReader {
         &self.manifest.split
     }
 
+    /// The same files at other places, as another machine sees them: `place` turns the root of each input into this machine's.
+    pub fn move_roots(&mut self, place: impl Fn(&str) -> String) {
+        for input in self.manifest.split.inputs.iter_mut().filter(|input| !input.root.is_empty()) {
+            input.root = place(&input.root);
+        }
+    }
+
     /// The number of items.
     pub fn items(&self) -> u64 {
         self.manifest.items

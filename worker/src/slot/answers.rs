@@ -35,7 +35,7 @@ pub fn done(current: &mut Current, done: Done) -> Taken {
     learn(current, total_ns as f64 / count as f64);
     let mut results = results(current, outcomes);
     results.rows = done.rows;
-    results.header = (!done.header.is_empty()).then_some(done.header);
+    results.header = header(current, done.header);
     log(current, &results, &held);
     Ok((results, held))
 }
@@ -52,7 +52,7 @@ pub fn spooled(current: &mut Current, spooled: Spooled) -> Taken {
         unreadable: held.unreadable.clone(),
     };
     let mut results = results(current, vec![outcome(&held, &times, &Wall::now(), end)]);
-    results.header = (!spooled.header.is_empty()).then(|| spooled.header.into_bytes());
+    results.header = header(current, spooled.header.into_bytes());
     let held = vec![held];
     log(current, &results, &held);
     Ok((results, held))
@@ -117,6 +117,14 @@ fn take(current: &mut Current, mini_batch: u64) -> Result<Held, NotHeld> {
 fn learn(current: &mut Current, mean_ns: f64) {
     let estimate = current.estimate_ns.map_or(mean_ns, |old| old * (1.0 - NEWEST) + mean_ns * NEWEST);
     current.estimate_ns = Some(estimate);
+}
+
+/// The header of a DataFrame: the host says it once.
+fn header(current: &mut Current, said: Vec<u8>) -> Option<Vec<u8>> {
+    if !said.is_empty() {
+        current.header = Some(said);
+    }
+    current.header.clone()
 }
 
 fn results(current: &Current, outcomes: Vec<Outcome>) -> Results {

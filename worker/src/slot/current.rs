@@ -95,6 +95,8 @@ pub struct Current {
     pub answered: u64,
     /// How long a mini-batch takes here, nanoseconds; None until the first is answered.
     pub estimate_ns: Option<f64>,
+    /// The header line of its DataFrames, once it is known: it goes with every message, as the first may come second.
+    pub header: Option<Vec<u8>>,
     /// The host closed its pipe, or nothing it says can be trusted any more.
     pub ended_speaking: bool,
     /// It was stopped before it was ready, because its work is not wanted any more.
@@ -136,6 +138,7 @@ impl Current {
             held: VecDeque::new(),
             answered: 0,
             estimate_ns: None,
+            header: None,
             ended_speaking: false,
             unneeded: false,
             broken: None,

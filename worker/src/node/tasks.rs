@@ -1,0 +1,92 @@
+//! The node's own thread: takes tasks, and lets one that runs alone run alone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use fanfold_shared::backend::Delivery;
+use fanfold_shared::message::{NodeEvent, NodeMessage, Task};
+
+use super::{LOOK, Node, Order};
+use crate::work::Hold;
+
+/// Tasks taken at once on a fleet, where the broker does not send more ahead than the node wants.
+const MOST: usize = 1024;
+
+impl Node {
+    /// Takes tasks until there is no point in it any more.
+    pub(super) fn take_tasks(&self) {
+        if let Some(member) = &self.member {
+            self.backend.hold(member.first());
+        }
+        let enough = 2 * self.plan.processes as usize;
+        while self.order() == Order::Work && self.slots_alive.load(Ordering::SeqCst) > 0 {
+            let most = match &self.member {
+                Some(member) => {
+                    if let Some(tasks) = member.follow(self.plan.processes) {
+                        self.backend.hold(tasks);
+                    }
+                    MOST
+                }
+                None if self.work.wait_below(enough, LOOK) => enough,
+                None => continue,
+            };
+            let Ok(deliveries) = self.backend.receive_tasks(most, LOOK) else { return };
+            if deliveries.is_empty() {
+                continue;
+            }
+            // Counted before any process may see them.
+            let Ok(hand_overs) = self.backend.count_hand_overs(&deliveries) else { return };
+            let held: Vec<_> =
+                deliveries.into_iter().zip(hand_overs).filter_map(|(task, count)| self.hold(task, count)).collect();
+            for hold in held {
+                let alone = hold.alone;
+                if alone && !(self.wait_until_idle() && self.say_runs_alone(&hold)) {
+                    return;
+                }
+                self.work.add(hold);
+                if alone && !self.wait_until_idle() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes a task in hand, unless it is not this node's to run.
+    fn hold(&self, delivery: Delivery<Task>, hand_overs: u32) -> Option<Arc<Hold>> {
+        let Some(member) = &self.member else { return Some(Hold::new(delivery)) };
+        let mini_batches = &delivery.mini_batches;
+        if mini_batches.is_empty() || mini_batches.end > self.items.split().mini_batches() || delivery.attempt == 0 {
+            self.sys_error(None, &format!("a task that this job can't have is rejected: {:?}", *delivery));
+            delivery.reject();
+            return None;
+        }
+        if hand_overs > 1 {
+            // Lost with a connection and delivered again to its own holder, who runs it and will answer.
+            if let Some(hold) = member.holding(mini_batches, delivery.attempt) {
+                hold.renew(delivery);
+                return None;
+            }
+            let event = NodeEvent::HandedBack { task: delivery.clone(), hand_overs };
+            self.publish(NodeMessage::Event(event), Box::new(|| delivery.ack()));
+            return None;
+        }
+        let hold = Hold::new(delivery);
+        member.holds(&hold);
+        Some(hold)
+    }
+
+    /// Evidence, should the node never be heard of again. False: the node is to end.
+    fn say_runs_alone(&self, hold: &Hold) -> bool {
+        self.member.is_none() || self.say_safely(NodeEvent::RunsAlone { task: hold.task() })
+    }
+
+    /// Waits until no slot holds anything. False: the node is to end.
+    fn wait_until_idle(&self) -> bool {
+        while !self.work.wait_below(0, LOOK) {
+            if self.order() != Order::Work || self.slots_alive.load(Ordering::SeqCst) == 0 {
+                return false;
+            }
+        }
+        true
+    }
+}
