@@ -146,8 +146,14 @@ impl TryFrom<Fields> for JobRequest {
             (None, Some(job), base) if job.is_object() => JobSource::Inline { job, base },
             (None, Some(_), _) => return Err("`job` must be an object with the keys of a job file"),
             (Some(_), Some(_), _) => return Err("give either `job_file` or `job`, not both"),
-            (Some(_), None, Some(_)) => return Err("`base` belongs to `job`; relative paths of a job file start at its folder"),
-            (None, None, _) => return Err("either `job_file` (a path under the shared directory) or `job` (the keys of a job file) is needed"),
+            (Some(_), None, Some(_)) => {
+                return Err("`base` belongs to `job`; relative paths of a job file start at its folder");
+            }
+            (None, None, _) => {
+                return Err(
+                    "either `job_file` (a path under the shared directory) or `job` (the keys of a job file) is needed",
+                );
+            }
         };
         Ok(JobRequest { source, set })
     }

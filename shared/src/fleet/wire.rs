@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn other_services_ask_in_json_or_messagepack() {
-        let file = JobRequest { source: JobSource::File { job_file: "a/job.yaml".into() }, set: vec!["priority=7".into()] };
+        let file =
+            JobRequest { source: JobSource::File { job_file: "a/job.yaml".into() }, set: vec!["priority=7".into()] };
         let keys = serde_json::json!({"name": "score", "inputs": ["x"], "nested": {"a": [1, null, 2.5]}});
         let inline = JobRequest { source: JobSource::Inline { job: keys, base: Some("a".into()) }, set: vec![] };
         for request in [file, inline] {
