@@ -15,6 +15,15 @@ use crate::run::FleetLink;
 /// How long servers may take to answer when a command begins.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// Names a file with the broker's address, as secrets are handed to containers.
+const BROKER: &str = "FANFOLD_BROKER_FILE";
+/// The same for Redis.
+const REDIS: &str = "FANFOLD_REDIS_FILE";
+
+fn in_file(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 /// Options for a fleet.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct FleetArgs {
@@ -57,7 +66,8 @@ impl Report for FleetArgsError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             FleetArgsError::Missing(what) => {
-                let (option, variable) = if *what == "Redis" { ("--redis", "FANFOLD_REDIS") } else { ("--broker", "FANFOLD_BROKER") };
+                let (option, variable) =
+                    if *what == "Redis" { ("--redis", "FANFOLD_REDIS") } else { ("--broker", "FANFOLD_BROKER") };
                 format!("give `{option}` or {variable}; without both the job runs on this machine")
             }
             FleetArgsError::Url(_) => "for example `amqp://user:password@host:5672/` and `redis://host:6379/`".into(),
@@ -69,22 +79,30 @@ impl FleetArgs {
     /// Whether a fleet is meant at all.
     pub fn is_given(&self) -> bool {
         let named = |url: &Option<String>| url.as_ref().is_some_and(|url| !url.is_empty());
-        named(&self.broker) || named(&self.redis)
+        named(&self.broker) || named(&self.redis) || in_file(BROKER).is_some() || in_file(REDIS).is_some()
+    }
+
+    /// The authorities to trust.
+    pub fn ca(&self) -> Option<PathBuf> {
+        self.ca.clone()
     }
 
     /// What was given, checked. `role` is what the servers call us.
     ///
     /// # Errors
     /// Something is missing or is no address.
-    pub fn config(&self, role: &str) -> Result<FleetConfig, FleetArgsError> {
-        let given = |url: &Option<String>, what| match url.as_deref() {
-            None | Some("") => Err(FleetArgsError::Missing(what)),
-            Some(url) => Ok(url.to_string()),
+    pub fn config(&self, role: &str) -> Result<FleetConfig> {
+        let given = |url: &Option<String>, file: &str, what| -> Result<String> {
+            match (url.as_deref(), in_file(file)) {
+                (Some(url), _) if !url.is_empty() => Ok(url.to_string()),
+                (_, Some(path)) => Ok(std::fs::read_to_string(&path).during("read", path)?),
+                _ => Err(FleetArgsError::Missing(what).into()),
+            }
         };
-        let (broker, redis) = (given(&self.broker, "the broker")?, given(&self.redis, "Redis")?);
+        let (broker, redis) = (given(&self.broker, BROKER, "the broker")?, given(&self.redis, REDIS, "Redis")?);
         Ok(FleetConfig {
-            broker: ServerUrl::parse("the broker", &broker, &["amqp", "amqps"])?,
-            redis: ServerUrl::parse("Redis", &redis, &["redis", "rediss"])?,
+            broker: ServerUrl::parse("the broker", &broker, &["amqp", "amqps"]).map_err(FleetArgsError::from)?,
+            redis: ServerUrl::parse("Redis", &redis, &["redis", "rediss"]).map_err(FleetArgsError::from)?,
             tls: TlsFiles { ca: self.ca.clone(), identity: self.cert.clone().zip(self.key.clone()) },
             name: format!("fanfold/{role}/{}/{}", host_name(), std::process::id()),
         })
@@ -106,7 +124,8 @@ impl FleetArgs {
     pub fn link(&self, role: &str) -> Result<FleetLink> {
         let FleetConfig { broker, redis, tls, name } = self.config(role)?;
         let shared = self.shared()?;
-        let broker = Broker::start(BrokerConfig { url: broker, tls: tls.clone(), name: name.clone(), heartbeat: HEARTBEAT })?;
+        let broker =
+            Broker::start(BrokerConfig { url: broker, tls: tls.clone(), name: name.clone(), heartbeat: HEARTBEAT })?;
         let store = Store::start(StoreConfig { url: redis, tls, name })?;
         Ok(FleetLink { broker, store, shared })
     }

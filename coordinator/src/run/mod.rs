@@ -11,6 +11,7 @@ mod observer;
 mod orders;
 mod places;
 mod prepare;
+mod requests;
 mod submit;
 mod verdict;
 mod window;
@@ -39,6 +40,7 @@ use link::Bound;
 use nodes::{Nodes, Only};
 use observer::{Audience, Observer};
 use prepare::{Equipped, Prepared, TakeUp};
+use requests::Requests;
 use submit::Submitted;
 use window::{Shape, Window};
 
@@ -48,6 +50,7 @@ pub(crate) use observer::item_names;
 pub use orders::Orders;
 pub use places::{output_dir, output_file};
 pub use prepare::Purpose;
+pub use requests::{Asked, ask};
 pub use submit::SubmitError;
 
 /// What `fanfold run` was asked.
@@ -68,7 +71,8 @@ pub struct RunRequest {
 /// that was committed safe. How a job ended by itself is the exit code.
 pub fn run(request: &RunRequest, orders: &Orders) -> Result<ExitCode> {
     let submitted = submit::submit(&request.job_file, &request.overrides, request.job_dir.as_deref())?;
-    let take_up = TakeUp { purpose: Purpose::Run, orders, on_fleet: false, own_script: false, audience: Audience::default() };
+    let take_up =
+        TakeUp { purpose: Purpose::Run, orders, on_fleet: false, own_script: false, audience: Audience::default() };
     go_on(submitted, &request.job_file, &take_up, None)
 }
 
@@ -79,17 +83,19 @@ pub fn run(request: &RunRequest, orders: &Orders) -> Result<ExitCode> {
 /// As [`run`].
 pub fn retry_failed(dir: &JobDir, overrides: &[String], orders: &Orders) -> Result<ExitCode> {
     let submitted = submit::reopen(dir, overrides, None)?;
-    let take_up = TakeUp { purpose: Purpose::RetryFailed, orders, on_fleet: false, own_script: true, audience: Audience::default() };
+    let take_up = TakeUp {
+        purpose: Purpose::RetryFailed,
+        orders,
+        on_fleet: false,
+        own_script: true,
+        audience: Audience::default(),
+    };
     go_on(submitted, &dir.job_yaml(), &take_up, None)
 }
 
-fn go_on(
-    submitted: Submitted,
-    job_file: &Path,
-    take_up: &TakeUp<'_>,
-    bound: Option<&mut Bound>,
-) -> Result<ExitCode> {
+fn go_on(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>, bound: Option<&mut Bound>) -> Result<ExitCode> {
     let withdrawal = submitted.withdrawal.clone();
+    let heeds = Requests::heed(&submitted.dir, take_up.orders)?;
     let outcome = prepare::prepare(submitted, job_file, take_up);
     if !matches!(outcome, Ok(prepare::Outcome::Ready(_))) {
         withdrawal.withdraw();
@@ -99,6 +105,7 @@ fn go_on(
         prepare::Outcome::Over(exit) => return Ok(exit),
     };
     let ending = run_prepared(&mut prepared, take_up.orders, bound)?;
+    drop(heeds);
     finalise(&mut prepared, ending, take_up.orders)
 }
 
@@ -200,7 +207,9 @@ fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
 /// Reports, then the output's final name, then the final state: what is under its final name is complete.
 fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<ExitCode> {
     let cause = match ending {
-        Ending::Interrupted | Ending::Canceled => return pause(&mut prepared.aggregate, &mut prepared.observer, orders),
+        Ending::Interrupted | Ending::Canceled => {
+            return pause(&mut prepared.aggregate, &mut prepared.observer, orders);
+        }
         Ending::Failed(cause) => Some(cause),
         Ending::Settled => verdict_of_all(prepared)?,
     };

@@ -18,7 +18,8 @@ fn redis() -> &'static Redis {
 fn broker(url: &str) -> Broker {
     let url = ServerUrl::parse("the broker", url, &["amqp", "amqps"]).unwrap();
     let broker =
-        Broker::start(BrokerConfig { url, tls: TlsFiles::default(), name: "test".into(), heartbeat: HEARTBEAT }).unwrap();
+        Broker::start(BrokerConfig { url, tls: TlsFiles::default(), name: "test".into(), heartbeat: HEARTBEAT })
+            .unwrap();
     broker.wait(LIMIT).unwrap();
     broker
 }

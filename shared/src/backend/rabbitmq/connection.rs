@@ -166,11 +166,8 @@ async fn farewell(connection: &Connection) {
 /// Opens a connection and logs in.
 async fn open(shared: &Shared, role: Role) -> Result<Connection, BrokerError> {
     let config = &shared.config;
-    let unreachable = |why: String| BrokerError::Unreachable {
-        doing: "connect to the broker",
-        url: config.url.to_string(),
-        why,
-    };
+    let unreachable =
+        |why: String| BrokerError::Unreachable { doing: "connect to the broker", url: config.url.to_string(), why };
     let uri = shared.uri.clone();
     let name = format!("{} {}", config.name, role.name());
     let properties = ConnectionProperties::default()
@@ -212,8 +209,7 @@ pub(super) fn uri(config: &BrokerConfig) -> Result<AMQPUri, BrokerError> {
 /// Reads the certificate files once, so that a wrong one is told at the start.
 pub(super) fn tls(config: &BrokerConfig) -> Result<OwnedTLSConfig, BrokerError> {
     let read = |path: &std::path::Path| {
-        std::fs::read(path)
-            .map_err(|error| BrokerError::Tls { path: path.to_path_buf(), why: error.to_string() })
+        std::fs::read(path).map_err(|error| BrokerError::Tls { path: path.to_path_buf(), why: error.to_string() })
     };
     let mut tls = OwnedTLSConfig::default();
     if let Some(path) = &config.tls.ca {
@@ -293,7 +289,10 @@ impl Shared {
                 match protocol.get_id() {
                     403 if why.contains("ogin") => BrokerError::Refused {
                         url,
-                        why: format!("user `{}` or its password is wrong ({why})", self.uri.authority.userinfo.username),
+                        why: format!(
+                            "user `{}` or its password is wrong ({why})",
+                            self.uri.authority.userinfo.username
+                        ),
                     },
                     320 | 541 => BrokerError::Unreachable { doing, url, why },
                     _ => BrokerError::Refused { url, why },

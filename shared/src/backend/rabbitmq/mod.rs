@@ -471,12 +471,12 @@ impl Broker {
         self.ask("delete queues", limit, move |connection| {
             let names = names.clone();
             async move {
-            let channel = connection.create_channel().await?;
-            for name in &names {
-                // RabbitMQ deletes what is not there without a word.
-                channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await?;
-            }
-            channel.close(200, "OK".into()).await
+                let channel = connection.create_channel().await?;
+                for name in &names {
+                    // RabbitMQ deletes what is not there without a word.
+                    channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await?;
+                }
+                channel.close(200, "OK".into()).await
             }
         })
     }
@@ -490,10 +490,10 @@ impl Broker {
         self.ask("empty a queue", limit, move |connection| {
             let queue = queue.clone();
             async move {
-            let channel = connection.create_channel().await?;
-            let purged = channel.queue_purge(queue.as_str().into(), QueuePurgeOptions::default()).await?;
-            let _ = channel.close(200, "OK".into()).await;
-            Ok(purged)
+                let channel = connection.create_channel().await?;
+                let purged = channel.queue_purge(queue.as_str().into(), QueuePurgeOptions::default()).await?;
+                let _ = channel.close(200, "OK".into()).await;
+                Ok(purged)
             }
         })
     }
@@ -507,16 +507,16 @@ impl Broker {
         let depth = self.ask("look into a queue", limit, move |connection| {
             let name = name.clone();
             async move {
-            let channel = connection.create_channel().await?;
-            let options = QueueDeclareOptions { passive: true, ..Default::default() };
-            match channel.queue_declare(name.as_str().into(), options, FieldTable::default()).await {
-                Ok(queue) => {
-                    let _ = channel.close(200, "OK".into()).await;
-                    Ok(Some(Depth { ready: queue.message_count(), consumers: queue.consumer_count() }))
+                let channel = connection.create_channel().await?;
+                let options = QueueDeclareOptions { passive: true, ..Default::default() };
+                match channel.queue_declare(name.as_str().into(), options, FieldTable::default()).await {
+                    Ok(queue) => {
+                        let _ = channel.close(200, "OK".into()).await;
+                        Ok(Some(Depth { ready: queue.message_count(), consumers: queue.consumer_count() }))
+                    }
+                    Err(error) if code(&error) == Some(NOT_FOUND) => Ok(None),
+                    Err(error) => Err(error),
                 }
-                Err(error) if code(&error) == Some(NOT_FOUND) => Ok(None),
-                Err(error) => Err(error),
-            }
             }
         })?;
         if depth.is_none() {
