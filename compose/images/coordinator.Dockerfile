@@ -35,7 +35,7 @@ RUN apt-get update \
     && install -d -o "$UID" -g "$GID" /shared /state
 COPY --from=build /programs/fanfold /usr/local/bin/
 COPY compose/images/check-health /usr/local/bin/
-ENV HOME=/state
+ENV HOME=/state XDG_STATE_HOME=/state
 USER $UID:$GID
 WORKDIR /shared
 EXPOSE 7070
