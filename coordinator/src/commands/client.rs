@@ -122,8 +122,9 @@ impl Report for ClientError {
 
 impl ServiceArgs {
     /// The service at `url`, for a verb whose other options are those of a fleet.
-    pub fn at(url: Option<String>, ca: Option<PathBuf>) -> ServiceArgs {
-        ServiceArgs { url, ca }
+    pub fn at(url: Option<String>) -> ServiceArgs {
+        let ca = std::env::var_os("FANFOLD_CA").filter(|path| !path.is_empty());
+        ServiceArgs { url, ca: ca.map(PathBuf::from) }
     }
 
     /// The service, if one is named.

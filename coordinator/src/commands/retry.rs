@@ -36,7 +36,7 @@ pub struct Args {
 /// # Errors
 /// The job can't be found or taken up; see [`run::retry_failed`].
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
-    let dir = match ServiceArgs::at(args.service.clone(), args.fleet.ca()).find(&args.job)? {
+    let dir = match ServiceArgs::at(args.service.clone()).find(&args.job)? {
         Target::Dir(dir) => dir,
         Target::Service(client, job) => {
             let view = client.order(&job, "retry", &json!({"set": args.overrides}))?;
