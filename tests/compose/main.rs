@@ -1,8 +1,16 @@
 //! What `compose/` deploys, on real servers of the test's own: its users are enough for a job and for nothing else, and every metric that its
 //! alerts and its dashboard ask for is one that somebody has.
 
+mod job;
 mod rights;
+#[path = "../support/running.rs"]
+mod running;
 mod servers;
+#[path = "../support/mod.rs"]
+mod support;
+#[allow(dead_code, reason = "for the worker's program")]
+#[path = "../fleet/world.rs"]
+mod world;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -51,4 +59,9 @@ fn the_users_may_do_their_work_and_no_more() {
     let servers = Servers::start(dir.path(), &secrets);
     rights::of_the_broker(&servers, &secrets);
     rights::of_redis(&servers, &secrets);
+}
+
+#[test]
+fn a_job_runs_with_these_users_and_every_metric_asked_for_is_there() {
+    job::runs();
 }
