@@ -56,3 +56,11 @@ pub fn document() -> String {
     text.push('\n');
     text
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_document_is_what_clients_were_made_from() {
+        insta::assert_snapshot!(super::document());
+    }
+}
