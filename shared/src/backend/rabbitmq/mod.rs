@@ -586,3 +586,6 @@ impl Broker {
         self.owner.close();
     }
 }
+
+#[cfg(test)]
+mod tests;
