@@ -4,7 +4,7 @@ use fanfold_test_servers::{RabbitMq, Redis};
 
 use super::*;
 use crate::backend::contract;
-use crate::backend::rabbitmq::{BrokerConfig, HEARTBEAT};
+use crate::backend::rabbitmq::BrokerConfig;
 use crate::backend::redis::StoreConfig;
 use crate::fleet::config::{ServerUrl, TlsFiles};
 
@@ -17,8 +17,7 @@ fn redis() -> &'static Redis {
 
 fn broker(url: &str) -> Broker {
     let url = ServerUrl::parse("the broker", url, &["amqp", "amqps"]).unwrap();
-    let broker =
-        Broker::start(BrokerConfig { url, tls: TlsFiles::default(), name: "test".into(), heartbeat: HEARTBEAT }).unwrap();
+    let broker = Broker::start(BrokerConfig { url, tls: TlsFiles::default(), name: "test".into() }).unwrap();
     broker.wait(LIMIT).unwrap();
     broker
 }
