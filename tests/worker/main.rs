@@ -238,7 +238,12 @@ fn a_failed_environment_fails_the_job_anywhere_and_a_missing_interpreter_only_he
     let _worker = world.worker(&[]);
     world.issue(&world.ticket());
     world.hear("CannotJoin", |message| matches!(event(message), Some(NodeEvent::CannotJoin { anywhere: true, .. })));
-    let world = World::new(&["a"], "environment: {python: /nowhere/python3}\n");
+    let world = World::new(&["a"], "");
+    // It was there on the host where the job was submitted.
+    let record = world.shared().join("job/.fanfold/job.json");
+    let text = fs::read_to_string(&record).unwrap();
+    assert!(text.contains("\"python3\""), "{text}");
+    fs::write(&record, text.replace("\"python3\"", "\"/nowhere/python3\"")).unwrap();
     let _worker = world.worker(&[]);
     world.issue(&world.ticket());
     let heard = world
@@ -263,7 +268,7 @@ fn no_secret_reaches_what_a_worker_starts() {
     }
     // Guardian included: nobody but the worker itself has it.
     wait_for("the guardian to execute", || processes_with(CANARY) == [worker.pid().to_string()]);
-    assert!(!worker.log().contains(&redis), "{}", worker.log());
+    assert!(!worker.log().contains(&world.url), "{}", worker.log());
 }
 
 #[test]

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use fanfold_shared::backend::Backend;
 use fanfold_shared::backend::fleet::Fleet;
 use fanfold_shared::backend::rabbitmq::{
-    Broker, BrokerConfig, ExchangeKind, HEARTBEAT, Outgoing, Properties, Publisher, Queue, QueueKind, Topology,
-    Unroutable,
+    Broker, BrokerConfig, ExchangeKind, Outgoing, Properties, Publisher, Queue, QueueKind, Topology, Unroutable,
 };
 use fanfold_shared::backend::redis::{Store, StoreConfig};
 use fanfold_shared::fleet::config::{ServerUrl, TlsFiles};
@@ -52,7 +51,7 @@ def run(mini_batch):
 /// See the module documentation.
 pub struct World {
     dir: tempfile::TempDir,
-    url: String,
+    pub url: String,
     pub redis: Redis,
     pub broker: Broker,
     pub store: Store,
@@ -77,7 +76,6 @@ impl World {
             url: address("the broker", &url, "amqp"),
             tls: TlsFiles::default(),
             name: name.clone(),
-            heartbeat: HEARTBEAT,
         })
         .unwrap();
         let store =
@@ -117,7 +115,10 @@ impl World {
     pub fn worker(&self, options: &[&str]) -> Worker {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fanfold-worker"));
         command.args(["--shared", self.shared().to_str().unwrap(), "--work-dir", self.base().to_str().unwrap()]);
-        command.args(["--processes", "1"]).args(options);
+        if !options.contains(&"--processes") {
+            command.args(["--processes", "1"]);
+        }
+        command.args(options);
         command.env("FANFOLD_BROKER", &self.url).env("FANFOLD_REDIS", self.redis.url()).env("FANFOLD_TOKEN", CANARY);
         command.env_remove("CUDA_VISIBLE_DEVICES").env("FANFOLD_DEVICE_LOCKS", self.path("devices"));
         let log = self.path(format!("log-{}", fanfold_shared::ids::suffix(6)));
@@ -209,7 +210,11 @@ impl World {
             if found == Some(tasks) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{found:?} tasks wait, not {tasks}; dead: {:?}", self.broker.depth(names::DEAD, LIMIT));
+            assert!(
+                Instant::now() < deadline,
+                "{found:?} tasks wait, not {tasks}; dead: {:?}",
+                self.broker.depth(names::DEAD, LIMIT)
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
