@@ -174,6 +174,8 @@ impl Node {
         if self.order() == Order::Work {
             self.tell(Order::Drain);
         }
+        // What waits in the queue is for others.
+        self.backend.hold(0);
         for slot in slots {
             if slot.join().is_err() {
                 self.broken("a slot's thread panicked: this is a bug of fanfold".into());

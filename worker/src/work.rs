@@ -83,6 +83,12 @@ impl Hold {
         lock(&self.open).delivery.take()
     }
 
+    /// Whether it is held without a delivery, and not answered.
+    pub fn is_leased(&self) -> bool {
+        let open = lock(&self.open);
+        open.delivery.is_none() && open.remaining > 0
+    }
+
     /// The same task came once more, as its earlier delivery was lost with a connection: this one is settled in its place.
     pub fn renew(&self, delivery: Delivery<Task>) {
         let mut open = lock(&self.open);

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fanfold_shared::backend::rabbitmq::{Broker, BrokerConfig};
+use fanfold_shared::backend::rabbitmq::{Broker, BrokerConfig, HEARTBEAT};
 use fanfold_shared::backend::redis::{Store, StoreConfig};
 use fanfold_shared::fleet::SharedRoot;
-use fanfold_shared::fleet::config::{FleetConfig, ServerUrl, TlsFiles, UrlError};
-use fanfold_shared::report::{During, ExitCode, Report, Result};
+use fanfold_shared::fleet::config::FleetConfig;
+use fanfold_shared::report::{During, Result};
+use fanfold_worker::fleet::address::{self, AddressError, BROKER, REDIS};
 use fanfold_worker::node::host_name;
 
 use crate::run::FleetLink;
@@ -18,74 +19,37 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Options for a fleet.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct FleetArgs {
-    /// The message broker of a fleet, e.g. `amqp://user:password@host:5672/`: the job runs on the workers there
-    #[arg(long, value_name = "URL", env = "FANFOLD_BROKER", hide_env_values = true, help_heading = "Fleet")]
+    /// Run the job on the workers of a fleet, with the message broker at this address (`amqp://user:password@host:5672/`); better given
+    /// in a file that FANFOLD_BROKER_FILE names, or in FANFOLD_BROKER
+    #[arg(long, value_name = "URL", help_heading = "Fleet")]
     broker: Option<String>,
-    /// The Redis of the fleet, e.g. `redis://host:6379/`
-    #[arg(long, value_name = "URL", env = "FANFOLD_REDIS", hide_env_values = true, help_heading = "Fleet")]
+    /// The Redis of the fleet (`redis://host:6379/`); better in FANFOLD_REDIS_FILE or FANFOLD_REDIS
+    #[arg(long, value_name = "URL", help_heading = "Fleet")]
     redis: Option<String>,
-    /// The directory that this machine and the workers share [default: /]
-    #[arg(long, value_name = "DIR", env = "FANFOLD_SHARED", help_heading = "Fleet")]
+    /// The directory that this machine and the workers share [default: FANFOLD_SHARED, else /]
+    #[arg(long, value_name = "DIR", help_heading = "Fleet")]
     shared: Option<PathBuf>,
-    /// Certificates of authorities to trust (PEM), for `amqps` and `rediss`
-    #[arg(long, value_name = "FILE", env = "FANFOLD_CA", help_heading = "Fleet")]
-    ca: Option<PathBuf>,
-    /// Our own certificate (PEM), where a server asks for one
-    #[arg(long, value_name = "FILE", env = "FANFOLD_CERT", requires = "key", help_heading = "Fleet")]
-    cert: Option<PathBuf>,
-    /// The key to it (PEM)
-    #[arg(long, value_name = "FILE", env = "FANFOLD_KEY", requires = "cert", help_heading = "Fleet")]
-    key: Option<PathBuf>,
-}
-
-/// Why there can be no fleet.
-#[derive(Debug, thiserror::Error)]
-pub enum FleetArgsError {
-    /// One of two servers is not named.
-    #[error("a fleet needs a broker and Redis, and {0} is not given")]
-    Missing(&'static str),
-    /// An address is none.
-    #[error(transparent)]
-    Url(#[from] UrlError),
-}
-
-impl Report for FleetArgsError {
-    fn exit_code(&self) -> ExitCode {
-        ExitCode::Usage
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            FleetArgsError::Missing(what) => {
-                let (option, variable) = if *what == "Redis" { ("--redis", "FANFOLD_REDIS") } else { ("--broker", "FANFOLD_BROKER") };
-                format!("give `{option}` or {variable}; without both the job runs on this machine")
-            }
-            FleetArgsError::Url(_) => "for example `amqp://user:password@host:5672/` and `redis://host:6379/`".into(),
-        })
-    }
 }
 
 impl FleetArgs {
     /// Whether a fleet is meant at all.
     pub fn is_given(&self) -> bool {
-        let named = |url: &Option<String>| url.as_ref().is_some_and(|url| !url.is_empty());
-        named(&self.broker) || named(&self.redis)
+        let named = [BROKER, REDIS].iter().any(|server| {
+            address::environment(server.variable).is_some()
+                || address::environment(&format!("{}_FILE", server.variable)).is_some()
+        });
+        named || self.broker.is_some() || self.redis.is_some()
     }
 
     /// What was given, checked. `role` is what the servers call us.
     ///
     /// # Errors
     /// Something is missing or is no address.
-    pub fn config(&self, role: &str) -> Result<FleetConfig, FleetArgsError> {
-        let given = |url: &Option<String>, what| match url.as_deref() {
-            None | Some("") => Err(FleetArgsError::Missing(what)),
-            Some(url) => Ok(url.to_string()),
-        };
-        let (broker, redis) = (given(&self.broker, "the broker")?, given(&self.redis, "Redis")?);
+    pub fn config(&self, role: &str) -> Result<FleetConfig, AddressError> {
         Ok(FleetConfig {
-            broker: ServerUrl::parse("the broker", &broker, &["amqp", "amqps"])?,
-            redis: ServerUrl::parse("Redis", &redis, &["redis", "rediss"])?,
-            tls: TlsFiles { ca: self.ca.clone(), identity: self.cert.clone().zip(self.key.clone()) },
+            broker: address::of(BROKER, self.broker.as_deref(), address::environment)?,
+            redis: address::of(REDIS, self.redis.as_deref(), address::environment)?,
+            tls: address::tls(address::environment)?,
             name: format!("fanfold/{role}/{}/{}", host_name(), std::process::id()),
         })
     }
@@ -95,7 +59,8 @@ impl FleetArgs {
     /// # Errors
     /// The current directory is gone.
     pub fn shared(&self) -> Result<SharedRoot> {
-        let shared = self.shared.clone().unwrap_or_else(|| "/".into());
+        let shared = self.shared.clone().or_else(|| address::environment("FANFOLD_SHARED").map(PathBuf::from));
+        let shared = shared.unwrap_or_else(|| "/".into());
         Ok(SharedRoot::new(std::path::absolute(&shared).during("find", &shared)?))
     }
 
@@ -106,7 +71,7 @@ impl FleetArgs {
     pub fn link(&self, role: &str) -> Result<FleetLink> {
         let FleetConfig { broker, redis, tls, name } = self.config(role)?;
         let shared = self.shared()?;
-        let broker = Broker::start(BrokerConfig { url: broker, tls: tls.clone(), name: name.clone() })?;
+        let broker = Broker::start(BrokerConfig { url: broker, tls: tls.clone(), name: name.clone(), heartbeat: HEARTBEAT })?;
         let store = Store::start(StoreConfig { url: redis, tls, name })?;
         Ok(FleetLink { broker, store, shared })
     }

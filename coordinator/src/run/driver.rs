@@ -334,6 +334,7 @@ impl Driver<'_> {
                     }
                 }
                 Change::Hopeless(cause) => course.end(Ending::Failed(cause)),
+                Change::Note(text) => self.observer.note(Level::Warning, &text),
             }
         }
         Ok(true)

@@ -55,6 +55,8 @@ pub struct FleetNodes {
     known: Vec<Known>,
     /// Nodes of an earlier coordinator that have not said yet what they hold, and until when that is waited for.
     asked: (BTreeSet<NodeId>, Instant),
+    /// It was said that Redis is away.
+    without_redis: bool,
     over: bool,
 }
 
@@ -116,6 +118,7 @@ impl FleetNodes {
             file,
             known,
             asked: (asked, now + ANSWER),
+            without_redis: false,
             over: false,
         };
         let ask = nodes.members.ask();
@@ -174,6 +177,15 @@ impl FleetNodes {
         Ok(())
     }
 
+    /// Said once each time: without the counters more is suspected than need be, and runs alone; no row depends on them.
+    fn redis(&mut self) -> Option<String> {
+        let away = self.link.store.away();
+        let new = away.is_some() && !self.without_redis;
+        self.without_redis = away.is_some();
+        let (_, why) = away.filter(|_| new)?;
+        Some(format!("Redis is away ({why}): the job goes on without its counters"))
+    }
+
     fn away(&self) -> Option<Instant> {
         match self.link.broker.condition() {
             Condition::Away { since, .. } => Some(since),
@@ -210,8 +222,9 @@ impl Nodes for FleetNodes {
             self.members.deaf(now);
             return Vec::new();
         }
-        let (actions, changes) = self.members.keep(wanted, now);
+        let (actions, mut changes) = self.members.keep(wanted, now);
         self.send(actions);
+        changes.extend(self.redis().map(Change::Note));
         changes
     }
 
@@ -259,6 +272,9 @@ impl Nodes for FleetNodes {
     }
 
     fn waiting_tasks(&self) -> Option<u32> {
+        if !matches!(self.link.broker.condition(), Condition::Connected { .. }) {
+            return None;
+        }
         // A queue that is gone holds nothing.
         self.fleet.waiting_tasks().ok().map(Option::unwrap_or_default)
     }

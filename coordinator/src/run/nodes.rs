@@ -31,6 +31,8 @@ pub enum Change {
     Left(NodeId),
     /// The job can't go on.
     Hopeless(Cause),
+    /// Something that the user should know.
+    Note(String),
 }
 
 /// How many nodes there should be.

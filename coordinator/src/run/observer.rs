@@ -230,7 +230,9 @@ impl Observer {
     /// Nothing was heard of a node for too long.
     pub fn lost(&mut self, node: &NodeId) {
         self.processes.retain(|(of, _), _| of != node);
-        self.master.milestone(&format!("Node {node} is lost: nothing was heard of it for 30 s"));
+        let text = format!("Node {node} is lost: nothing was heard of it for 30 s");
+        self.master.milestone(&text);
+        self.tell(&text);
     }
 
     /// The last failure of an `init`.

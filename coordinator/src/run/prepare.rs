@@ -183,6 +183,8 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     let (items, notes) = match list(spec, dir, &own, began, orders)? {
         Some(listed) => listed,
         None => {
+            let state = if orders.is_canceled() { JobState::Canceled } else { JobState::Paused };
+            audience.state(state, None);
             audience.tell("interrupted while the inputs were listed: nothing was run; the same command begins anew");
             return Ok(Outcome::Over(super::stopped(orders)));
         }

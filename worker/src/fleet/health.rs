@@ -2,8 +2,10 @@
 //! and its broker answers. For the health checks of containers.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use super::place::default_base;
 
 /// In the directory of a worker.
 pub const FILE: &str = "well";
@@ -11,8 +13,8 @@ pub const FILE: &str = "well";
 const FRESH: Duration = Duration::from_secs(30);
 
 /// Whether a worker that keeps its directory in `base` is well.
-pub fn is_well(base: &Path) -> bool {
-    let workers = fs::read_dir(base).into_iter().flatten().flatten();
+pub fn is_well(base: Option<PathBuf>) -> bool {
+    let workers = fs::read_dir(base.unwrap_or_else(default_base)).into_iter().flatten().flatten();
     workers.filter_map(|worker| fs::metadata(worker.path().join(FILE)).ok()?.modified().ok()).any(|touched| {
         // A clock that was set back is no reason to be unwell.
         touched.elapsed().map_or(true, |age| age < FRESH)

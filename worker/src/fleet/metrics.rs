@@ -102,7 +102,9 @@ fn text(presence: &Presence) -> String {
     let mut registry = Registry::default();
     let mut labelled = |name: &str, help: &str, values: Vec<(Labels, i64)>| {
         let family = Family::<Labels, Gauge>::default();
-        values.into_iter().for_each(|(labels, value)| drop(family.get_or_create(&labels).set(value)));
+        for (labels, value) in values {
+            family.get_or_create(&labels).set(value);
+        }
         registry.register(name, help, family);
     };
     let about = [("version", &status.version), ("worker", &status.worker.0), ("pool", &status.pool)];

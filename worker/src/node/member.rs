@@ -66,6 +66,9 @@ struct Pace {
     mini_batch_ns: Option<f64>,
     task_mini_batches: f64,
     hold: u16,
+    /// Of these, so many are leased: the broker does not count them.
+    leased: u16,
+    told: u16,
     changed: Instant,
 }
 
@@ -78,7 +81,8 @@ struct Bell {
 impl Member {
     pub fn new(membership: Membership, processes: u32) -> Member {
         let hold = ahead::least(processes);
-        let pace = Pace { mini_batch_ns: None, task_mini_batches: 1.0, hold, changed: Instant::now() };
+        let pace =
+            Pace { mini_batch_ns: None, task_mini_batches: 1.0, hold, leased: 0, told: hold, changed: Instant::now() };
         Member {
             membership,
             held: Mutex::default(),
@@ -123,6 +127,12 @@ impl Member {
         merge(self.all().iter().flat_map(|hold| hold.open_runs()).collect())
     }
 
+    /// Counts what is leased.
+    fn count_leased(&self) {
+        let leased = self.all().iter().filter(|hold| hold.is_leased()).count();
+        lock(&self.pace).leased = leased.min(u16::MAX.into()) as u16;
+    }
+
     /// Counts results, and learns from them.
     pub fn measure(&self, results: &Results) {
         let (mut returned, mut elapsed_us) = (0, 0);
@@ -149,10 +159,16 @@ impl Member {
     /// How many tasks to hold from now on, if that has changed.
     pub fn follow(&self, processes: u32) -> Option<u16> {
         let mut pace = lock(&self.pace);
-        let mini_batch_ns = pace.mini_batch_ns.filter(|_| pace.changed.elapsed() >= FOLLOW)?;
-        let next = ahead::follow(pace.hold, processes, mini_batch_ns * pace.task_mini_batches);
+        if pace.changed.elapsed() < FOLLOW {
+            return None;
+        }
         pace.changed = Instant::now();
-        (std::mem::replace(&mut pace.hold, next) != next).then_some(next)
+        if let Some(mini_batch_ns) = pace.mini_batch_ns {
+            pace.hold = ahead::follow(pace.hold, processes, mini_batch_ns * pace.task_mini_batches);
+        }
+        // One more always waits, or a process that is ready would have to wait for the broker.
+        let tell = pace.hold.saturating_sub(pace.leased).max(1);
+        (std::mem::replace(&mut pace.told, tell) != tell).then_some(tell)
     }
 
     /// Waits until the next beat is due. False: there is none any more.
@@ -194,6 +210,7 @@ impl Node {
         member.ring();
         while member.wait_for_beat() {
             self.lease(member);
+            member.count_leased();
             member.beat_safe.store(false, Ordering::SeqCst);
             let safe = member.beat_safe.clone();
             let body = NodeMessage::Event(NodeEvent::Beat { held: member.open_runs() });

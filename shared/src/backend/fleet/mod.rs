@@ -388,6 +388,10 @@ impl Backend for Fleet {
         }
     }
 
+    fn hold(&self, tasks: u16) {
+        self.set_prefetch(tasks);
+    }
+
     fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.spool.wake();
