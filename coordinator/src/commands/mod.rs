@@ -4,6 +4,7 @@
 
 pub mod doctor;
 pub mod errors;
+pub mod fleet;
 pub mod logs;
 pub mod ls;
 pub mod plan;

@@ -1,10 +1,13 @@
 //! `fanfold retry --failed`: another chance for what is out of tries.
 
+use std::sync::Arc;
+
 use fanfold_shared::report::{During, ExitCode, Result};
 
+use super::fleet::{self, FleetArgs};
 use crate::registry::Registry;
-use crate::run;
-use crate::signals::Signals;
+use crate::run::{self, FleetJob, FleetRun, Purpose};
+use crate::signals;
 
 /// Give what is out of tries another chance, and go on with a job that Failed.
 #[derive(Debug, clap::Args)]
@@ -18,6 +21,8 @@ pub struct Args {
     /// Set a key that may change, e.g. `--set run_invocation_timeout=300`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    #[command(flatten)]
+    fleet: FleetArgs,
 }
 
 /// Runs the rest of the job.
@@ -26,6 +31,16 @@ pub struct Args {
 /// The job can't be found or taken up; see [`run::retry_failed`].
 pub fn run(args: &Args) -> Result<ExitCode> {
     let dir = Registry::of_user().find(&args.job)?;
-    let signals = Signals::install().during("take signals in", "this process")?;
-    run::retry_failed(&dir, &args.overrides, &signals)
+    let orders = signals::orders().during("take signals in", "this process")?;
+    if !args.fleet.is_given() {
+        return run::retry_failed(&dir, &args.overrides, &orders);
+    }
+    let link = args.fleet.link("retry")?;
+    fleet::reach(&link)?;
+    let job = FleetJob::Dir(dir, args.overrides.clone());
+    let on_state = Arc::new(|_, _: Option<&str>| ());
+    let outcome =
+        run::run_on_fleet(&link, FleetRun { job, purpose: Purpose::RetryFailed, orders, on_state, quiet: false });
+    link.broker.close();
+    outcome
 }

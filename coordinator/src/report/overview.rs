@@ -75,7 +75,7 @@ impl Overview {
     /// Writes what has changed, and the progress if the last line about it is about 10 s old. To be called about once a second.
     pub fn observe(&mut self, facts: &JobFacts, snapshot: &Snapshot, pace: &Pace) {
         let now = snapshot.now_us;
-        let seen = Seen { state: snapshot.state, blocked: snapshot.blocked.clone(), nodes: snapshot.nodes };
+        let seen = Seen { state: snapshot.state, blocked: snapshot.blocked.clone(), nodes: snapshot.joined() };
         if self.last.as_ref() != Some(&seen) {
             let last = self.last.replace(seen);
             self.changes(last, snapshot);
@@ -132,8 +132,8 @@ impl Overview {
             let cause = snapshot.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
             self.line(now, &format!("The job is {}{cause}.", snapshot.state));
         }
-        if last.as_ref().map_or(0, |last| last.nodes) != snapshot.nodes {
-            self.line(now, &format!("{} taking part.", counted(snapshot.nodes.into(), "node")));
+        if last.as_ref().map_or(0, |last| last.nodes) != snapshot.joined() {
+            self.line(now, &format!("{} taking part.", counted(snapshot.joined().into(), "node")));
         }
         let blocked = last.and_then(|last| last.blocked);
         match (&blocked, &snapshot.blocked) {
@@ -175,7 +175,7 @@ fn progress(snapshot: &Snapshot, pace: &Pace) -> String {
     let settled = totals.mini_batches_settled();
     if settled == 0 {
         let (all, ready) = (snapshot.processes.len(), snapshot.ready());
-        let why = match (snapshot.nodes, all, ready) {
+        let why = match (snapshot.joined(), all, ready) {
             (0, ..) => "No node has joined.".to_string(),
             (_, 0, _) => "No process runs.".to_string(),
             (_, all, 0) => format!("{} starting.", counted(all as u64, "process")),

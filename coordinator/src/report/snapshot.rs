@@ -52,8 +52,12 @@ pub struct Snapshot {
     pub totals: Totals,
     /// Mini-batches that were published or settled so far.
     pub scheduled: u64,
-    /// Nodes that take part now.
-    pub nodes: u32,
+    /// Nodes that take part now, or prepare to.
+    pub nodes: Vec<NodeLine>,
+    /// How many more are wanted.
+    pub nodes_wanted: u32,
+    /// Mini-batches that are out: published and not answered.
+    pub window: u64,
     /// Processes that live now.
     pub processes: Vec<ProcessState>,
     /// Distinct errors, about a hundred at most; the most frequent where there are more (`LedgerReader::error_groups`).
@@ -74,6 +78,11 @@ impl Snapshot {
         self.processes.iter().filter(|process| process.ready).count()
     }
 
+    /// Nodes that have joined.
+    pub fn joined(&self) -> u32 {
+        self.nodes.iter().filter(|line| line.state != "joining").count() as u32
+    }
+
     /// The first `count` of the distinct errors: the one that came up first is most often the cause of others.
     pub fn first_errors(&self, count: usize) -> Vec<&ErrorGroup> {
         let mut errors: Vec<_> = self.errors.iter().collect();
@@ -81,6 +90,21 @@ impl Snapshot {
         errors.truncate(count);
         errors
     }
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeLine {
+    /// Its id.
+    pub node: NodeId,
+    /// Its host's name.
+    pub host: String,
+    /// The worker that it is, on a fleet.
+    pub worker: Option<String>,
+    /// Its processes; 0 until it has joined.
+    pub processes: u32,
+    /// `joining`, `working`, `leaving`, `gave up`.
+    pub state: &'static str,
 }
 
 /// A living process.
@@ -156,7 +180,15 @@ pub(crate) mod fixtures {
                 ..Totals::default()
             },
             scheduled: 276,
-            nodes: 1,
+            nodes: vec![NodeLine {
+                node: NodeId("0".into()),
+                host: "gpu-01".into(),
+                worker: None,
+                processes: 2,
+                state: "working",
+            }],
+            nodes_wanted: 0,
+            window: 156,
             processes: vec![process(0, true), process(1, false)],
             errors: vec![bad_pixel()],
             distinct_errors: 1,

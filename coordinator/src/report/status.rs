@@ -69,6 +69,15 @@ pub struct Status {
     pub thresholds_set: bool,
     /// Nodes that take part.
     pub nodes: u32,
+    /// How many more are wanted.
+    #[serde(default)]
+    pub nodes_wanted: u32,
+    /// Those that take part or prepare to.
+    #[serde(default)]
+    pub node_list: Vec<StatusNode>,
+    /// Mini-batches that are out: published and not answered.
+    #[serde(default)]
+    pub window: u64,
     /// Processes that live.
     pub processes: Vec<StatusProcess>,
     /// How many distinct errors there are.
@@ -117,6 +126,21 @@ pub struct StatusOutput {
     pub bytes: u64,
     /// Results in it: elements that `run()` returned.
     pub rows: u64,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusNode {
+    /// Its id.
+    pub node: String,
+    /// Its host's name.
+    pub host: String,
+    /// The worker that it is; null for the node of an embedded job.
+    pub worker: Option<String>,
+    /// Its processes; 0 until it has joined.
+    pub processes: u32,
+    /// `joining`, `working`, `leaving`, `gave up`.
+    pub state: String,
 }
 
 /// A living process.
@@ -184,7 +208,20 @@ impl Status {
                 last_commit_us: snapshot.last_commit_us,
             },
             thresholds_set: facts.thresholds_set,
-            nodes: snapshot.nodes,
+            nodes: snapshot.joined(),
+            nodes_wanted: snapshot.nodes_wanted,
+            node_list: snapshot
+                .nodes
+                .iter()
+                .map(|line| StatusNode {
+                    node: line.node.0.clone(),
+                    host: line.host.clone(),
+                    worker: line.worker.clone(),
+                    processes: line.processes,
+                    state: line.state.into(),
+                })
+                .collect(),
+            window: snapshot.window,
             processes: snapshot
                 .processes
                 .iter()
@@ -340,6 +377,17 @@ mod tests {
           },
           "thresholds_set": false,
           "nodes": 1,
+          "nodes_wanted": 0,
+          "node_list": [
+            {
+              "node": "0",
+              "host": "gpu-01",
+              "worker": null,
+              "processes": 2,
+              "state": "working"
+            }
+          ],
+          "window": 156,
           "processes": [
             {
               "node": "0",

@@ -11,18 +11,20 @@ use std::time::{Duration, Instant};
 
 use fanfold_shared::backend::{Backend, Delivery};
 use fanfold_shared::failpoint;
+use fanfold_shared::ids::NodeId;
 use fanfold_shared::items::Fingerprints;
 use fanfold_shared::job::{InputType, JobSpec};
-use fanfold_shared::message::{FromNode, NodeEvent, NodeMessage};
+use fanfold_shared::message::{AttemptError, ErrorKind, FromNode, NodeEvent, NodeMessage};
 use fanfold_shared::report::Result;
+use fanfold_shared::state::JobState;
 use fanfold_worker::logs::Level;
-use fanfold_worker::node::NodeHandle;
 
+use super::Orders;
+use super::nodes::{Change, End, Nodes, Wanted};
 use super::observer::Observer;
 use super::verdict::{self, Cause, ProgressClock};
-use super::window::Window;
-use crate::aggregate::{Aggregate, CommitError, Part};
-use crate::signals::Signals;
+use super::window::{Blame, Window};
+use crate::aggregate::{Aggregate, CommitError, Committed, Part};
 
 /// Rows that are committed at once, bytes.
 const GROUP_BYTES: usize = 16 << 20;
@@ -34,6 +36,8 @@ pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
 const INIT_SPEAKS: Duration = Duration::from_secs(5);
 /// Items whose fingerprints are taken at once.
 const STRETCH: u64 = 4096;
+/// Between two looks for tasks that nobody holds.
+const UNHELD_LOOK: Duration = Duration::from_secs(3);
 /// Beyond the limits of what runs, until an interrupted job is killed.
 const DRAIN_MARGIN: Duration = Duration::from_secs(10);
 
@@ -44,8 +48,10 @@ pub enum Ending {
     Settled,
     /// It must not go on.
     Failed(Cause),
-    /// A signal asked for it.
+    /// It was asked to stop, to go on later.
     Interrupted,
+    /// It was asked to stop for good.
+    Canceled,
 }
 
 /// A running job.
@@ -54,20 +60,18 @@ pub struct Driver<'a> {
     pub spec: &'a JobSpec,
     /// The ledger and the output.
     pub aggregate: &'a mut Aggregate,
-    /// The way to the node and back.
+    /// The way back from the nodes.
     pub backend: Arc<dyn Backend>,
-    /// The node.
-    pub node: &'a NodeHandle,
+    /// The nodes.
+    pub nodes: &'a mut dyn Nodes,
     /// What the user sees.
     pub observer: &'a mut Observer,
     /// What the user asks for.
-    pub signals: &'a Signals,
+    pub orders: &'a Orders,
     /// What is out.
     pub window: Window,
     /// What the files were like.
     pub fingerprints: Option<Fingerprints>,
-    /// The processes of all nodes.
-    pub processes: u64,
 }
 
 /// What changes while a job runs.
@@ -79,19 +83,19 @@ struct Course {
     killed: bool,
     /// Because nothing moves.
     given_up: bool,
-    left: bool,
-    joined: bool,
     /// What slots wait for, that is no fault of the job's.
-    held_up: BTreeMap<u32, String>,
+    held_up: BTreeMap<(NodeId, u32), String>,
     clock: ProgressClock,
     inits: u64,
     init_failures: u64,
     fingerprinted: u64,
     scheduled_noted: bool,
+    /// When tasks that nobody holds were last looked for.
+    looked: Instant,
 }
 
 impl Driver<'_> {
-    /// Runs until the node has left and everything it said is committed.
+    /// Runs until every node has left and everything they said is committed.
     ///
     /// # Errors
     /// The ledger or the output failed in a way that only a new start can mend.
@@ -102,29 +106,34 @@ impl Driver<'_> {
             patience: None,
             killed: false,
             given_up: false,
-            left: false,
-            joined: false,
             held_up: BTreeMap::new(),
             clock: ProgressClock::new(Duration::from_secs(self.spec.progress_update_timeout)),
             inits: 0,
             init_failures: 0,
             fingerprinted: 0,
             scheduled_noted: false,
+            looked: Instant::now(),
         };
-        while !course.left {
+        loop {
+            let (now, slots) = (Instant::now(), self.nodes.slots());
+            let most = [self.spec.node_count, self.orders.node_limit()].into_iter().flatten().min();
+            let changes = self.nodes.keep(Wanted { work_waits: self.window.work_waits(slots), most }, now);
+            if !self.changed(&mut course, changes)? {
+                return Ok(course.given_up_on_room());
+            }
+            self.window.set_slots(slots);
             self.publish(&mut course)?;
-            let Ok(deliveries) = self.backend.receive_results(GROUP_BYTES, LOOK) else { break };
-            if deliveries.is_empty() && self.node.is_gone() {
-                // It ended without a word: a bug of ours, but not one that hangs.
-                course.end(Ending::Failed(Cause::bug("the node's thread ended without saying so")));
+            if self.nodes.all_gone(now) {
                 break;
             }
-            if !self.take(&mut course, deliveries)? {
-                // Nothing that the node still says could be committed: nobody waits for it. Its handle, dropped, kills it.
-                return Ok(Ending::Interrupted);
+            let Ok(deliveries) = self.backend.receive_results(GROUP_BYTES, LOOK) else { break };
+            if !self.take(&mut course, deliveries)? || !self.look_for_the_unheld(&mut course)? {
+                // Nothing that a node still says could be committed: nobody waits for it. Embedded, its handle, dropped, kills it.
+                return Ok(course.given_up_on_room());
             }
-            self.judge(&mut course);
-            self.observer.tick(self.aggregate, &self.window, course.held_up.values().next().map(String::as_str));
+            self.judge(&mut course)?;
+            let blocked = self.blocked(&course);
+            self.observer.tick(self.aggregate, &self.window, self.nodes, blocked.as_deref());
         }
         if let (Some(Ending::Failed(cause)), true) = (&mut course.ending, course.given_up && course.inits == 0)
             && let Some(error) = self.observer.last_init_error()
@@ -140,14 +149,15 @@ impl Driver<'_> {
     }
 
     fn publish(&mut self, course: &mut Course) -> Result<()> {
-        if course.ending.is_some() {
+        let now = Instant::now();
+        if course.ending.is_some() || self.nodes.is_settling(now) {
             return Ok(());
         }
         let (settled, split) = (self.aggregate.settled(), self.aggregate.split());
-        let mut tasks = self.window.tasks(settled, split);
-        tasks.extend(self.window.next_suspect(settled, split));
-        if let (Some(fingerprints), Some(last)) = (&self.fingerprints, tasks.last()) {
-            let needed = split.mini_batch(last.mini_batches.end - 1).1.end.max(course.fingerprinted);
+        let tasks = self.window.tasks(settled, split, now);
+        if let (Some(fingerprints), Some(last)) = (&self.fingerprints, tasks.iter().map(|task| task.mini_batches.end).max())
+        {
+            let needed = split.mini_batch(last - 1).1.end.max(course.fingerprinted);
             if needed > course.fingerprinted {
                 let to = needed.next_multiple_of(STRETCH).min(split.items());
                 fingerprints.take(self.observer.items(), course.fingerprinted..to)?;
@@ -158,8 +168,7 @@ impl Driver<'_> {
             return Ok(());
         }
         failpoint!("before_publish");
-        // Only the end of the job closes the backend, and then `receive_results` says so.
-        let _ = self.backend.publish_tasks(tasks);
+        self.nodes.publish(tasks);
         self.observer.handed_out();
         if self.window.all_scheduled() && !course.scheduled_noted {
             course.scheduled_noted = true;
@@ -175,19 +184,12 @@ impl Driver<'_> {
             return Ok(true);
         }
         let parts: Vec<Part<'_>> = deliveries.iter().map(|delivery| Part::from(&**delivery)).collect();
-        let committed = loop {
-            match self.aggregate.commit(&parts) {
-                Ok(committed) => break committed,
-                Err(CommitError::DiskFull { path, source }) => {
-                    if self.signals.count() > 0 {
-                        return Ok(false);
-                    }
-                    self.wait_for_room(course, &path, &source.to_string());
-                }
-                Err(error) => return Err(error.into()),
-            }
-        };
+        let Some(committed) = self.commit(course, &parts)? else { return Ok(false) };
         drop(parts);
+        self.take_in(&committed);
+        for retry in &committed.again {
+            self.window.retry(retry.mini_batch, retry.attempt);
+        }
         let (mut outcomes, mut elapsed_us) = (0, 0);
         for delivery in &deliveries {
             match &delivery.body {
@@ -195,23 +197,72 @@ impl Driver<'_> {
                     outcomes += results.outcomes.len() as u64;
                     elapsed_us += results.outcomes.iter().map(|outcome| outcome.elapsed_us).sum::<u64>();
                 }
-                NodeMessage::Event(event) => self.hear(course, delivery, event),
+                NodeMessage::Event(event) => {
+                    if !self.hear(course, delivery, event)? {
+                        return Ok(false);
+                    }
+                }
             }
         }
         failpoint!("before_acknowledge");
         deliveries.into_iter().for_each(Delivery::ack);
         if outcomes > 0 {
-            self.window.answered(outcomes - committed.duplicates.min(outcomes), elapsed_us as f64 / outcomes as f64);
-        }
-        self.window.settled(self.aggregate.settled(), self.aggregate.split());
-        for retry in &committed.again {
-            self.window.retry(retry.mini_batch, retry.attempt);
+            self.window.answered(elapsed_us as f64 / outcomes as f64);
         }
         // An attempt that failed is an answer, too: what does not get through is bounded by its tries.
         if outcomes > committed.duplicates || !committed.settled.is_empty() {
             course.clock.progress(Instant::now());
         }
-        self.observer.committed(self.aggregate, &committed);
+        Ok(true)
+    }
+
+    /// Commits, waiting for room if need be. None: there is none, and the user does not wait.
+    fn commit(&mut self, course: &mut Course, parts: &[Part<'_>]) -> Result<Option<Committed>> {
+        loop {
+            match self.aggregate.commit(parts) {
+                Ok(committed) => return Ok(Some(committed)),
+                Err(CommitError::DiskFull { .. }) if self.orders.count() > 0 => return Ok(None),
+                Err(CommitError::DiskFull { path, source }) => self.wait_for_room(course, &path, &source.to_string()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn take_in(&mut self, committed: &Committed) {
+        for items in &committed.settled {
+            self.window.settled(items, self.aggregate.split());
+        }
+        self.observer.committed(self.aggregate, committed);
+    }
+
+    /// Records who is suspected of what, before any of it is published again. False: there is no room for it.
+    fn blame(&mut self, course: &mut Course, blame: Blame) -> Result<bool> {
+        if blame.is_empty() {
+            return Ok(true);
+        }
+        let died = AttemptError {
+            kind: ErrorKind::NodeLost,
+            message: "the node died while this mini-batch ran alone on it".into(),
+            traceback: String::new(),
+            stderr: String::new(),
+        };
+        let mut parts = vec![Part::Suspects { mini_batches: &blame.suspects }];
+        parts.extend(blame.charges.iter().map(|charge| Part::Failed {
+            node: &charge.node,
+            process: None,
+            mini_batch: charge.mini_batch,
+            attempt: charge.attempt,
+            error: &died,
+        }));
+        let Some(committed) = self.commit(course, &parts)? else { return Ok(false) };
+        drop(parts);
+        self.take_in(&committed);
+        for retry in &committed.again {
+            self.window.retry_alone(retry.mini_batch, retry.attempt);
+        }
+        if !blame.charges.is_empty() {
+            course.clock.progress(Instant::now());
+        }
         Ok(true)
     }
 
@@ -220,43 +271,109 @@ impl Driver<'_> {
         course.clock.run(false, Instant::now());
         let blocked =
             format!("disk full: cannot write `{}` ({why}); make room, the job goes on by itself", path.display());
-        self.observer.tick(self.aggregate, &self.window, Some(&blocked));
+        self.observer.tick(self.aggregate, &self.window, self.nodes, Some(&blocked));
         thread::sleep(DISK_FULL_RETRY);
     }
 
-    fn hear(&mut self, course: &mut Course, message: &FromNode, event: &NodeEvent) {
-        self.observer.event(&message.node, event);
+    /// False: something had to be recorded, and there is no room for it.
+    fn hear(&mut self, course: &mut Course, message: &FromNode, event: &NodeEvent) -> Result<bool> {
+        let (node, now) = (&message.node, Instant::now());
+        self.observer.event(node, event);
+        let (settled, split) = (self.aggregate.settled(), self.aggregate.split());
         match event {
-            NodeEvent::Joined { .. } => {
-                course.joined = true;
-                course.clock.run(true, Instant::now());
-            }
             NodeEvent::InitDone { .. } => {
                 course.inits += 1;
-                course.clock.progress(Instant::now());
+                course.clock.progress(now);
             }
             NodeEvent::InitFailed { .. } => course.init_failures += 1,
-            NodeEvent::GaveUp { error } => course.end(Ending::Failed(Cause::init(error))),
-            NodeEvent::Broken { message } => course.end(Ending::Failed(Cause::broken(message))),
-            NodeEvent::HeldUp { slot, why } => match why {
-                Some(why) => drop(course.held_up.insert(*slot, why.clone())),
-                None => drop(course.held_up.remove(slot)),
-            },
-            NodeEvent::Left => course.left = true,
+            NodeEvent::HeldUp { slot, why } => {
+                let key = (node.clone(), *slot);
+                match why {
+                    Some(why) => drop(course.held_up.insert(key, why.clone())),
+                    None => drop(course.held_up.remove(&key)),
+                }
+            }
+            NodeEvent::Beat { held } => self.window.beat(node, held, settled, split, now),
+            NodeEvent::RunsAlone { task } => self.window.runs_alone(node, task),
+            NodeEvent::Leased { tasks } => tasks.iter().for_each(|task| self.window.leased(node, task)),
+            NodeEvent::HandedBack { task, .. } => {
+                let nodes = &*self.nodes;
+                let blame = self.window.handed_back(task, settled, split, &|node| nodes.is_silent(node, now));
+                if !self.blame(course, blame)? {
+                    return Ok(false);
+                }
+            }
             NodeEvent::Joining { .. }
             | NodeEvent::Refused { .. }
             | NodeEvent::CannotJoin { .. }
-            | NodeEvent::Beat { .. }
-            | NodeEvent::HandedBack { .. }
-            | NodeEvent::RunsAlone { .. }
-            | NodeEvent::Leased { .. }
+            | NodeEvent::Joined { .. }
+            | NodeEvent::GaveUp { .. }
+            | NodeEvent::Broken { .. }
+            | NodeEvent::Left
             | NodeEvent::ProcessStarted { .. }
             | NodeEvent::ProcessEnded { .. } => (),
         }
+        let changes = self.nodes.hear(node, event, now);
+        self.changed(course, changes)
+    }
+
+    /// Something became of nodes. False: it had to be recorded, and there is no room for it.
+    fn changed(&mut self, course: &mut Course, changes: Vec<Change>) -> Result<bool> {
+        for change in changes {
+            match change {
+                Change::Left(node) => {
+                    self.window.left(&node);
+                    course.held_up.retain(|(of, _), _| *of != node);
+                }
+                Change::Lost(node) => {
+                    self.observer.lost(&node);
+                    course.held_up.retain(|(of, _), _| *of != node);
+                    let blame = self.window.lost(&node);
+                    if !self.blame(course, blame)? {
+                        return Ok(false);
+                    }
+                }
+                Change::Hopeless(cause) => course.end(Ending::Failed(cause)),
+                Change::Note(text) => self.observer.note(Level::Warning, &text),
+            }
+        }
+        Ok(true)
+    }
+
+    /// What came back from a node that has been silent for long enough; and what is in nobody's hands. False: no room to record it.
+    fn look_for_the_unheld(&mut self, course: &mut Course) -> Result<bool> {
+        let now = Instant::now();
+        if now.saturating_duration_since(course.looked) < UNHELD_LOOK || course.ending.is_some() {
+            return Ok(true);
+        }
+        course.looked = now;
+        let nodes = &*self.nodes;
+        let blame = self.window.overdue(&|node| nodes.is_silent(node, now));
+        if !self.blame(course, blame)? {
+            return Ok(false);
+        }
+        if self.window.is_unheld(now) {
+            match self.nodes.waiting_tasks() {
+                Some(0) => {
+                    let again = self.window.nothing_waits(now);
+                    if again > 0 {
+                        let text = format!("{again} mini-batches are in nobody's hands: published again");
+                        self.observer.log(Level::Warning, &text);
+                    }
+                }
+                Some(_) => self.window.something_waits(),
+                None => (),
+            }
+        }
+        Ok(true)
+    }
+
+    fn blocked(&self, course: &Course) -> Option<String> {
+        self.nodes.blocked().or_else(|| course.held_up.values().next().cloned())
     }
 
     /// Decides whether the job is over, and how.
-    fn judge(&mut self, course: &mut Course) {
+    fn judge(&mut self, course: &mut Course) -> Result<()> {
         let now = Instant::now();
         let totals = self.aggregate.totals();
         if course.ending.is_none() {
@@ -268,17 +385,26 @@ impl Driver<'_> {
             } else if let Some(cause) = self.no_progress(course, now) {
                 course.end(Ending::Failed(cause));
                 course.given_up = true;
-                self.node.give_up();
+                self.nodes.end(End::GiveUp, now);
                 self.kill(course);
             } else if totals.mini_batches_remaining() == 0 {
                 course.end(Ending::Settled);
                 self.drain(course);
-            } else if self.signals.count() > 0 {
+            } else if self.orders.count() > 0 && !self.orders.is_canceled() {
                 self.observer.log(Level::Info, "interrupted: nothing more is handed out, what runs is finished");
                 self.observer.interrupted();
                 course.end(Ending::Interrupted);
                 self.drain(course);
             }
+        }
+        if self.orders.is_canceled() && matches!(course.ending, None | Some(Ending::Interrupted)) {
+            course.ending = Some(Ending::Canceled);
+            self.kill(course);
+            match self.aggregate.set_state(JobState::CancelRequested, None) {
+                Ok(()) | Err(CommitError::DiskFull { .. }) => (),
+                Err(error) => return Err(error.into()),
+            }
+            self.observer.state(JobState::CancelRequested, None);
         }
         if course.ending.is_some() {
             if course.patience.is_none() {
@@ -286,20 +412,22 @@ impl Driver<'_> {
             }
             let impatient = course.patience.is_some_and(|patience| now >= patience);
             let again = if course.ending == Some(Ending::Settled) { 1 } else { 2 };
-            if !course.killed && (impatient || self.signals.count() >= again) {
+            if !course.killed && (impatient || self.orders.count() >= again) {
                 self.kill(course);
             }
         }
+        Ok(())
     }
 
     fn hopeless_init(&self, course: &Course) -> Option<Cause> {
         let age = course.began.elapsed();
-        verdict::init_hopeless(age, course.init_failures, course.inits, self.processes)
+        verdict::init_hopeless(age, course.init_failures, course.inits, self.nodes.processes())
             .then(|| Cause::init_hopeless(course.init_failures, self.observer.last_init_error()))
     }
 
     fn no_progress(&self, course: &mut Course, now: Instant) -> Option<Cause> {
-        course.clock.run(course.joined && course.held_up.is_empty(), now);
+        let works = self.nodes.lines().iter().any(|line| line.state == "working" && line.processes > 0);
+        course.clock.run(works && course.held_up.is_empty() && self.nodes.blocked().is_none(), now);
         let waited = course.clock.expired(now)?;
         // The node knows more about processes that hang in init() than that nothing moves. It speaks first where both limits
         // are the same, as they are by default.
@@ -312,15 +440,15 @@ impl Driver<'_> {
     }
 
     fn drain(&mut self, course: &mut Course) {
-        let limits = self.spec.run_invocation_timeout + 2 * self.spec.task_overhead_timeout;
-        course.patience = Some(Instant::now() + Duration::from_secs(limits) + DRAIN_MARGIN);
-        self.node.drain();
+        let (limits, now) = (self.spec.run_invocation_timeout + 2 * self.spec.task_overhead_timeout, Instant::now());
+        course.patience = Some(now + Duration::from_secs(limits) + DRAIN_MARGIN);
+        self.nodes.end(End::Drain, now);
     }
 
     fn kill(&mut self, course: &mut Course) {
         course.killed = true;
         course.patience.get_or_insert_with(Instant::now);
-        self.node.kill();
+        self.nodes.end(End::Kill, Instant::now());
     }
 }
 
@@ -328,6 +456,14 @@ impl Course {
     /// The first reason to end is the one that is stated.
     fn end(&mut self, ending: Ending) {
         self.ending.get_or_insert(ending);
+    }
+
+    /// How a job ends whose user does not wait for room on the disk.
+    fn given_up_on_room(self) -> Ending {
+        match self.ending {
+            Some(Ending::Canceled) => Ending::Canceled,
+            _ => Ending::Interrupted,
+        }
     }
 }
 

@@ -4,7 +4,11 @@
 //! half done is made anew. Nothing of a former run is trusted but the ledger, the item list and the snapshot.
 
 mod driver;
+mod fleet;
+mod link;
+mod nodes;
 mod observer;
+mod orders;
 mod places;
 mod prepare;
 mod submit;
@@ -17,6 +21,7 @@ use std::sync::Arc;
 use fanfold_shared::backend::Backend;
 use fanfold_shared::backend::embedded::Embedded;
 use fanfold_shared::failpoint;
+use fanfold_shared::items::Fingerprints;
 use fanfold_shared::job::JobSpec;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::{AttemptError, ErrorKind};
@@ -29,16 +34,20 @@ use fanfold_worker::slot::page::LeftRunning;
 
 use crate::aggregate::{Aggregate, CommitError, Part};
 use crate::report::{JobFacts, exit_code};
-use crate::signals::Signals;
 use driver::{Driver, Ending};
-use observer::Observer;
-use prepare::{Equipped, Prepared, Purpose};
+use link::Bound;
+use nodes::{Nodes, Only};
+use observer::{Audience, Observer};
+use prepare::{Equipped, Prepared, TakeUp};
 use submit::Submitted;
-use window::Window;
+use window::{Shape, Window};
 
 pub use fanfold_worker::equip::{inherited_mask, process_count};
+pub use link::{FleetJob, FleetLink, FleetRun, NewJob, OnState, Source, SubmitRequest, run_on_fleet, submit_job};
 pub(crate) use observer::item_names;
+pub use orders::Orders;
 pub use places::{output_dir, output_file};
+pub use prepare::Purpose;
 pub use submit::SubmitError;
 
 /// What `fanfold run` was asked.
@@ -52,14 +61,15 @@ pub struct RunRequest {
     pub overrides: Vec<String>,
 }
 
-/// Runs a job to its end, or as far as signals and the world allow.
+/// Runs a job to its end, or as far as its orders and the world allow.
 ///
 /// # Errors
 /// What stops a job before it runs (its file, its inputs, its directory), or ends the program while it runs with everything
 /// that was committed safe. How a job ended by itself is the exit code.
-pub fn run(request: &RunRequest, signals: &Signals) -> Result<ExitCode> {
+pub fn run(request: &RunRequest, orders: &Orders) -> Result<ExitCode> {
     let submitted = submit::submit(&request.job_file, &request.overrides, request.job_dir.as_deref())?;
-    go_on(submitted, &request.job_file, Purpose::Run, signals)
+    let take_up = TakeUp { purpose: Purpose::Run, orders, on_fleet: false, own_script: false, audience: Audience::default() };
+    go_on(submitted, &request.job_file, &take_up, None)
 }
 
 /// Opens the mini-batches out of tries again and goes on with the job, which may be Failed or Completed. Keys that may change on
@@ -67,14 +77,20 @@ pub fn run(request: &RunRequest, signals: &Signals) -> Result<ExitCode> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn retry_failed(dir: &JobDir, overrides: &[String], signals: &Signals) -> Result<ExitCode> {
-    let submitted = submit::reopen(dir, overrides)?;
-    go_on(submitted, &dir.job_yaml(), Purpose::RetryFailed, signals)
+pub fn retry_failed(dir: &JobDir, overrides: &[String], orders: &Orders) -> Result<ExitCode> {
+    let submitted = submit::reopen(dir, overrides, None)?;
+    let take_up = TakeUp { purpose: Purpose::RetryFailed, orders, on_fleet: false, own_script: true, audience: Audience::default() };
+    go_on(submitted, &dir.job_yaml(), &take_up, None)
 }
 
-fn go_on(submitted: Submitted, job_file: &Path, purpose: Purpose, signals: &Signals) -> Result<ExitCode> {
+fn go_on(
+    submitted: Submitted,
+    job_file: &Path,
+    take_up: &TakeUp<'_>,
+    bound: Option<&mut Bound>,
+) -> Result<ExitCode> {
     let withdrawal = submitted.withdrawal.clone();
-    let outcome = prepare::prepare(submitted, job_file, purpose, signals);
+    let outcome = prepare::prepare(submitted, job_file, take_up);
     if !matches!(outcome, Ok(prepare::Outcome::Ready(_))) {
         withdrawal.withdraw();
     }
@@ -82,45 +98,61 @@ fn go_on(submitted: Submitted, job_file: &Path, purpose: Purpose, signals: &Sign
         prepare::Outcome::Ready(prepared) => *prepared,
         prepare::Outcome::Over(exit) => return Ok(exit),
     };
-    let ending = run_prepared(&mut prepared, signals)?;
-    finalise(&mut prepared, ending, signals)
+    let ending = run_prepared(&mut prepared, take_up.orders, bound)?;
+    finalise(&mut prepared, ending, take_up.orders)
 }
 
-/// Starts the node, drives the job, and waits until nothing of the node is left.
-fn run_prepared(prepared: &mut Prepared, signals: &Signals) -> Result<Ending> {
+/// Starts the node, or binds those of the fleet, drives the job, and waits until nothing of them is left.
+fn run_prepared(prepared: &mut Prepared, orders: &Orders, bound: Option<&mut Bound>) -> Result<Ending> {
     // Everything is settled: a former run died at the end. Its state stays what it is, as only Finalizing says that a file under
     // the final name is ours.
     let Some(equipment) = prepared.equipment.take() else { return Ok(Ending::Settled) };
-    if signals.count() > 0 {
-        return Ok(Ending::Interrupted);
+    if orders.count() > 0 {
+        return Ok(asked_to_stop(orders));
     }
     let suspects = take_blame(prepared)?;
     if until_there_is_room(prepared, |aggregate| aggregate.set_state(JobState::Running, None))?.is_none() {
-        return Ok(Ending::Interrupted);
+        return Ok(asked_to_stop(orders));
     }
     prepared.observer.state(JobState::Running, None);
-    let backend = Arc::new(Embedded::new());
     let Equipped { equipment, fingerprints } = equipment;
-    let processes = u64::from(equipment.plan.processes);
-    let split = prepared.aggregate.split();
     let spent = prepared.recovered.spent.clone();
-    let window = Window::new(split, processes, spent, suspects);
-    let backend_of_node = backend.clone() as Arc<dyn Backend>;
-    let node = Node::start(prepared.dir.clone(), places::node_id(), equipment, backend_of_node)?;
+    let split = prepared.aggregate.split().clone();
+    let Some(equipment) = equipment else {
+        let bound = bound.expect("a job without a node of its own is bound to a fleet");
+        let Some(mut nodes) = bound.nodes(prepared, orders)? else { return Ok(asked_to_stop(orders)) };
+        let window = Window::new(Shape::FLEET, &split, nodes.slots(), spent, suspects);
+        let ending = drive(prepared, orders, bound.backend(), &mut nodes, window, fingerprints);
+        bound.settle(nodes, ending.is_ok());
+        return ending;
+    };
+    let backend = Arc::new(Embedded::new());
+    let processes = equipment.plan.processes;
+    let window = Window::new(Shape::EMBEDDED, &split, u64::from(processes), spent, suspects);
+    let handle = Node::start(prepared.dir.clone(), places::node_id(), equipment, backend.clone() as Arc<dyn Backend>)?;
+    let mut nodes = Only::new(handle, backend.clone(), processes);
+    drive(prepared, orders, backend, &mut nodes, window, fingerprints)
+}
+
+fn drive(
+    prepared: &mut Prepared,
+    orders: &Orders,
+    backend: Arc<dyn Backend>,
+    nodes: &mut dyn Nodes,
+    window: Window,
+    fingerprints: Option<Fingerprints>,
+) -> Result<Ending> {
     let driver = Driver {
         spec: &prepared.spec,
         aggregate: &mut prepared.aggregate,
         backend,
-        node: &node,
+        nodes,
         observer: &mut prepared.observer,
-        signals,
+        orders,
         window,
         fingerprints,
-        processes,
     };
-    let ending = driver.run();
-    drop(node);
-    ending
+    driver.run()
 }
 
 /// Decides what a former run's death means for the mini-batches that its pages show as running, durably, before anything
@@ -166,9 +198,9 @@ fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
 }
 
 /// Reports, then the output's final name, then the final state: what is under its final name is complete.
-fn finalise(prepared: &mut Prepared, ending: Ending, signals: &Signals) -> Result<ExitCode> {
+fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<ExitCode> {
     let cause = match ending {
-        Ending::Interrupted => return pause(&mut prepared.aggregate, &mut prepared.observer, signals),
+        Ending::Interrupted | Ending::Canceled => return pause(&mut prepared.aggregate, &mut prepared.observer, orders),
         Ending::Failed(cause) => Some(cause),
         Ending::Settled => verdict_of_all(prepared)?,
     };
@@ -181,7 +213,7 @@ fn finalise(prepared: &mut Prepared, ending: Ending, signals: &Signals) -> Resul
         }
         None => complete(prepared)?,
     };
-    let interrupted = recorded.is_none().then(|| signals.interruption());
+    let interrupted = if recorded.is_none() { orders.interruption() } else { None };
     let exit = exit_code(
         prepared.aggregate.state(),
         prepared.aggregate.totals(),
@@ -214,18 +246,35 @@ fn complete(prepared: &mut Prepared) -> Result<Option<()>> {
     Ok(finished)
 }
 
-/// A signal stopped the job: says so wherever there is room for it.
-fn pause(aggregate: &mut Aggregate, observer: &mut Observer, signals: &Signals) -> Result<ExitCode> {
-    let (state, cause) = (JobState::Paused, Some("interrupted"));
+fn asked_to_stop(orders: &Orders) -> Ending {
+    if orders.is_canceled() { Ending::Canceled } else { Ending::Interrupted }
+}
+
+/// The job was told to stop: says so wherever there is room for it.
+fn pause(aggregate: &mut Aggregate, observer: &mut Observer, orders: &Orders) -> Result<ExitCode> {
+    let (state, cause) = match (orders.is_canceled(), orders.interruption()) {
+        (true, _) => (JobState::Canceled, Some("canceled")),
+        (false, Some(_)) => (JobState::Paused, Some("interrupted")),
+        (false, None) => (JobState::Paused, Some("paused on request")),
+    };
     match aggregate.set_state(state, cause) {
         // The next start needs no word of it: it goes on from any state but a final one.
         Ok(()) | Err(CommitError::DiskFull { .. }) => observer.state(state, cause),
         Err(error) => return Err(error.into()),
     }
     let thresholds_set = observer.facts().thresholds_set;
-    let exit = exit_code(aggregate.state(), aggregate.totals(), thresholds_set, Some(signals.interruption()));
+    let exit = exit_code(aggregate.state(), aggregate.totals(), thresholds_set, orders.interruption());
     observer.finish(aggregate, exit, "");
     Ok(exit)
+}
+
+/// The exit code of a job that was stopped before it was one.
+fn stopped(orders: &Orders) -> ExitCode {
+    match orders.interruption() {
+        _ if orders.is_canceled() => ExitCode::Canceled,
+        Some(interruption) => interruption.into(),
+        None => ExitCode::Completed,
+    }
 }
 
 /// The job can't be run. If that is its own fault (its environment can't be built) it is Failed, and `retry --failed` goes on once
@@ -259,7 +308,7 @@ fn until_there_is_room<T>(
 ) -> Result<Option<T>> {
     loop {
         match work(&mut prepared.aggregate) {
-            Err(CommitError::DiskFull { .. }) if prepared.signals.count() > 0 => return Ok(None),
+            Err(CommitError::DiskFull { .. }) if prepared.orders.count() > 0 => return Ok(None),
             Err(CommitError::DiskFull { path, source }) => {
                 prepared.observer.blocked(&prepared.aggregate, &path, &source.to_string());
                 std::thread::sleep(driver::DISK_FULL_RETRY);

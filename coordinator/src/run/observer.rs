@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use fanfold_shared::clock;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::items::ItemReader;
-use fanfold_shared::job::LoggingLevel;
+use fanfold_shared::job::{JobSpec, LoggingLevel};
 use fanfold_shared::message::{AttemptError, NodeEvent};
 use fanfold_shared::report::{ExitCode, IoError};
 use fanfold_shared::split::Split;
@@ -19,11 +19,13 @@ use fanfold_shared::text::{counted, harmless};
 use fanfold_worker::logs::{FILE_CAP, Level, LogFile};
 use fanfold_worker::node::NodePlan;
 
+use super::link::OnState;
+use super::nodes::Nodes;
 use super::window::Window;
 use crate::aggregate::{Aggregate, Committed, Recovered};
 use crate::ledger::{ErrorGroup, FailureFilter, JobStatus, LedgerError, LedgerReader, Totals};
 use crate::report::{
-    JobFacts, MasterRole, ProcessState, Reporter, Snapshot, Status, exit_code, job_result_tells, write_job_report,
+    JobFacts, MasterRole, NodeLine, ProcessState, Reporter, Snapshot, Status, exit_code, job_result_tells, write_job_report,
 };
 use crate::terminal;
 
@@ -40,7 +42,11 @@ pub struct Observer {
     driver: LogFile,
     reports: Reporter,
     processes: BTreeMap<(NodeId, ProcessNumber), ProcessState>,
-    nodes: u32,
+    nodes: Vec<NodeLine>,
+    nodes_wanted: u32,
+    window: u64,
+    /// Who else wants to know, and whether the terminal is left alone.
+    audience: Audience,
     state: JobState,
     cause: Option<String>,
     named: Vec<ErrorGroup>,
@@ -53,9 +59,34 @@ pub struct Observer {
     last_commit_us: Option<u64>,
 }
 
+/// Who is told of a job besides its files.
+#[derive(Clone, Default)]
+pub struct Audience {
+    /// Hears of its states.
+    pub on_state: Option<OnState>,
+    /// Nobody sits at a terminal.
+    pub quiet: bool,
+}
+
+impl Audience {
+    /// Writes a line to the terminal, if somebody is there.
+    pub fn tell(&self, text: &str) {
+        if !self.quiet {
+            terminal::tell(text);
+        }
+    }
+
+    /// The job is in another state.
+    pub fn state(&self, state: JobState, cause: Option<&str>) {
+        if let Some(on_state) = &self.on_state {
+            on_state(state, cause);
+        }
+    }
+}
+
 impl Observer {
     /// Begins to report; the logs of a job that is continued are continued.
-    pub fn new(facts: JobFacts, items: ItemReader, level: LoggingLevel) -> Observer {
+    pub fn new(facts: JobFacts, items: ItemReader, level: LoggingLevel, audience: Audience) -> Observer {
         let logs = facts.dir.logs();
         let items = Arc::new(items);
         let named = items.clone();
@@ -63,9 +94,12 @@ impl Observer {
         Observer {
             master: MasterRole::new(&logs, level),
             driver: LogFile::new(facts.dir.driver_log(), FILE_CAP),
-            reports: Reporter::new(facts.clone(), names, terminal::open(&facts)),
+            reports: Reporter::new(facts.clone(), names, terminal::open(&facts, audience.quiet)),
             processes: BTreeMap::new(),
-            nodes: 0,
+            nodes: Vec::new(),
+            nodes_wanted: 0,
+            window: 0,
+            audience,
             state: JobState::Preparing,
             cause: None,
             named: Vec::new(),
@@ -102,6 +136,7 @@ impl Observer {
         self.reported = None;
         let because = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
         self.master.milestone(&format!("The job is {state}{because}"));
+        self.audience.state(state, cause);
     }
 
     /// The user interrupted the job.
@@ -125,7 +160,6 @@ impl Observer {
         let key = |process: &ProcessNumber| (node.clone(), *process);
         match event {
             NodeEvent::Joined { host, processes, devices } => {
-                self.nodes += 1;
                 let devices = match devices.is_empty() {
                     true => "no GPUs".to_string(),
                     false => format!("GPUs {}", devices.join(",")),
@@ -188,10 +222,17 @@ impl Observer {
                 self.master.log(Level::Warning, &format!("{node}: slot {slot}: {text}"));
             }
             NodeEvent::Left => {
-                self.nodes = self.nodes.saturating_sub(1);
                 self.master.milestone(&format!("Node {node} left"));
             }
         }
+    }
+
+    /// Nothing was heard of a node for too long.
+    pub fn lost(&mut self, node: &NodeId) {
+        self.processes.retain(|(of, _), _| of != node);
+        let text = format!("Node {node} is lost: nothing was heard of it for 30 s");
+        self.master.milestone(&text);
+        self.tell(&text);
     }
 
     /// The last failure of an `init`.
@@ -250,8 +291,9 @@ impl Observer {
     }
 
     /// To be called often; reports about once a second, and at once when the state changed.
-    pub fn tick(&mut self, aggregate: &Aggregate, window: &Window, blocked: Option<&str>) {
+    pub fn tick(&mut self, aggregate: &Aggregate, window: &Window, nodes: &dyn Nodes, blocked: Option<&str>) {
         if self.reported.is_none_or(|reported| reported.elapsed() >= EVERY) {
+            (self.nodes, self.nodes_wanted, self.window) = (nodes.lines(), nodes.wanted(), window.outstanding());
             self.report(aggregate, window.published_to(), blocked);
         }
     }
@@ -277,7 +319,9 @@ impl Observer {
             blocked: blocked.map(str::to_string),
             totals: totals.clone(),
             scheduled,
-            nodes: self.nodes,
+            nodes: self.nodes.clone(),
+            nodes_wanted: self.nodes_wanted,
+            window: self.window,
             processes: self.processes.values().cloned().collect(),
             errors: self.named.clone(),
             distinct_errors: self.distinct,
@@ -303,12 +347,13 @@ impl Observer {
     fn close(&mut self, ledger: &LedgerReader, totals: &Totals, now_us: u64, exit: ExitCode, traceback: &str) {
         self.failures_came = true;
         self.refresh_errors(ledger);
+        (self.nodes, self.nodes_wanted, self.window) = (Vec::new(), 0, 0);
         let mut snapshot = self.snapshot(ledger, totals, totals.mini_batches_settled(), None);
         snapshot.now_us = now_us;
         // A process that could not start costs no item. If the ledger can't be read, it is said where that matters.
         snapshot.failures_stand |= ledger.failures_stand().unwrap_or(false);
         let summary = self.reports.finish(&snapshot, exit);
-        terminal::tell(summary.trim_end());
+        self.audience.tell(summary.trim_end());
         let mut text = String::new();
         if !traceback.is_empty() {
             text = format!("\n{}\n", harmless(traceback.trim_end()));
@@ -364,9 +409,21 @@ impl Observer {
     pub fn starting(&mut self, plan: &NodePlan) {
         let text = format!("Preparing to call script [{}] with arguments:{:?}", plan.entry_script, plan.argv);
         self.driver(&text);
+        self.scheduling(&format!("{} processes", plan.processes));
+    }
+
+    /// Workers of a fleet are asked to be nodes.
+    pub fn asking(&mut self, spec: &JobSpec) {
+        let count = spec.node_count.map_or("every worker that comes".into(), |count| counted(count.into(), "node"));
+        let text = format!("Asking pool {} for {count} to call script [{}]", spec.compute_target, spec.entry_script);
+        self.driver(&text);
+        self.scheduling(&count);
+    }
+
+    fn scheduling(&self, on: &str) {
         let inputs: Vec<&str> = self.items.split().inputs.iter().map(|input| input.name.as_str()).collect();
         self.master.log(Level::Info, "Start scheduling.");
-        self.master.log(Level::Info, &format!("Inputs {inputs:?}; {} processes", plan.processes));
+        self.master.log(Level::Info, &format!("Inputs {inputs:?}; {on}"));
     }
 
     /// The first mini-batches are handed out.
@@ -378,6 +435,13 @@ impl Observer {
     pub fn blocked(&mut self, aggregate: &Aggregate, path: &Path, why: &str) {
         let text = format!("disk full: cannot write `{}` ({why})", path.display());
         self.report(aggregate, aggregate.totals().mini_batches_settled(), Some(&text));
+    }
+
+    /// Nothing can begin, and nobody ticks meanwhile.
+    pub fn waits(&mut self, aggregate: &Aggregate, why: &str) {
+        if self.reported.is_none_or(|reported| reported.elapsed() >= EVERY) {
+            self.report(aggregate, aggregate.totals().mini_batches_settled(), Some(why));
+        }
     }
 
     /// Shows where the job stands before something that may take minutes, and during which nobody ticks.
@@ -396,13 +460,14 @@ pub fn close_late(
     ledger: &LedgerReader,
     status: &JobStatus,
     level: LoggingLevel,
+    audience: Audience,
 ) -> fanfold_shared::report::Result<()> {
     let told = Status::read(&facts.dir.status_json()).is_ok_and(|told| told.state == status.state)
         && job_result_tells(&facts.dir.logs(), status.state);
     if told {
         return Ok(());
     }
-    let mut observer = Observer::new(facts.clone(), ItemReader::open(&facts.dir.items())?, level);
+    let mut observer = Observer::new(facts.clone(), ItemReader::open(&facts.dir.items())?, level, audience);
     observer.state(status.state, status.cause.as_deref());
     let totals = ledger.totals()?;
     let exit = exit_code(status.state, &totals, facts.thresholds_set, None);
@@ -414,16 +479,20 @@ pub fn close_late(
 ///
 /// # Errors
 /// Its ledger can't be read.
-pub fn already_completed(facts: &JobFacts, ledger: &LedgerReader) -> fanfold_shared::report::Result<ExitCode> {
+pub fn already_completed(
+    facts: &JobFacts,
+    ledger: &LedgerReader,
+    audience: &Audience,
+) -> fanfold_shared::report::Result<ExitCode> {
     let totals = ledger.totals()?;
     let exit = exit_code(JobState::Completed, &totals, facts.thresholds_set, None);
-    terminal::tell(&format!("{} is Completed already: nothing was run", facts.id));
+    audience.tell(&format!("{} is Completed already: nothing was run", facts.id));
     if let Some(file) = &facts.output_file {
-        terminal::tell(&format!("  output        {}", file.display()));
+        audience.tell(&format!("  output        {}", file.display()));
     }
     if exit == ExitCode::ItemsFailed {
         let failed = counted(totals.items_failed, "item");
-        eprintln!("  failed        {failed}; see `fanfold errors {}`", facts.id);
+        audience.tell(&format!("  failed        {failed}; see `fanfold errors {}`", facts.id));
     }
     Ok(exit)
 }

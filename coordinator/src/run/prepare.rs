@@ -18,16 +18,14 @@ use fanfold_worker::logs::Level;
 use fanfold_worker::node::survivors;
 
 use super::driver::wants_fingerprints;
-use super::observer::Observer;
+use super::observer::{Audience, Observer};
 use super::places::{node_id, output_file};
 use super::submit::{SubmitError, Submitted};
-use super::{facts, verdict};
+use super::{Orders, facts, verdict};
 use crate::aggregate::{Aggregate, AggregateConfig, Recovered};
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
-use crate::signals::Signals;
-use crate::terminal;
 
 /// A job that is ready to run.
 pub struct Prepared {
@@ -41,16 +39,32 @@ pub struct Prepared {
     pub recovered: Recovered,
     /// What the user sees.
     pub observer: Observer,
-    /// What the node works with; taken when it starts. None: everything is settled, and only the end is missing.
+    /// What running takes; taken when it starts. None: everything is settled, and only the end is missing.
     pub equipment: Option<Equipped>,
     /// What the user asks for.
-    pub signals: Signals,
+    pub orders: Orders,
+    /// It was there before.
+    pub continued: bool,
+}
+
+/// How a job is taken up.
+pub struct TakeUp<'a> {
+    /// What for.
+    pub purpose: Purpose,
+    /// What is asked of it.
+    pub orders: &'a Orders,
+    /// Its nodes are on other machines.
+    pub on_fleet: bool,
+    /// It was submitted with a copy of its script, and whatever became of the script since is no concern of it.
+    pub own_script: bool,
+    /// Who is told.
+    pub audience: Audience,
 }
 
 /// What running takes.
 pub struct Equipped {
-    /// What the node works with.
-    pub equipment: Equipment,
+    /// What the node works with, if it is one of this program.
+    pub equipment: Option<Equipment>,
     /// What the files were like.
     pub fingerprints: Option<Fingerprints>,
 }
@@ -143,13 +157,15 @@ impl Report for PrepareError {
 ///
 /// # Errors
 /// Everything that keeps it from running; nothing was run, and nothing of another job was touched.
-pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals: &Signals) -> Result<Outcome> {
+pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<Outcome> {
+    let TakeUp { purpose, orders, on_fleet, own_script, ref audience } = *take_up;
     let began = Instant::now();
     let started_us = clock::wall_us();
+    audience.state(JobState::Preparing, None);
     let Submitted { dir, spec, continued, .. } = &submitted;
     match purpose {
         Purpose::Run if *continued => {
-            if let Some(over) = over(&submitted, job_file)? {
+            if let Some(over) = over(&submitted, job_file, audience)? {
                 return Ok(over);
             }
         }
@@ -161,14 +177,16 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     // The job file may lie beside the script, and may change while the script may not.
     let beside: Vec<PathBuf> = own.iter().cloned().chain([job_file.to_path_buf()]).collect();
     let taken = snapshot::take(spec, dir, &beside)?;
-    if *continued && purpose == Purpose::Run {
+    if *continued && !own_script {
         same_script(&submitted)?;
     }
-    let (items, notes) = match list(spec, dir, &own, began, signals)? {
+    let (items, notes) = match list(spec, dir, &own, began, orders)? {
         Some(listed) => listed,
         None => {
-            terminal::tell("interrupted while the inputs were listed: nothing was run; the same command begins anew");
-            return Ok(Outcome::Over(signals.interruption().into()));
+            let state = if orders.is_canceled() { JobState::Canceled } else { JobState::Paused };
+            audience.state(state, None);
+            audience.tell("interrupted while the inputs were listed: nothing was run; the same command begins anew");
+            return Ok(Outcome::Over(super::stopped(orders)));
         }
     };
     let split = items.split().clone();
@@ -190,7 +208,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     })?;
     // Not earlier: what is refused up to here is not a job that anybody would look for.
     if let Err(error) = Registry::of_user().add(&entry) {
-        terminal::tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
+        audience.tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
     }
     if purpose == Purpose::RetryFailed {
         aggregate.retry_failed()?;
@@ -198,7 +216,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     }
     let mut facts = facts;
     facts.settled_before = aggregate.totals().mini_batches_settled();
-    let mut observer = Observer::new(facts, ItemReader::open(&dir.items())?, spec.logging_level);
+    let mut observer = Observer::new(facts, ItemReader::open(&dir.items())?, spec.logging_level, audience.clone());
     observer.begin(&split, &aggregate, &recovered);
     for note in taken.notes.iter().chain(&notes) {
         observer.note(Level::Warning, note);
@@ -210,15 +228,20 @@ pub fn prepare(submitted: Submitted, job_file: &Path, purpose: Purpose, signals:
     }
     let equipped = match aggregate.totals().mini_batches_remaining() {
         0 => Ok(None),
-        _ => equip(&spec, &dir, &id, &recovered, &mut observer, signals).map(Some),
+        _ if on_fleet => {
+            observer.asking(&spec);
+            fingerprints(&spec, &dir, items.items())
+                .map(|fingerprints| Some(Equipped { equipment: None, fingerprints }))
+        }
+        _ => equip(&spec, &dir, &id, &recovered, &mut observer, orders).map(Some),
     };
     match equipped {
         // Whatever was cut short: it was so by the signal.
-        Err(_) if signals.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, signals)?)),
+        Err(_) if orders.count() > 0 => Ok(Outcome::Over(super::pause(&mut aggregate, &mut observer, orders)?)),
         Err(failure) => Ok(Outcome::Over(super::cannot_run(&mut aggregate, &mut observer, &failure)?)),
         Ok(equipment) => {
-            let signals = signals.clone();
-            let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, signals };
+            let orders = orders.clone();
+            let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, orders, continued };
             Ok(Outcome::Ready(Box::new(prepared)))
         }
     }
@@ -231,7 +254,7 @@ fn equip(
     id: &JobId,
     recovered: &Recovered,
     observer: &mut Observer,
-    signals: &Signals,
+    orders: &Orders,
 ) -> Result<Equipped> {
     let node = node_id();
     let site = Site {
@@ -245,7 +268,7 @@ fn equip(
         processes: None,
         next_process: next_process(dir, recovered),
         membership: None,
-        cancel: signals.flag(),
+        cancel: orders.flag(),
     };
     let mut tell = |word: Word<'_>| match word {
         Word::Building(line) => observer.building(line),
@@ -253,15 +276,19 @@ fn equip(
     };
     let equipment = equip::equip(site, &mut tell).map_err(|unfit| unfit.failure)?;
     observer.starting(&equipment.plan);
-    let fingerprints = match wants_fingerprints(spec) {
-        true => Some(Fingerprints::create(&dir.items(), equipment.items.items())?),
+    let fingerprints = fingerprints(spec, dir, equipment.items.items())?;
+    Ok(Equipped { equipment: Some(equipment), fingerprints })
+}
+
+fn fingerprints(spec: &JobSpec, dir: &JobDir, items: u64) -> Result<Option<Fingerprints>> {
+    Ok(match wants_fingerprints(spec) {
+        true => Some(Fingerprints::create(&dir.items(), items)?),
         false => None,
-    };
-    Ok(Equipped { equipment, fingerprints })
+    })
 }
 
 /// A job that ended is not run again.
-fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
+fn over(submitted: &Submitted, job_file: &Path, audience: &Audience) -> Result<Option<Outcome>> {
     let ledger = match LedgerReader::open(&submitted.dir) {
         Ok(ledger) => ledger,
         Err(LedgerError::Absent { .. }) => return Ok(None),
@@ -275,13 +302,13 @@ fn over(submitted: &Submitted, job_file: &Path) -> Result<Option<Outcome>> {
     // As it was run, not as it would be run now.
     let spec = submitted.before.as_ref().unwrap_or(&submitted.spec);
     let facts = facts(submitted, spec, job_file.to_path_buf(), 0, began_us);
-    super::observer::close_late(&facts, &ledger, &status, submitted.spec.logging_level)?;
+    super::observer::close_late(&facts, &ledger, &status, submitted.spec.logging_level, audience.clone())?;
     match status.state {
         JobState::Completed => {
             if let Some(file) = &facts.output_file {
                 is_the_result(&facts.id.0, file, ledger.totals()?.committed_len)?;
             }
-            let exit = super::observer::already_completed(&facts, &ledger)?;
+            let exit = super::observer::already_completed(&facts, &ledger, audience)?;
             Ok(Some(Outcome::Over(exit)))
         }
         JobState::Failed | JobState::Canceled => {
@@ -329,7 +356,7 @@ fn list(
     dir: &JobDir,
     own: &[PathBuf],
     began: Instant,
-    signals: &Signals,
+    orders: &Orders,
 ) -> Result<Option<(ItemReader, Vec<String>)>> {
     if is_complete(&dir.items()) {
         let items = ItemReader::open(&dir.items())?;
@@ -338,10 +365,10 @@ fn list(
         return Ok(Some((items, Vec::new())));
     }
     let limit = Duration::from_secs(spec.first_task_creation_timeout);
-    let cancel = || signals.count() > 0 || began.elapsed() >= limit;
+    let cancel = || orders.count() > 0 || began.elapsed() >= limit;
     match listing::list(spec, &dir.items(), own, &cancel) {
         Ok(listed) => Ok(Some((listed.items, listed.notes))),
-        Err(_) if signals.count() > 0 => Ok(None),
+        Err(_) if orders.count() > 0 => Ok(None),
         Err(_) if began.elapsed() >= limit => {
             let doing = "the inputs were still being listed";
             Err(PrepareError::Late(verdict::first_task_late(limit.as_secs(), doing)).into())

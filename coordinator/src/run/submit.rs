@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use fanfold_shared::clock;
 use fanfold_shared::durable;
 use fanfold_shared::failpoint;
+use fanfold_shared::fleet::{Outside, SharedRoot};
 use fanfold_shared::ids::JobId;
 use fanfold_shared::job::{self, Difference, JobRecord, JobSpec, RECORD_VERSION, RecordError};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 
+use super::link::{Source, SubmitRequest};
 use crate::ledger::JobLock;
 
 /// A job that this program holds.
@@ -128,6 +130,14 @@ pub enum SubmitError {
         /// What is no directory.
         file: PathBuf,
     },
+    /// Workers could not see it.
+    #[error("{key}: {outside}")]
+    Outside {
+        /// The key of the job file, or `the job directory`.
+        key: String,
+        /// What lies where.
+        outside: Outside,
+    },
     /// Its name can't be told to the script.
     #[error("the path of the job directory `{}` is not valid UTF-8", .0.display())]
     NotUtf8(PathBuf),
@@ -157,6 +167,15 @@ impl Report for SubmitError {
                 path.display()
             ),
             SubmitError::Later { .. } => "continue this job with the newer fanfold".into(),
+            SubmitError::Outside { key, outside } if key == JOB_DIRECTORY => format!(
+                "on a fleet the job lies where every worker sees it: name a directory under `{}` with `--job-dir`, or start \
+                 fanfold there",
+                outside.root.display()
+            ),
+            SubmitError::Outside { outside, .. } => format!(
+                "workers see only what lies under `{}`: put it there, or share a directory that holds it (`--shared`)",
+                outside.root.display()
+            ),
             SubmitError::NotUtf8(_) => "choose a job directory with a name in UTF-8".into(),
         })
     }
@@ -172,7 +191,39 @@ fn list(differences: &[Difference]) -> String {
 /// # Errors
 /// The job file's, those of [`SubmitError`], or that another program holds the job.
 pub fn submit(job_file: &Path, overrides: &[String], job_dir: Option<&Path>) -> Result<Submitted> {
-    let spec = job::load(job_file, overrides)?;
+    settle(job::load(job_file, overrides)?, job_dir, None)
+}
+
+/// As [`submit`], for a job whose nodes are on other machines: everything it names must lie under the shared directory.
+///
+/// # Errors
+/// As [`submit`], and a path that workers can't see.
+pub fn submit_to_fleet(shared: &SharedRoot, request: &SubmitRequest) -> Result<Submitted> {
+    let spec = match &request.source {
+        Source::File(file) => job::load_for_fleet(file, &request.overrides)?,
+        Source::Inline { text, base } => job::parse_for_fleet(text, &base.join("job.yaml"), &request.overrides)?,
+    };
+    settle(spec, request.job_dir.as_deref(), Some(shared))
+}
+
+/// What [`SubmitError::Outside`] calls it.
+const JOB_DIRECTORY: &str = "the job directory";
+
+/// Refuses a job that names anything which workers can't see.
+fn is_shared(shared: &SharedRoot, spec: &JobSpec, dir: &Path) -> Result<(), SubmitError> {
+    let mut paths = vec![(JOB_DIRECTORY.to_string(), dir), ("source_directory".into(), &spec.source_directory)];
+    paths.extend(spec.inputs.iter().map(|input| (format!("inputs.{}", input.name), Path::new(&input.path))));
+    paths.extend(spec.side_inputs.iter().map(|(name, path)| (format!("side_inputs.{name}"), path.as_path())));
+    paths.extend(spec.models.iter().map(|(name, path)| (format!("models.{name}"), path.as_path())));
+    paths.extend(spec.output.iter().map(|path| ("output".to_string(), path.as_path())));
+    for (key, path) in paths {
+        shared.relative(path).map_err(|outside| SubmitError::Outside { key, outside })?;
+    }
+    Ok(())
+}
+
+/// Makes the job directory, or recognises it.
+fn settle(spec: JobSpec, job_dir: Option<&Path>, shared: Option<&SharedRoot>) -> Result<Submitted> {
     let jobs = std::path::absolute("fanfold-jobs").during("find", "fanfold-jobs")?;
     let fresh = untaken(&jobs, || JobId::new(&spec.name));
     let root = match job_dir {
@@ -181,6 +232,9 @@ pub fn submit(job_file: &Path, overrides: &[String], job_dir: Option<&Path>) -> 
     };
     if root.to_str().is_none() {
         return Err(SubmitError::NotUtf8(root).into());
+    }
+    if let Some(shared) = shared {
+        is_shared(shared, &spec, &root)?;
     }
     let there = root.ancestors().find(|path| path.symlink_metadata().is_ok());
     if let Some(file) = there.filter(|path| path.exists() && !path.is_dir()) {
@@ -223,7 +277,7 @@ fn untaken(jobs: &Path, mut draw: impl FnMut() -> JobId) -> JobId {
 ///
 /// # Errors
 /// There is no job, another program holds it, or an override would make it another job.
-pub fn reopen(dir: &JobDir, overrides: &[String]) -> Result<Submitted> {
+pub fn reopen(dir: &JobDir, overrides: &[String], shared: Option<&SharedRoot>) -> Result<Submitted> {
     if !is_job(dir)? {
         return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into());
     }
@@ -231,8 +285,12 @@ pub fn reopen(dir: &JobDir, overrides: &[String]) -> Result<Submitted> {
     let Some(record) = read(dir)? else { return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into()) };
     let spec = match overrides {
         [] => record.spec.clone(),
+        overrides if shared.is_some() => job::load_for_fleet(&dir.job_yaml(), overrides)?,
         overrides => job::load(&dir.job_yaml(), overrides)?,
     };
+    if let Some(shared) = shared {
+        is_shared(shared, &spec, dir.root())?;
+    }
     same_job(dir, &record, &spec)?;
     let JobRecord { id, created_us, spec: before, .. } = record;
     let withdrawal = Withdrawal { dir: dir.clone(), made: false, unnamed: false, continued: true };

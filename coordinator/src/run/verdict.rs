@@ -35,6 +35,11 @@ impl Cause {
         Cause::new(format!("the node cannot work: {why}"))
     }
 
+    /// What a node needs can't be had, there or anywhere.
+    pub fn cannot_join(why: &str) -> Cause {
+        Cause::new(format!("no node can work on this job: {why}"))
+    }
+
     /// The job is old, and `init` never succeeded.
     pub fn init_hopeless(failures: u64, last: Option<&AttemptError>) -> Cause {
         let text = format!("init() failed {failures} times and never succeeded");

@@ -1,23 +1,49 @@
 //! What is published and not yet answered: a bounded window over the mini-batches. Pure: it decides, nobody is called.
 //!
-//! Memory follows the window and not the job. The window is as wide as half a second of work, so that nodes never wait
-//! for a commit, and cancel, pause and restart stay cheap. Short mini-batches travel packed, many to a task.
+//! Memory follows the window and not the job. The window is as wide as half a second of work (a second on a fleet), so that nodes never
+//! wait for a commit, and cancel, pause and restart stay cheap. Short mini-batches travel packed, many to a task, and what is out is
+//! known by runs of them: a job of a million mini-batches a second costs a few hundred changes of this picture a second.
+//!
+//! It also knows what becomes of a task whose holder died (`docs/design/fleet.md`, "Deaths and blame"): `blame.rs`.
+
+mod blame;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::time::Instant;
 
+use fanfold_shared::ids::NodeId;
 use fanfold_shared::interval::IntervalSet;
 use fanfold_shared::message::Task;
 use fanfold_shared::split::Split;
 
-/// Work in one task, microseconds.
-const TASK_US: f64 = 10_000.0;
-/// Mini-batches in one task at the most.
-const TASK_MOST: u64 = 1024;
-/// Work in the window, microseconds for each slot.
-const WINDOW_US: f64 = 500_000.0;
-/// Mini-batches in the window at the most.
-const WINDOW_MOST: u64 = 1 << 14;
+pub use blame::Blame;
+
+/// How much is out, and in how large pieces.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Work in one task, microseconds.
+    task_us: f64,
+    /// Mini-batches in one task at the most.
+    task_most: u64,
+    /// Work in the window, microseconds for each slot.
+    window_us: f64,
+    /// Mini-batches in the window at the most.
+    window_most: u64,
+    /// Suspects run one after the other with nothing beside them. Else they are published at once: each node sees to it that nothing
+    /// runs beside one, and the others go on.
+    one_alone: bool,
+}
+
+impl Shape {
+    /// In one program: a task costs microseconds.
+    pub const EMBEDDED: Shape =
+        Shape { task_us: 10_000.0, task_most: 1024, window_us: 500_000.0, window_most: 1 << 14, one_alone: true };
+    /// Through a broker: a task costs milliseconds.
+    pub const FLEET: Shape =
+        Shape { task_us: 40_000.0, task_most: 4096, window_us: 1_000_000.0, window_most: 1 << 18, one_alone: false };
+}
+
 /// Mini-batches in the window for each slot at the least.
 const WINDOW_LEAST: u64 = 4;
 /// How much the newest answers count in the estimate of how long a mini-batch takes.
@@ -26,39 +52,71 @@ const NEWEST: f64 = 0.3;
 /// See the module documentation.
 #[derive(Debug)]
 pub struct Window {
+    shape: Shape,
     mini_batches: u64,
     slots: u64,
     /// The next mini-batch that was not published yet.
     next: u64,
-    /// Published and not answered.
+    /// Published and not answered: runs by their first mini-batch, disjoint.
+    out: BTreeMap<u64, Out>,
+    /// Mini-batches in `out`.
     outstanding: u64,
-    /// To be tried again, before anything new: mini-batch and attempt.
-    again: VecDeque<(u64, u32)>,
+    /// To be published again, before anything new.
+    again: VecDeque<Task>,
+    /// To be run alone, before everything else.
+    suspects: VecDeque<Task>,
     /// Failed attempts of former runs of the program, of mini-batches that are not settled.
     spent: BTreeMap<u64, u32>,
-    /// Suspects, to be run alone before everything else.
-    suspects: VecDeque<u64>,
-    /// The suspect that runs alone now.
-    alone: Option<u64>,
+    /// What each node said that it holds.
+    held: BTreeMap<NodeId, Vec<Range<u64>>>,
     /// How long a mini-batch takes, microseconds, everything included; None until the first is answered.
     mean_us: Option<f64>,
+}
+
+/// A run of mini-batches that is out.
+#[derive(Clone, Debug)]
+struct Out {
+    end: u64,
+    attempt: u32,
+    alone: bool,
+    published: Instant,
+    /// This node acknowledged it on acceptance: no broker gives it back.
+    leased: Option<NodeId>,
+    /// This node said that it runs it alone.
+    runs_alone: Option<NodeId>,
+    /// The broker gave it back from that node, which is not known to be dead yet; no message carries it any more.
+    returned: bool,
+    /// Nobody has said that he holds it, and it is not in the queue.
+    missing_since: Option<Instant>,
 }
 
 impl Window {
     /// A window over `split`, for so many processes. `spent`: attempts that mini-batches have used up already; `suspects`:
     /// mini-batches that may have killed their host.
-    pub fn new(split: &Split, slots: u64, spent: BTreeMap<u64, u32>, suspects: Vec<u64>) -> Window {
+    pub fn new(shape: Shape, split: &Split, slots: u64, spent: BTreeMap<u64, u32>, suspects: Vec<u64>) -> Window {
+        let alone = |mini_batch: u64| Task {
+            mini_batches: mini_batch..mini_batch + 1,
+            attempt: spent.get(&mini_batch).copied().unwrap_or(0) + 1,
+            alone: true,
+        };
         Window {
+            shape,
             mini_batches: split.mini_batches(),
             slots: slots.max(1),
             next: 0,
+            out: BTreeMap::new(),
             outstanding: 0,
             again: VecDeque::new(),
+            suspects: suspects.into_iter().map(alone).collect(),
             spent,
-            suspects: suspects.into(),
-            alone: None,
+            held: BTreeMap::new(),
             mean_us: None,
         }
+    }
+
+    /// So many processes work now.
+    pub fn set_slots(&mut self, slots: u64) {
+        self.slots = slots.max(1);
     }
 
     /// Whether everything was published at least once.
@@ -76,35 +134,29 @@ impl Window {
         self.next
     }
 
-    /// The next suspect, if it is time for one: nothing else is out then. The caller notes it in the ledger before the task
-    /// that this returns is published.
-    pub fn next_suspect(&mut self, settled: &IntervalSet, split: &Split) -> Option<Task> {
-        while self.alone.is_none() && self.outstanding == 0 {
-            let mini_batch = self.suspects.pop_front()?;
-            if settled.meets(&split.mini_batch(mini_batch).1) {
-                continue;
-            }
-            self.alone = Some(mini_batch);
-            self.outstanding = 1;
-            let attempt = self.spent.get(&mini_batch).copied().unwrap_or(0) + 1;
-            return Some(Task { mini_batches: mini_batch..mini_batch + 1, attempt, alone: true });
-        }
-        None
+    /// Whether more is there to do than `slots` are at.
+    pub fn work_waits(&self, slots: u64) -> bool {
+        !self.all_scheduled() || !self.again.is_empty() || self.outstanding > slots
     }
 
-    /// The tasks to be published now: the window is full afterwards, or everything is out.
-    pub fn tasks(&mut self, settled: &IntervalSet, split: &Split) -> Vec<Task> {
+    /// The tasks to be published now: the window is full afterwards, or everything is out. What makes them suspects is in the ledger
+    /// already.
+    pub fn tasks(&mut self, settled: &IntervalSet, split: &Split, now: Instant) -> Vec<Task> {
         let mut tasks = Vec::new();
-        if self.alone.is_some() || !self.suspects.is_empty() {
+        while self.shape.one_alone && self.out.is_empty() || !self.shape.one_alone {
+            let Some(task) = self.suspects.pop_front() else { break };
+            self.publish_unsettled(task, settled, split, now, &mut tasks);
+        }
+        let alone = self.shape.one_alone && (!self.suspects.is_empty() || self.out.values().any(|out| out.alone));
+        if alone {
             return tasks;
         }
-        while let Some((mini_batch, attempt)) = self.again.pop_front() {
-            tasks.push(Task { mini_batches: mini_batch..mini_batch + 1, attempt, alone: false });
-            self.outstanding += 1;
+        while let Some(task) = self.again.pop_front() {
+            self.publish_unsettled(task, settled, split, now, &mut tasks);
         }
         let room = self.room();
         // Not for every answer a task of its own: wait until a task's worth of room is there.
-        let task = self.per(TASK_US, 1, TASK_MOST);
+        let task = self.per(self.shape.task_us, 1, self.shape.task_most);
         if self.outstanding > 0 && room.saturating_sub(self.outstanding) < task.min(room / 4).max(1) {
             return tasks;
         }
@@ -116,56 +168,130 @@ impl Window {
                 _ => free.start + 1,
             };
             let end = stop.min(free.start + task.min(room - self.outstanding));
-            self.outstanding += end - free.start;
             self.next = end;
-            tasks.push(Task { mini_batches: free.start..end, attempt, alone: false });
+            self.publish(Task { mini_batches: free.start..end, attempt, alone: false }, now, &mut tasks);
         }
         tasks
     }
 
     /// Attempts of mini-batches were answered; each took so long on average.
-    pub fn answered(&mut self, count: u64, mean_us: f64) {
-        self.outstanding = self.outstanding.saturating_sub(count);
+    pub fn answered(&mut self, mean_us: f64) {
         let mean = self.mean_us.map_or(mean_us, |old| old * (1.0 - NEWEST) + mean_us * NEWEST);
         self.mean_us = Some(mean);
     }
 
-    /// An attempt failed and the mini-batch is to be tried again.
+    /// Items were settled.
+    pub fn settled(&mut self, items: &Range<u64>, split: &Split) {
+        if !items.is_empty() {
+            self.take_in(split.mini_batch_of(items.start)..split.mini_batch_of(items.end - 1) + 1);
+        }
+    }
+
+    /// An attempt failed and the mini-batch is to be tried again, like any other: what was suspected of killing its host did not.
     pub fn retry(&mut self, mini_batch: u64, attempt: u32) {
-        if self.alone == Some(mini_batch) {
-            // It was not the host's death; from here on it is like any other.
-            self.alone = None;
-        }
-        self.again.push_back((mini_batch, attempt));
+        self.take_in(mini_batch..mini_batch + 1);
+        self.again.push_back(Task { mini_batches: mini_batch..mini_batch + 1, attempt, alone: false });
     }
 
-    /// Something was settled: if the suspect that runs alone is among it, the next may.
-    pub fn settled(&mut self, settled: &IntervalSet, split: &Split) {
-        if self.alone.is_some_and(|mini_batch| settled.meets(&split.mini_batch(mini_batch).1)) {
-            self.alone = None;
+    /// It is out no longer.
+    fn take_in(&mut self, range: Range<u64>) {
+        while let Some((&start, out)) = self.out.range(..range.end).next_back() {
+            if out.end <= range.start {
+                return;
+            }
+            let out = self.out.remove(&start).expect("it was found");
+            self.outstanding -= out.end.min(range.end) - start.max(range.start);
+            if range.end < out.end {
+                self.out.insert(range.end, out.clone());
+            }
+            if start < range.start {
+                self.out.insert(start, Out { end: range.start, ..out });
+                return;
+            }
         }
     }
 
-    /// The next run of mini-batches from `next` that are not settled.
+    fn publish(&mut self, task: Task, now: Instant, tasks: &mut Vec<Task>) {
+        let Range { start, end } = task.mini_batches;
+        self.take_in(start..end);
+        self.outstanding += end - start;
+        self.out.insert(start, Out::new(&task, now));
+        tasks.push(task);
+    }
+
+    /// What became settled while the task waited is left out.
+    fn publish_unsettled(
+        &mut self,
+        task: Task,
+        settled: &IntervalSet,
+        split: &Split,
+        now: Instant,
+        tasks: &mut Vec<Task>,
+    ) {
+        for mini_batches in unsettled(&task.mini_batches, settled, split) {
+            self.publish(Task { mini_batches, ..task.clone() }, now, tasks);
+        }
+    }
+
+    /// The next run of mini-batches from `next` that are neither settled nor out.
     fn next_free(&mut self, settled: &IntervalSet, split: &Split) -> Option<Range<u64>> {
-        let (_, items) = split.mini_batch(self.next);
-        let Some(gap) = settled.next_gap(items.start, split.items()) else {
-            self.next = self.mini_batches;
-            return None;
-        };
-        // A mini-batch settles whole, so gaps begin and end at mini-batches.
-        self.next = split.mini_batch_of(gap.start);
-        Some(self.next..split.mini_batch_of(gap.end - 1) + 1)
+        while self.next < self.mini_batches {
+            let (_, items) = split.mini_batch(self.next);
+            let Some(gap) = settled.next_gap(items.start, split.items()) else {
+                self.next = self.mini_batches;
+                return None;
+            };
+            // A mini-batch settles whole, so gaps begin and end at mini-batches.
+            self.next = split.mini_batch_of(gap.start);
+            match self.out.range(..=self.next).next_back() {
+                Some((_, out)) if out.end > self.next => self.next = out.end,
+                _ => {
+                    let end = split.mini_batch_of(gap.end - 1) + 1;
+                    return Some(self.next..self.out.range(self.next..end).next().map_or(end, |(start, _)| *start));
+                }
+            }
+        }
+        None
     }
 
     fn room(&self) -> u64 {
-        self.per(WINDOW_US, WINDOW_LEAST, WINDOW_MOST / self.slots) * self.slots
+        self.per(self.shape.window_us, WINDOW_LEAST, self.shape.window_most / self.slots) * self.slots
     }
 
     /// Mini-batches that take so long one after the other, within bounds.
     fn per(&self, us: f64, least: u64, most: u64) -> u64 {
         self.mean_us.map_or(least, |mean| ((us / mean.max(0.01)) as u64).clamp(least, most.max(least)))
     }
+}
+
+impl Out {
+    fn new(task: &Task, published: Instant) -> Out {
+        Out {
+            end: task.mini_batches.end,
+            attempt: task.attempt,
+            alone: task.alone,
+            published,
+            leased: None,
+            runs_alone: None,
+            returned: false,
+            missing_since: None,
+        }
+    }
+}
+
+/// The runs of `mini_batches` that are not settled.
+fn unsettled(mini_batches: &Range<u64>, settled: &IntervalSet, split: &Split) -> Vec<Range<u64>> {
+    let mut runs = Vec::new();
+    if mini_batches.is_empty() || mini_batches.end > split.mini_batches() {
+        return runs;
+    }
+    let mut at = split.mini_batch(mini_batches.start).1.start;
+    let end = split.mini_batch(mini_batches.end - 1).1.end;
+    while let Some(gap) = settled.next_gap(at, end) {
+        runs.push(split.mini_batch_of(gap.start)..split.mini_batch_of(gap.end - 1) + 1);
+        at = gap.end;
+    }
+    runs
 }
 
 #[cfg(test)]
@@ -175,41 +301,52 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashSet;
 
-    fn split(items: u64, per: u64) -> Split {
+    pub(super) fn split(items: u64, per: u64) -> Split {
         let input = SplitInput { name: "input0".into(), root: String::new(), items: 0..items };
         Split { inputs: vec![input], mini_batch_items: per }
     }
 
     #[test]
     fn it_grows_when_runs_are_short() {
-        let (split, settled) = (split(1_000_000, 1), IntervalSet::new());
-        let mut window = Window::new(&split, 2, BTreeMap::new(), vec![]);
-        let first = window.tasks(&settled, &split);
-        assert_eq!(first.len(), 8, "nothing is known: single mini-batches, four for each slot");
-        window.answered(8, 5.0);
-        let next = window.tasks(&settled, &split);
-        assert!(next.iter().all(|task| task.mini_batches.end - task.mini_batches.start <= TASK_MOST));
-        assert_eq!(window.outstanding(), WINDOW_MOST, "and never more than that");
-        assert!(window.tasks(&settled, &split).is_empty());
+        let (split, settled, now) = (split(1_000_000, 1), IntervalSet::new(), Instant::now());
+        for shape in [Shape::EMBEDDED, Shape::FLEET] {
+            let mut window = Window::new(shape, &split, 2, BTreeMap::new(), vec![]);
+            let first = window.tasks(&settled, &split, now);
+            assert_eq!(first.len(), 8, "nothing is known: single mini-batches, four for each slot");
+            window.settled(&(0..8), &split);
+            window.answered(5.0);
+            let next = window.tasks(&settled, &split, now);
+            assert!(next.iter().all(|task| task.mini_batches.end - task.mini_batches.start <= shape.task_most));
+            assert_eq!(window.outstanding(), shape.window_most, "and never more than that");
+            assert!(window.tasks(&settled, &split, now).is_empty());
+        }
     }
 
     #[test]
-    fn suspects_run_alone_and_first() {
-        let (split, mut settled) = (split(10, 1), IntervalSet::new());
-        let mut window = Window::new(&split, 2, BTreeMap::from([(7, 1)]), vec![3, 7]);
-        assert!(window.tasks(&settled, &split).is_empty());
-        let task = window.next_suspect(&settled, &split).unwrap();
-        assert_eq!((task.mini_batches.start, task.attempt, task.alone), (3, 1, true));
-        assert!(window.next_suspect(&settled, &split).is_none() && window.tasks(&settled, &split).is_empty());
-        window.answered(1, 10.0);
-        assert!(window.next_suspect(&settled, &split).is_none(), "the first is not settled yet");
+    fn embedded_suspects_run_alone_and_first() {
+        let (split, mut settled, now) = (split(10, 1), IntervalSet::new(), Instant::now());
+        let mut window = Window::new(Shape::EMBEDDED, &split, 2, BTreeMap::from([(7, 1)]), vec![3, 7]);
+        let tasks = window.tasks(&settled, &split, now);
+        assert_eq!(tasks, [Task { mini_batches: 3..4, attempt: 1, alone: true }]);
+        assert!(window.tasks(&settled, &split, now).is_empty(), "the first is not settled yet");
         settled.insert(3..4);
-        window.settled(&settled, &split);
-        assert_eq!(window.next_suspect(&settled, &split).unwrap().attempt, 2);
-        window.answered(1, 10.0);
+        window.settled(&(3..4), &split);
+        let tasks = window.tasks(&settled, &split, now);
+        assert_eq!(tasks, [Task { mini_batches: 7..8, attempt: 2, alone: true }]);
         window.retry(7, 3);
-        let tasks = window.tasks(&settled, &split);
-        assert_eq!((tasks[0].mini_batches.start, tasks[0].attempt, tasks[0].alone), (7, 3, false));
+        let tasks = window.tasks(&settled, &split, now);
+        assert_eq!(tasks[0], Task { mini_batches: 7..8, attempt: 3, alone: false });
+        assert!(tasks[1..].iter().all(|task| !task.mini_batches.contains(&7)), "nothing is out twice");
+    }
+
+    #[test]
+    fn on_a_fleet_suspects_go_beside_the_others() {
+        let (split, settled, now) = (split(10, 1), IntervalSet::new(), Instant::now());
+        let mut window = Window::new(Shape::FLEET, &split, 1, BTreeMap::new(), vec![3, 7]);
+        let tasks = window.tasks(&settled, &split, now);
+        let of = |alone| tasks.iter().filter(|t| t.alone == alone).map(|t| t.mini_batches.start).collect::<Vec<_>>();
+        assert_eq!((of(true), of(false)), (vec![3, 7], vec![0, 1]));
+        assert_eq!(window.outstanding(), 4);
     }
 
     proptest! {
@@ -218,8 +355,9 @@ mod tests {
         fn it_publishes_exactly_what_is_missing(
             items in 1u64..300, per in 1u64..5, done in prop::collection::hash_set(0u64..300, 0..100),
             spent in prop::collection::btree_map(0u64..300, 1u32..3, 0..20), mean in 1.0f64..1e6,
+            suspects in prop::collection::btree_set(0u64..300, 0..10), fleet in any::<bool>(),
         ) {
-            let split = split(items, per);
+            let (split, now) = (split(items, per), Instant::now());
             let count = split.mini_batches();
             let mut settled = IntervalSet::new();
             let done: HashSet<u64> = done.into_iter().filter(|id| *id < count).collect();
@@ -227,10 +365,12 @@ mod tests {
                 settled.insert(split.mini_batch(*id).1);
             }
             let spent: BTreeMap<u64, u32> = spent.into_iter().filter(|(id, _)| *id < count && !done.contains(id)).collect();
-            let mut window = Window::new(&split, 2, spent.clone(), vec![]);
+            let suspects: Vec<u64> = suspects.into_iter().filter(|id| *id < count && !done.contains(id)).collect();
+            let shape = if fleet { Shape::FLEET } else { Shape::EMBEDDED };
+            let mut window = Window::new(shape, &split, 2, spent.clone(), suspects.clone());
             let mut published = HashSet::new();
             loop {
-                let tasks = window.tasks(&settled, &split);
+                let tasks = window.tasks(&settled, &split, now);
                 if tasks.is_empty() {
                     break;
                 }
@@ -238,11 +378,16 @@ mod tests {
                     for id in task.mini_batches {
                         prop_assert!(published.insert(id) && !done.contains(&id));
                         prop_assert_eq!(task.attempt, spent.get(&id).copied().unwrap_or(0) + 1);
-                        window.answered(1, mean);
+                        prop_assert_eq!(task.alone, suspects.contains(&id));
+                        let items = split.mini_batch(id).1;
+                        settled.insert(items.clone());
+                        window.settled(&items, &split);
+                        window.answered(mean);
                     }
                 }
             }
             prop_assert!(window.all_scheduled());
+            prop_assert_eq!(window.outstanding(), 0);
             prop_assert_eq!(published.len() + done.len(), count as usize);
         }
     }

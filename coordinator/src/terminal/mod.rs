@@ -39,8 +39,21 @@ pub trait Progress: Send {
     fn finish(&mut self, snapshot: &Snapshot);
 }
 
-/// The form of progress that suits stderr.
-pub fn open(facts: &JobFacts) -> Box<dyn Progress> {
+/// For a job that nobody watches here.
+struct Silent;
+
+impl Progress for Silent {
+    fn observe(&mut self, _: &Snapshot, _: &Pace) {}
+    fn failure(&mut self, _: &FailureRow) {}
+    fn note(&mut self, _: &str) {}
+    fn finish(&mut self, _: &Snapshot) {}
+}
+
+/// The form of progress that suits stderr; none if it is to be left alone.
+pub fn open(facts: &JobFacts, quiet: bool) -> Box<dyn Progress> {
+    if quiet {
+        return Box::new(Silent);
+    }
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     match stderr().is_terminal() && !dumb {
         true => Box::new(Bar::stderr(facts)),

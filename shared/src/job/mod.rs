@@ -60,7 +60,25 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<JobSpec, JobFileErrors>
 /// # Errors
 /// Every fault of the text and of the flags.
 pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<JobSpec, JobFileErrors> {
-    parse_in(text, path, overrides, true, std::env::var_os("PATH").unwrap_or_default())
+    let world = World { look: true, here: true, ..World::default() };
+    parse_in(text, path, overrides, world)
+}
+
+/// As [`parse`], for a job that runs on other machines: its interpreter is looked for there.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_for_fleet(text: &str, path: &Path, overrides: &[String]) -> Result<JobSpec, JobFileErrors> {
+    let world = World { look: true, here: false, ..World::default() };
+    parse_in(text, path, overrides, world)
+}
+
+/// As [`load`], for a job that runs on other machines.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for_fleet(path: &Path, overrides: &[String]) -> Result<JobSpec, JobFileErrors> {
+    parse_for_fleet(&read_file(path)?, path, overrides)
 }
 
 /// Reads back a job that [`JobSpec::to_yaml`] wrote, without looking for the files that it names: they were looked at when
@@ -69,7 +87,7 @@ pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<JobSpec, J
 /// # Errors
 /// Every fault of the text.
 pub fn load_resolved(path: &Path) -> Result<JobSpec, JobFileErrors> {
-    parse_in(&read_file(path)?, path, &[], false, OsString::new())
+    parse_in(&read_file(path)?, path, &[], World::default())
 }
 
 fn read_file(path: &Path) -> Result<String, JobFileErrors> {
@@ -116,8 +134,7 @@ fn parse_in(
     text: &str,
     path: &Path,
     overrides: &[String],
-    look: bool,
-    search_path: OsString,
+    world: World,
 ) -> Result<JobSpec, JobFileErrors> {
     let mut sources = Sources::default();
     let file = sources.add(Origin::File(path.to_path_buf()), text);
@@ -162,7 +179,8 @@ fn parse_in(
             None => unknown.push((key, node)),
         }
     }
-    let world = World { base, look, search_path };
+    let search_path = if world.look { std::env::var_os("PATH").unwrap_or_default() } else { OsString::new() };
+    let world = World { base, search_path, ..world };
     let mut reader = Reader {
         sources,
         file,

@@ -14,12 +14,14 @@ use super::source::{Sources, Span};
 use super::tree::{Kind, Node, Scalar, Value};
 
 /// What a job file is read against.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct World {
     /// Where relative paths start: the folder of the job file, absolute.
     pub(crate) base: PathBuf,
     /// Whether what the file names is looked for. A resolved job is read without: it was looked at when it was submitted.
     pub(crate) look: bool,
+    /// Whether the interpreter is one of this machine; else it is looked for where the job runs.
+    pub(crate) here: bool,
     /// Where interpreters are looked for, as PATH.
     pub(crate) search_path: OsString,
 }

@@ -124,7 +124,7 @@ fn interpreter(reader: &mut Reader, version: &str, item: &Node) -> Option<PathBu
         Some(minor) => format!("python3.{minor}"),
         None => PYTHON.to_string(),
     };
-    if reader.world.look && !on_path(reader, &name) {
+    if reader.world.look && reader.world.here && !on_path(reader, &name) {
         let message = format!("`{}` asks for `{name}`, which is not on PATH", shown(&format!("python{version}")));
         reader.fault(KEY, item.span, message, Some(pythons_hint(reader)));
         return None;

@@ -73,6 +73,9 @@ fn interpreter(reader: &mut Reader, node: &Node) -> Option<PathBuf> {
     let typed = node.scalar().map(|scalar| scalar.text.clone()).unwrap_or_default();
     let key = "environment.python";
     if typed.is_empty() || typed.contains('/') || typed.contains('\0') {
+        if !reader.world.here && !typed.is_empty() && !typed.contains('\0') {
+            return Some(paths::absolute(&reader.world.base, &typed));
+        }
         let path = paths::existing(reader, key, node)?;
         if reader.world.look && path.is_dir() {
             let inside = path.join("bin/python");
@@ -85,7 +88,7 @@ fn interpreter(reader: &mut Reader, node: &Node) -> Option<PathBuf> {
         }
         return Some(path);
     }
-    if reader.world.look && !on_path(reader, &typed) {
+    if reader.world.look && reader.world.here && !on_path(reader, &typed) {
         let message = format!("`{key}`: there is no `{}` on PATH", shown(&typed));
         reader.fault(key, node.span, message, Some(pythons_hint(reader)));
         return None;

@@ -1,0 +1,301 @@
+//! The nodes of a job on a fleet: what [`members`] decides, done through the broker.
+
+mod members;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use fanfold_shared::backend::Backend;
+use fanfold_shared::backend::fleet::Fleet;
+use fanfold_shared::backend::rabbitmq::{
+    BrokerError, Condition, ExchangeKind, Outgoing, Properties, Publisher, Queue, QueueKind, Topology, Unroutable,
+};
+use fanfold_shared::fleet::{Command, Control, Ticket, names, wire};
+use fanfold_shared::ids::{JobId, NodeId};
+use fanfold_shared::job::JobSpec;
+use fanfold_shared::layout::JobDir;
+use fanfold_shared::message::{NodeEvent, Task};
+use fanfold_shared::report::{During, Result};
+
+use super::link::FleetLink;
+use super::nodes::{Change, End, Nodes, Wanted};
+use crate::report::NodeLine;
+use members::{Action, Known, Members, TICKET};
+
+/// Unconfirmed tickets and commands, bytes: far more than there ever are.
+const CONTROL_BYTES: usize = 4 << 20;
+/// How long an earlier coordinator's nodes may take to say what they hold.
+const ANSWER: Duration = Duration::from_secs(3);
+/// A broker that is away for so long keeps no ending waiting.
+const AWAY: Duration = Duration::from_secs(5);
+/// For each question to the broker.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// See the module documentation.
+pub struct FleetNodes {
+    members: Members,
+    link: FleetLink,
+    fleet: Arc<Fleet>,
+    /// To the thread that publishes: a broker that is slow or away must not keep the driver from its other duties. What is under way when
+    /// the connection breaks is published again, there or by the rule for what nobody holds.
+    tasks: Option<Sender<Vec<Task>>>,
+    publisher: Option<JoinHandle<()>>,
+    control: Publisher,
+    job: JobId,
+    ticket: Ticket,
+    pool: String,
+    priority: u8,
+    /// Where the next coordinator finds whom to ask.
+    file: PathBuf,
+    known: Vec<Known>,
+    /// Nodes of an earlier coordinator that have not said yet what they hold, and until when that is waited for.
+    asked: (BTreeSet<NodeId>, Instant),
+    /// It was said that Redis is away.
+    without_redis: bool,
+    over: bool,
+}
+
+impl FleetNodes {
+    /// Declares what tickets and commands need, and takes up the nodes that an earlier coordinator of this job had.
+    ///
+    /// # Errors
+    /// The broker refuses or is away.
+    pub fn start(
+        link: &FleetLink,
+        fleet: Arc<Fleet>,
+        id: &JobId,
+        dir: &JobDir,
+        spec: &JobSpec,
+        again: bool,
+    ) -> std::result::Result<FleetNodes, BrokerError> {
+        let pool = spec.compute_target.clone();
+        link.broker.declare(topology(&pool), LIMIT)?;
+        if again {
+            // The window is made anew.
+            fleet.purge_tasks()?;
+        }
+        let file = dir.internal().join("nodes.json");
+        let known: Vec<Known> =
+            fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let now = Instant::now();
+        let asked = known.iter().map(|known| known.node.clone()).collect();
+        let control = link.broker.publisher(Unroutable::Drop, CONTROL_BYTES);
+        let ticket = Ticket {
+            fanfold: env!("CARGO_PKG_VERSION").into(),
+            job: id.clone(),
+            job_dir: link.shared.relative(dir.root()).unwrap_or_else(|_| dir.root().to_path_buf()),
+            shared: link.shared.root().to_path_buf(),
+            number: 0,
+        };
+        let (tasks, to_publish) = mpsc::channel::<Vec<Task>>();
+        let through = fleet.clone();
+        let publish = move || {
+            while let Ok(mut tasks) = to_publish.recv() {
+                // What was decided meanwhile goes with it.
+                tasks.extend(to_publish.try_iter().flatten());
+                if through.publish_tasks(tasks).is_err() {
+                    return;
+                }
+            }
+        };
+        let publisher = thread::Builder::new().name("publish".into()).spawn(publish).ok();
+        let nodes = FleetNodes {
+            members: Members::new(&pool, known.clone(), now),
+            link: link.clone(),
+            fleet,
+            tasks: Some(tasks),
+            publisher,
+            control,
+            job: id.clone(),
+            ticket,
+            pool,
+            priority: spec.priority,
+            file,
+            known,
+            asked: (asked, now + ANSWER),
+            without_redis: false,
+            over: false,
+        };
+        let ask = nodes.members.ask();
+        nodes.send(ask);
+        Ok(nodes)
+    }
+
+    /// No node is expected any more, and no later coordinator should look for one.
+    pub fn forget(mut self) {
+        self.over = true;
+        // What can't be removed asks nodes that don't answer.
+        let _ = fs::remove_file(&self.file);
+    }
+
+    fn send(&self, actions: Vec<Action>) {
+        let mut messages = Vec::new();
+        for action in actions {
+            messages.push(match action {
+                Action::Ticket(number) => Outgoing {
+                    exchange: names::NODES.into(),
+                    routing_key: self.pool.clone(),
+                    body: wire::encode(&Ticket { number, ..self.ticket.clone() }),
+                    properties: Properties {
+                        priority: Some(self.priority),
+                        expiration: Some(TICKET),
+                        ..Properties::default()
+                    },
+                },
+                Action::Tell { worker, node, command } => self.command(worker, node, command),
+            });
+        }
+        if !messages.is_empty() {
+            // Repeated if it is lost; closed is only what is over.
+            let _ = self.control.publish(messages, Box::new(|| ()));
+        }
+    }
+
+    fn command(&self, worker: String, node: NodeId, command: Command) -> Outgoing {
+        Outgoing {
+            exchange: names::CONTROL.into(),
+            routing_key: worker,
+            body: wire::encode(&Control { job: self.job.clone(), node, command }),
+            properties: Properties { transient: true, ..Properties::default() },
+        }
+    }
+
+    /// Writes down whom the next coordinator should ask. It need not survive a power cut: a node that nobody knows leaves by itself.
+    fn remember(&mut self) -> Result<()> {
+        let known = self.members.known();
+        if known != self.known && !self.over {
+            let new = self.file.with_extension("json.new");
+            fs::write(&new, serde_json::to_vec(&known).expect("strings and numbers")).during("write", &new)?;
+            fs::rename(&new, &self.file).during("rename", &new)?;
+            self.known = known;
+        }
+        Ok(())
+    }
+
+    /// Said once each time: without the counters more is suspected than need be, and runs alone; no row depends on them.
+    fn redis(&mut self) -> Option<String> {
+        let away = self.link.store.away();
+        let new = away.is_some() && !self.without_redis;
+        self.without_redis = away.is_some();
+        let (_, why) = away.filter(|_| new)?;
+        Some(format!("Redis is away ({why}): the job goes on without its counters"))
+    }
+
+    fn away(&self) -> Option<Instant> {
+        match self.link.broker.condition() {
+            Condition::Away { since, .. } => Some(since),
+            Condition::Blocked { .. } | Condition::Connected { .. } => None,
+        }
+    }
+}
+
+/// What tickets and commands go through.
+fn topology(pool: &str) -> Topology {
+    let queue = names::nodes_queue(pool);
+    Topology {
+        exchanges: vec![(names::NODES.into(), ExchangeKind::Direct), (names::CONTROL.into(), ExchangeKind::Direct)],
+        queues: vec![Queue { name: queue.clone(), kind: QueueKind::Priority }],
+        bindings: vec![(queue, names::NODES.into(), pool.into())],
+    }
+}
+
+impl Nodes for FleetNodes {
+    fn publish(&mut self, tasks: Vec<Task>) {
+        if let Some(sender) = &self.tasks {
+            // Only the end of the job closes the backend, and with it the thread.
+            let _ = sender.send(tasks);
+        }
+    }
+
+    fn is_settling(&self, now: Instant) -> bool {
+        !self.asked.0.is_empty() && now < self.asked.1
+    }
+
+    fn keep(&mut self, wanted: Wanted, now: Instant) -> Vec<Change> {
+        if !matches!(self.link.broker.condition(), Condition::Connected { .. }) {
+            // Nodes can't be heard, and what is sent now would only pile up.
+            self.members.deaf(now);
+            return Vec::new();
+        }
+        let (actions, mut changes) = self.members.keep(wanted, now);
+        self.send(actions);
+        changes.extend(self.redis().map(Change::Note));
+        changes
+    }
+
+    fn hear(&mut self, node: &NodeId, event: &NodeEvent, now: Instant) -> Vec<Change> {
+        if matches!(event, NodeEvent::Beat { .. } | NodeEvent::Left) {
+            self.asked.0.remove(node);
+        }
+        let changes = self.members.hear(node, event, now);
+        // Before the message is acknowledged. A full disk may keep it from being known; then that node is asked nothing.
+        let _ = self.remember();
+        changes
+    }
+
+    fn end(&mut self, how: End, now: Instant) {
+        if self.tasks.is_some() && self.away().is_none() {
+            // Nobody is to begin what still waits; what can't be taken back is given back by the nodes.
+            let _ = self.fleet.purge_tasks();
+        }
+        self.members.end(how, now);
+    }
+
+    fn all_gone(&self, now: Instant) -> bool {
+        self.members.all_gone(now)
+            || self.members.is_ending() && self.away().is_some_and(|since| now.saturating_duration_since(since) >= AWAY)
+    }
+
+    fn is_silent(&self, node: &NodeId, now: Instant) -> bool {
+        self.members.is_silent(node, now)
+    }
+
+    fn slots(&self) -> u64 {
+        self.members.slots()
+    }
+
+    fn processes(&self) -> u64 {
+        self.members.processes()
+    }
+
+    fn blocked(&self) -> Option<String> {
+        match self.link.broker.condition() {
+            Condition::Away { why, .. } => Some(format!("the broker is away ({why}); the job goes on by itself")),
+            Condition::Blocked { why, .. } => Some(format!("the broker takes no messages ({why})")),
+            Condition::Connected { .. } => self.members.waits(),
+        }
+    }
+
+    fn waiting_tasks(&self) -> Option<u32> {
+        if !matches!(self.link.broker.condition(), Condition::Connected { .. }) {
+            return None;
+        }
+        // A queue that is gone holds nothing.
+        self.fleet.waiting_tasks().ok().map(Option::unwrap_or_default)
+    }
+
+    fn lines(&self) -> Vec<NodeLine> {
+        self.members.lines()
+    }
+
+    fn wanted(&self) -> u32 {
+        self.members.wanted()
+    }
+}
+
+impl Drop for FleetNodes {
+    fn drop(&mut self) {
+        self.fleet.close();
+        self.control.close();
+        self.tasks = None;
+        if let Some(publisher) = self.publisher.take() {
+            // A panic of the thread was printed where it happened.
+            let _ = publisher.join();
+        }
+    }
+}

@@ -1,0 +1,636 @@
+//! The nodes of a job on a fleet, as its coordinator knows them. Pure: it hears, decides, and returns what is to be sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use fanfold_shared::fleet::Command;
+use fanfold_shared::ids::NodeId;
+use fanfold_shared::message::NodeEvent;
+use serde::{Deserialize, Serialize};
+
+use super::super::nodes::{Change, End, Wanted};
+use super::super::verdict::Cause;
+use crate::report::NodeLine;
+
+/// A ticket that nobody took by then is gone from the queue.
+pub const TICKET: Duration = Duration::from_secs(60);
+/// A node that was silent for so long is lost.
+const LOST: Duration = Duration::from_secs(30);
+/// A node that was silent for so long, and whose task the broker gave back, is dead: three beats.
+const SILENT: Duration = Duration::from_secs(15);
+/// Between two commands to a node that has something to do.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Between two words to a node that has not.
+const ALIVE: Duration = Duration::from_secs(10);
+/// Until the next ticket, after a worker took one and can't be a node.
+const REFUSED: Duration = Duration::from_secs(5);
+/// How long those that were killed are waited for.
+const KILLED: Duration = Duration::from_secs(4);
+/// Between two looks there may be so much at most; the rest is time in which this program did not run.
+const LOOK_MOST: Duration = Duration::from_secs(1);
+
+/// What is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A ticket with this number.
+    Ticket(u64),
+    /// A command.
+    Tell {
+        /// The worker.
+        worker: String,
+        /// The node that it is.
+        node: NodeId,
+        /// What to do.
+        command: Command,
+    },
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct Members {
+    pool: String,
+    nodes: BTreeMap<NodeId, Member>,
+    /// Open tickets by number, and when each is renewed.
+    tickets: BTreeMap<u64, Instant>,
+    last_ticket: u64,
+    /// After a refusal.
+    no_ticket_before: Option<Instant>,
+    /// Workers whose node gave up: another node there would fare no better.
+    given_up: BTreeSet<String>,
+    /// Why the last worker that took a ticket did not become a node.
+    refusal: Option<String>,
+    end: Option<(End, Instant)>,
+    /// Processes of all nodes that ever joined.
+    processes: u64,
+    most: Option<u32>,
+    looked: Instant,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    worker: String,
+    host: String,
+    processes: u32,
+    phase: Phase,
+    heard: Instant,
+    /// There are enough without it, or it is of no use: it is to leave.
+    released: bool,
+    told: Option<(Command, Instant)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Phase {
+    Joining,
+    Working,
+    /// It begins nothing more: why the job fails if all end so.
+    GaveUp(Cause),
+    Lost,
+    Left,
+}
+
+/// What the next coordinator of the job should know, if this one dies: whom to talk to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// The node.
+    pub node: NodeId,
+    /// The worker that it is.
+    pub worker: String,
+    /// Its host.
+    pub host: String,
+    /// Its processes; 0: it has not joined yet.
+    pub processes: u32,
+}
+
+impl Member {
+    fn new(worker: &str, host: &str, processes: u32, phase: Phase, now: Instant) -> Member {
+        Member { worker: worker.into(), host: host.into(), processes, phase, heard: now, released: false, told: None }
+    }
+
+    /// Whether something may still be heard of it.
+    fn is_there(&self) -> bool {
+        !matches!(self.phase, Phase::Lost | Phase::Left)
+    }
+
+    /// Whether it takes one of the places that the job has for nodes. One that gave up is not replaced.
+    fn counts(&self) -> bool {
+        match self.phase {
+            Phase::Joining | Phase::Working => !self.released,
+            Phase::GaveUp(_) => true,
+            Phase::Lost | Phase::Left => false,
+        }
+    }
+}
+
+impl Members {
+    /// No nodes but those that an earlier coordinator knew. Their processes have not been heard of yet: silence counts from now.
+    pub fn new(pool: &str, known: Vec<Known>, now: Instant) -> Members {
+        let processes = known.iter().map(|known| u64::from(known.processes)).sum();
+        let phase = |processes| if processes == 0 { Phase::Joining } else { Phase::Working };
+        let nodes = known.into_iter().map(|known| {
+            let member = Member::new(&known.worker, &known.host, known.processes, phase(known.processes), now);
+            (known.node, member)
+        });
+        Members {
+            pool: pool.into(),
+            nodes: nodes.collect(),
+            tickets: BTreeMap::new(),
+            last_ticket: 0,
+            no_ticket_before: None,
+            given_up: BTreeSet::new(),
+            refusal: None,
+            end: None,
+            processes,
+            most: None,
+            looked: now,
+        }
+    }
+
+    /// The nodes that are there, for the next coordinator.
+    pub fn known(&self) -> Vec<Known> {
+        let there = self.nodes.iter().filter(|(_, member)| member.is_there() && !member.worker.is_empty());
+        there
+            .map(|(node, member)| Known {
+                node: node.clone(),
+                worker: member.worker.clone(),
+                host: member.host.clone(),
+                processes: member.processes,
+            })
+            .collect()
+    }
+
+    /// Takes in what a node said.
+    pub fn hear(&mut self, node: &NodeId, event: &NodeEvent, now: Instant) -> Vec<Change> {
+        match event {
+            NodeEvent::Refused { worker, host, ticket, why } => {
+                self.tickets.remove(ticket);
+                self.refused(format!("worker {worker} ({host}) can't join: {why}"), now);
+                return Vec::new();
+            }
+            NodeEvent::Joining { worker, host, ticket, .. } => {
+                self.tickets.remove(ticket);
+                let mut member = Member::new(worker, host, 0, Phase::Joining, now);
+                // A ticket that was renewed may be taken twice; and where init() failed for good it is not tried again.
+                let unfit = self.given_up.contains(worker);
+                member.released = unfit || self.most.is_some_and(|most| self.counting() >= most as usize);
+                if unfit {
+                    self.no_ticket_before = Some(now + REFUSED);
+                }
+                self.nodes.insert(node.clone(), member);
+                return Vec::new();
+            }
+            _ => (),
+        }
+        // A worker that an earlier coordinator knew, and whose name is lost: it is heard, and leaves when it is told nothing.
+        let unknown = || Member::new("", "", 0, Phase::Working, now);
+        let member = self.nodes.entry(node.clone()).or_insert_with(unknown);
+        member.heard = now;
+        if member.phase == Phase::Lost {
+            member.phase = Phase::Working;
+        }
+        match event {
+            NodeEvent::Joined { host, processes, .. } => {
+                self.processes += u64::from(*processes);
+                (member.host, member.processes, member.phase) = (host.clone(), *processes, Phase::Working);
+                self.refusal = None;
+            }
+            NodeEvent::CannotJoin { why, anywhere } => {
+                let text = format!("node {node} ({}) can't join: {why}", member.host);
+                member.phase = Phase::Left;
+                if *anywhere {
+                    return vec![Change::Hopeless(Cause::cannot_join(why))];
+                }
+                self.refused(text, now);
+                return vec![Change::Left(node.clone())];
+            }
+            NodeEvent::GaveUp { error } => {
+                self.given_up.insert(member.worker.clone());
+                member.phase = Phase::GaveUp(Cause::init(error));
+                return self.hopeless();
+            }
+            NodeEvent::Broken { message } => {
+                self.given_up.insert(member.worker.clone());
+                member.phase = Phase::GaveUp(Cause::broken(message));
+                return self.hopeless();
+            }
+            NodeEvent::Left => {
+                // Of one that gave up that stays known: it is not replaced.
+                if !matches!(member.phase, Phase::GaveUp(_)) {
+                    member.phase = Phase::Left;
+                }
+                member.released = true;
+                return vec![Change::Left(node.clone())];
+            }
+            _ => (),
+        }
+        Vec::new()
+    }
+
+    fn refused(&mut self, why: String, now: Instant) {
+        self.refusal = Some(why);
+        self.no_ticket_before = Some(now + REFUSED);
+    }
+
+    /// The job fails when every node has given up.
+    fn hopeless(&self) -> Vec<Change> {
+        let going = |member: &Member| matches!(member.phase, Phase::Joining | Phase::Working) && !member.released;
+        if self.end.is_some() || self.nodes.values().any(going) {
+            return Vec::new();
+        }
+        let causes = self.nodes.values().filter_map(|member| match &member.phase {
+            Phase::GaveUp(cause) => Some(cause.clone()),
+            _ => None,
+        });
+        causes.last().map(Change::Hopeless).into_iter().collect()
+    }
+
+    /// Decides what is due.
+    pub fn keep(&mut self, wanted: Wanted, now: Instant) -> (Vec<Action>, Vec<Change>) {
+        self.pass_over(now);
+        self.most = wanted.most;
+        let mut changes = Vec::new();
+        for (node, member) in &mut self.nodes {
+            let silent = now.saturating_duration_since(member.heard) >= LOST;
+            // One that gave up and left says nothing more.
+            let expected = member.is_there() && !(member.released && matches!(member.phase, Phase::GaveUp(_)));
+            if expected && silent {
+                member.phase = Phase::Lost;
+                changes.push(Change::Lost(node.clone()));
+            }
+        }
+        if !changes.is_empty() {
+            changes.extend(self.hopeless());
+        }
+        let mut actions = Vec::new();
+        if self.end.is_none() {
+            self.release_surplus();
+            self.tickets(wanted, now, &mut actions);
+        }
+        self.commands(now, &mut actions);
+        (actions, changes)
+    }
+
+    /// The broker is away, so silence means nothing.
+    pub fn deaf(&mut self, now: Instant) {
+        self.nodes.values_mut().for_each(|member| member.heard = now);
+        self.looked = now;
+    }
+
+    /// Time in which this program was stopped, or waited for something else, is nobody's silence.
+    fn pass_over(&mut self, now: Instant) {
+        let gap = now.saturating_duration_since(self.looked);
+        self.looked = now;
+        if gap > LOOK_MOST {
+            self.nodes.values_mut().for_each(|member| member.heard = (member.heard + gap).min(now));
+        }
+    }
+
+    /// The newest go first: they have done least.
+    fn release_surplus(&mut self) {
+        let Some(most) = self.most else { return };
+        let mut surplus = self.counting().saturating_sub(most as usize);
+        for phase in [Phase::Joining, Phase::Working] {
+            let going = |member: &&mut Member| member.phase == phase && !member.released;
+            for member in self.nodes.values_mut().filter(going).take(surplus) {
+                member.released = true;
+                surplus -= 1;
+            }
+        }
+    }
+
+    fn tickets(&mut self, wanted: Wanted, now: Instant, actions: &mut Vec<Action>) {
+        let count = match wanted.most {
+            _ if !wanted.work_waits => 0,
+            Some(most) => (most as usize).saturating_sub(self.counting()),
+            None => 1,
+        };
+        // Those that are in the queue can't be taken back; whoever takes one that is not wanted any more is released.
+        while self.tickets.len() > count {
+            self.tickets.pop_last();
+        }
+        if self.no_ticket_before.is_some_and(|before| now < before) {
+            return;
+        }
+        self.no_ticket_before = None;
+        for (number, renew) in &mut self.tickets {
+            if now >= *renew {
+                *renew = now + TICKET;
+                actions.push(Action::Ticket(*number));
+            }
+        }
+        while self.tickets.len() < count {
+            self.last_ticket += 1;
+            self.tickets.insert(self.last_ticket, now + TICKET);
+            actions.push(Action::Ticket(self.last_ticket));
+        }
+    }
+
+    fn commands(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let ended = self.end.map(|(end, _)| match end {
+            End::Drain => Command::Drain,
+            End::Kill => Command::Kill,
+            End::GiveUp => Command::GiveUp,
+        });
+        for (node, member) in &mut self.nodes {
+            let gone = member.released && matches!(member.phase, Phase::GaveUp(_));
+            if !member.is_there() || gone || member.worker.is_empty() {
+                continue;
+            }
+            let command = ended.or(member.released.then_some(Command::Drain)).unwrap_or(Command::Alive);
+            let every = if command == Command::Alive { ALIVE } else { AGAIN };
+            let due = member.told.is_none_or(|(told, when)| {
+                told != command || now.saturating_duration_since(when) >= every
+            });
+            if due {
+                member.told = Some((command, now));
+                actions.push(Action::Tell { worker: member.worker.clone(), node: node.clone(), command });
+            }
+        }
+    }
+
+    /// What every node that is there should be told once: to say what it holds.
+    pub fn ask(&self) -> Vec<Action> {
+        let there = self.nodes.iter().filter(|(_, member)| member.is_there());
+        let tell = |(node, member): (&NodeId, &Member)| Action::Tell {
+            worker: member.worker.clone(),
+            node: node.clone(),
+            command: Command::Report,
+        };
+        there.map(tell).collect()
+    }
+
+    /// All are to end; never more mildly than before.
+    pub fn end(&mut self, how: End, now: Instant) {
+        if self.end.is_none_or(|(end, _)| end < how) {
+            self.end = Some((how, now));
+        }
+    }
+
+    /// They were told to end.
+    pub fn is_ending(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// They were told to end, and nothing more is expected of any.
+    pub fn all_gone(&self, now: Instant) -> bool {
+        let Some((end, since)) = self.end else { return false };
+        let gone = |member: &Member| !member.is_there() || member.released && matches!(member.phase, Phase::GaveUp(_));
+        self.nodes.values().all(gone) || end > End::Drain && now.saturating_duration_since(since) >= KILLED
+    }
+
+    /// See [`super::super::nodes::Nodes::is_silent`].
+    pub fn is_silent(&self, node: &NodeId, now: Instant) -> bool {
+        self.nodes.get(node).is_none_or(|member| {
+            member.phase == Phase::Lost || member.is_there() && now.saturating_duration_since(member.heard) >= SILENT
+        })
+    }
+
+    fn counting(&self) -> usize {
+        self.nodes.values().filter(|member| member.counts()).count()
+    }
+
+    /// Processes of those that work.
+    pub fn slots(&self) -> u64 {
+        let working = self.nodes.values().filter(|member| member.phase == Phase::Working && !member.released);
+        working.map(|member| u64::from(member.processes)).sum()
+    }
+
+    /// Processes of all that ever joined.
+    pub fn processes(&self) -> u64 {
+        self.processes
+    }
+
+    /// Open tickets.
+    pub fn wanted(&self) -> u32 {
+        self.tickets.len() as u32
+    }
+
+    /// What is waited for, while no node works.
+    pub fn waits(&self) -> Option<String> {
+        let there = |phase| self.nodes.values().any(|member| member.phase == phase && !member.released);
+        if self.end.is_some() || there(Phase::Working) || there(Phase::Joining) {
+            return None;
+        }
+        let (wanted, pool) = (self.tickets.len().max(1), &self.pool);
+        Some(match &self.refusal {
+            Some(refusal) => format!("waits for nodes: {wanted} wanted in pool `{pool}`; {refusal}"),
+            None if self.processes == 0 => format!("waits for nodes: {wanted} wanted in pool `{pool}`, none has come"),
+            None => format!("waits for nodes: {wanted} wanted in pool `{pool}`, and all that came have left"),
+        })
+    }
+
+    /// For reports: those that are there, and those that gave up.
+    pub fn lines(&self) -> Vec<NodeLine> {
+        let line = |(node, member): (&NodeId, &Member)| {
+            let state = match &member.phase {
+                Phase::Lost | Phase::Left => return None,
+                Phase::GaveUp(_) => "gave up",
+                _ if member.released || self.end.is_some() => "leaving",
+                Phase::Joining => "joining",
+                Phase::Working => "working",
+            };
+            let worker = Some(member.worker.clone());
+            Some(NodeLine { node: node.clone(), host: member.host.clone(), worker, processes: member.processes, state })
+        };
+        self.nodes.iter().filter_map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fanfold_shared::message::{AttemptError, ErrorKind};
+
+    struct World {
+        members: Members,
+        start: Instant,
+        now: Instant,
+        wanted: Wanted,
+    }
+
+    fn node(name: &str) -> NodeId {
+        NodeId(name.into())
+    }
+
+    fn world(most: Option<u32>) -> World {
+        let start = Instant::now();
+        let wanted = Wanted { work_waits: true, most };
+        World { members: Members::new("default", vec![], start), start, now: start, wanted }
+    }
+
+    impl World {
+        /// Looks every half second until `seconds` after the start; returns what was sent and what became of nodes.
+        fn until(&mut self, seconds: u64) -> (Vec<Action>, Vec<Change>) {
+            let (mut actions, mut changes) = (vec![], vec![]);
+            while self.now <= self.start + Duration::from_secs(seconds) {
+                let (act, change) = self.members.keep(self.wanted, self.now);
+                actions.extend(act);
+                changes.extend(change);
+                self.now += Duration::from_millis(500);
+            }
+            (actions, changes)
+        }
+
+        fn look(&mut self) -> Vec<Action> {
+            self.members.keep(self.wanted, self.now).0
+        }
+
+        fn hear(&mut self, name: &str, event: NodeEvent) -> Vec<Change> {
+            self.members.hear(&node(name), &event, self.now)
+        }
+
+        fn joining(&mut self, name: &str, ticket: u64) {
+            let (worker, host) = (format!("w-{name}"), format!("h-{name}"));
+            self.hear(name, NodeEvent::Joining { worker, host, ticket, version: "0".into() });
+        }
+
+        fn join(&mut self, name: &str, ticket: u64) {
+            self.joining(name, ticket);
+            self.hear(name, NodeEvent::Joined { host: format!("h-{name}"), processes: 2, devices: vec![] });
+        }
+    }
+
+    fn tell(name: &str, command: Command) -> Action {
+        Action::Tell { worker: format!("w-{name}"), node: node(name), command }
+    }
+
+    fn error() -> Box<AttemptError> {
+        let (traceback, stderr) = Default::default();
+        Box::new(AttemptError { kind: ErrorKind::Init, message: "no".into(), traceback, stderr })
+    }
+
+    #[test]
+    fn as_many_tickets_as_nodes_are_wanted_renewed_while_nobody_takes_them() {
+        let mut world = world(Some(2));
+        assert_eq!(world.look(), [Action::Ticket(1), Action::Ticket(2)]);
+        assert_eq!(world.until(59).0, []);
+        assert_eq!(world.until(61).0, [Action::Ticket(1), Action::Ticket(2)]);
+        world.join("a", 1);
+        assert_eq!(world.members.wanted(), 1);
+        assert_eq!(world.look(), [tell("a", Command::Alive)]);
+        world.wanted.work_waits = false;
+        world.look();
+        assert_eq!(world.members.wanted(), 0, "nothing waits: the other one is not renewed");
+    }
+
+    #[test]
+    fn without_a_limit_one_ticket_is_open_while_work_waits() {
+        let mut world = world(None);
+        assert_eq!(world.look(), [Action::Ticket(1)]);
+        world.join("a", 1);
+        assert_eq!(world.look(), [Action::Ticket(2), tell("a", Command::Alive)]);
+        assert_eq!((world.members.slots(), world.members.processes()), (2, 2));
+    }
+
+    #[test]
+    fn whoever_comes_too_late_is_sent_away_and_so_is_what_is_too_much() {
+        let mut world = world(Some(1));
+        world.look();
+        world.join("a", 1);
+        world.joining("b", 1);
+        assert_eq!(world.look(), [tell("a", Command::Alive), tell("b", Command::Drain)]);
+        world.wanted.most = Some(0);
+        assert_eq!(world.look(), [tell("a", Command::Drain)]);
+        assert_eq!(world.members.slots(), 0);
+        world.hear("a", NodeEvent::Left);
+        world.hear("b", NodeEvent::Left);
+        world.wanted.most = Some(1);
+        assert_eq!(world.look(), [Action::Ticket(2)]);
+    }
+
+    #[test]
+    fn a_silent_node_is_lost_replaced_and_one_again_when_it_speaks() {
+        let mut world = world(Some(1));
+        world.look();
+        world.join("a", 1);
+        let (_, changes) = world.until(29);
+        assert_eq!((changes, world.members.is_silent(&node("a"), world.now)), (vec![], true));
+        let (actions, changes) = world.until(31);
+        assert_eq!(changes, [Change::Lost(node("a"))]);
+        assert!(actions.contains(&Action::Ticket(2)) && world.members.slots() == 0);
+        world.hear("a", NodeEvent::Beat { held: vec![] });
+        assert_eq!(world.members.slots(), 2);
+    }
+
+    #[test]
+    fn silence_while_nobody_listens_means_nothing() {
+        let mut world = world(Some(1));
+        world.look();
+        world.join("a", 1);
+        world.now += Duration::from_secs(3600);
+        assert_eq!(world.members.keep(world.wanted, world.now).1, [], "this program was stopped");
+        for _ in 0..100 {
+            world.now += Duration::from_secs(1);
+            world.members.deaf(world.now);
+            assert_eq!(world.members.keep(world.wanted, world.now).1, [], "the broker is away");
+        }
+    }
+
+    #[test]
+    fn commands_are_repeated_until_the_node_has_left() {
+        let mut world = world(Some(1));
+        world.look();
+        world.join("a", 1);
+        world.look();
+        world.members.end(End::Drain, world.now);
+        let drains = world.until(9).0;
+        assert!(drains.len() == 5 && drains.iter().all(|action| *action == tell("a", Command::Drain)), "{drains:?}");
+        world.members.end(End::Kill, world.now);
+        world.members.end(End::Drain, world.now);
+        assert_eq!(world.look(), [tell("a", Command::Kill)]);
+        assert!(!world.members.all_gone(world.now));
+        world.hear("a", NodeEvent::Left);
+        assert_eq!((world.look(), world.members.all_gone(world.now)), (vec![], true));
+    }
+
+    #[test]
+    fn the_job_fails_when_every_node_has_given_up_and_such_a_node_is_not_replaced() {
+        let mut world = world(Some(2));
+        world.look();
+        world.join("a", 1);
+        world.join("b", 2);
+        assert_eq!(world.hear("a", NodeEvent::GaveUp { error: error() }), []);
+        world.hear("a", NodeEvent::Left);
+        assert!(!world.look().iter().any(|action| matches!(action, Action::Ticket(_))), "not replaced");
+        let changes = world.hear("b", NodeEvent::GaveUp { error: error() });
+        assert!(matches!(&changes[..], [Change::Hopeless(_)]), "{changes:?}");
+    }
+
+    #[test]
+    fn a_worker_whose_node_gave_up_is_not_taken_again() {
+        let mut world = world(None);
+        world.look();
+        world.join("a", 1);
+        world.join("b", 2);
+        world.hear("a", NodeEvent::GaveUp { error: error() });
+        world.hear("a", NodeEvent::Left);
+        let worker = "w-a".to_string();
+        world.hear("a2", NodeEvent::Joining { worker, host: "h".into(), ticket: 3, version: "0".into() });
+        let actions = world.look();
+        assert!(actions.iter().any(|action| matches!(action, Action::Tell { command: Command::Drain, .. })));
+        assert!(!actions.iter().any(|action| matches!(action, Action::Ticket(_))), "not at once: {actions:?}");
+    }
+
+    #[test]
+    fn a_refusal_is_shown_and_the_next_ticket_comes_later() {
+        let mut world = world(Some(1));
+        world.look();
+        assert!(world.members.waits().unwrap().ends_with("1 wanted in pool `default`, none has come"));
+        let (worker, host, why) = ("w".into(), "h".into(), "no such directory".into());
+        world.hear("-", NodeEvent::Refused { worker, host, ticket: 1, why });
+        assert_eq!(world.look(), []);
+        assert!(world.members.waits().unwrap().ends_with("worker w (h) can't join: no such directory"));
+        assert_eq!(world.until(4).0, []);
+        assert_eq!(world.until(6).0, [Action::Ticket(2)]);
+    }
+
+    #[test]
+    fn the_next_coordinator_knows_whom_to_ask() {
+        let mut world = world(Some(1));
+        world.look();
+        world.join("a", 1);
+        let mut members = Members::new("default", world.members.known(), world.now);
+        assert_eq!(members.ask(), [tell("a", Command::Report)]);
+        assert_eq!(members.slots(), 2);
+        assert_eq!(members.keep(world.wanted, world.now).0, [tell("a", Command::Alive)]);
+    }
+}
