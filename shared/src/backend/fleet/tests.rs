@@ -97,7 +97,7 @@ fn a_redis_that_hangs_stops_or_forgets_costs_a_moment() {
 #[test]
 fn redis_needs_no_more_than_the_rights_that_are_written_down() {
     let rights = "resetchannels resetkeys ~fanfold:* nocommands +hincrby +hdel +del +expire +set +get +mget +zadd +zrangebyscore \
-                  +zrem +zremrangebyscore +ping +hello +auth +select +client|setname +client|setinfo";
+                  +zrem +zremrangebyscore +ping +hello +auth +select +client|setname";
     let acl = vec![format!("user fanfold on >secret {rights}"), "user default off".to_string()];
     let redis = Redis::start_with(fanfold_test_servers::RedisOptions { acl, ..Default::default() });
     let store = store(&redis.url_of("fanfold", "secret"));
