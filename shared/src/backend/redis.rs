@@ -82,8 +82,11 @@ struct Call {
     commands: Vec<Cmd>,
     /// Asked even if Redis was away a moment ago.
     insist: bool,
-    done: Option<Box<dyn FnOnce(Option<Vec<Value>>) + Send>>,
+    done: Option<Done>,
 }
+
+/// None: Redis is away.
+type Done = Box<dyn FnOnce(Option<Vec<Value>>) + Send>;
 
 /// How to connect.
 #[derive(Clone, Debug)]

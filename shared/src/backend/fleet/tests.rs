@@ -74,24 +74,24 @@ fn garbage_goes_to_the_dead_letters() {
 fn a_redis_that_hangs_stops_or_forgets_costs_a_moment() {
     let redis = Redis::start();
     let store = store(&redis.url());
-    let (job, task) = (JobId::new("test"), (0..3, 1));
-    assert_eq!(store.count(&job, &[task.clone()]), Some(vec![1]));
+    let (job, task) = (JobId::new("test"), [(0..3, 1)]);
+    assert_eq!(store.count(&job, &task), Some(vec![1]));
     redis.flush();
-    assert_eq!(store.count(&job, &[task.clone()]), Some(vec![1]));
+    assert_eq!(store.count(&job, &task), Some(vec![1]));
     redis.hang();
     let started = Instant::now();
     for _ in 0..10 {
-        assert_eq!(store.count(&job, &[task.clone()]), None);
+        assert_eq!(store.count(&job, &task), None);
     }
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     assert!(store.away().is_some());
     redis.go_on();
     store.ping(LIMIT).unwrap();
     redis.stop();
-    assert_eq!(store.count(&job, &[task.clone()]), None);
+    assert_eq!(store.count(&job, &task), None);
     redis.start_again();
     store.ping(LIMIT).unwrap();
-    assert_eq!(store.count(&job, &[task]), Some(vec![1]));
+    assert_eq!(store.count(&job, &task), Some(vec![1]));
 }
 
 #[test]

@@ -117,8 +117,11 @@ impl Publisher {
     /// The broker or this publisher is closed.
     pub fn publish(&self, messages: Vec<Outgoing>, safe: OnSafe) -> Result<(), Closed> {
         if messages.is_empty() {
-            let closed = self.desk.lock().closed;
-            return if closed { Err(Closed) } else { Ok(safe()) };
+            if self.desk.lock().closed {
+                return Err(Closed);
+            }
+            safe();
+            return Ok(());
         }
         let group = Arc::new(Group { left: AtomicUsize::new(messages.len()), safe: Mutex::new(Some(safe)) });
         for message in messages {
