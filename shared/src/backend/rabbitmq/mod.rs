@@ -128,6 +128,9 @@ impl Shared {
         let work = async {
             loop {
                 self.redeclare.notified().await;
+                // Not at once: a quorum queue of the same name that comes back before a consumer of the old one was cancelled keeps that
+                // consumer, and what it is sent never arrives (3.10).
+                tokio::time::sleep(Duration::from_secs(1)).await;
                 if self.topology().is_empty() {
                     continue;
                 }
@@ -137,7 +140,6 @@ impl Shared {
                 {
                     self.note(error.to_string());
                 }
-                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
         tokio::select! {
