@@ -33,6 +33,8 @@ const CONTROL_BYTES: usize = 4 << 20;
 const ANSWER: Duration = Duration::from_secs(3);
 /// A broker that is away for so long keeps no ending waiting.
 const AWAY: Duration = Duration::from_secs(5);
+/// For the next ticket to come.
+const TICKETS: Duration = Duration::from_millis(100);
 /// For each question to the broker.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -165,6 +167,34 @@ impl FleetNodes {
         }
     }
 
+    /// Takes the job's own tickets out of the pool's queue, where somebody could still take one of a job that is over. Those of other
+    /// jobs go back to their places.
+    fn take_back_tickets(&self, now: Instant) {
+        let mut loose = self.members.loose(now);
+        if loose == 0 {
+            return;
+        }
+        let consumer = self.link.broker.consumer(&names::nodes_queue(&self.pool), u16::MAX);
+        let mut others = Vec::new();
+        while loose > 0 {
+            let received = consumer.receive(1, TICKETS).unwrap_or_default();
+            if received.is_empty() {
+                break;
+            }
+            for message in received {
+                match wire::decode::<Ticket>(&message.body) {
+                    Ok(ticket) if ticket.job == self.job => {
+                        message.ack();
+                        loose -= 1;
+                    }
+                    _ => others.push(message),
+                }
+            }
+        }
+        drop(others);
+        consumer.close();
+    }
+
     /// Writes down whom the next coordinator should ask. It need not survive a power cut: a node that nobody knows leaves by itself.
     fn remember(&mut self) -> Result<()> {
         let known = self.members.known();
@@ -239,9 +269,10 @@ impl Nodes for FleetNodes {
     }
 
     fn end(&mut self, how: End, now: Instant) {
-        if self.tasks.is_some() && self.away().is_none() {
+        if !self.members.is_ending() && self.away().is_none() {
             // Nobody is to begin what still waits; what can't be taken back is given back by the nodes.
             let _ = self.fleet.purge_tasks();
+            self.take_back_tickets(now);
         }
         self.members.end(how, now);
     }

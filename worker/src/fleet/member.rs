@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const BEAT: Duration = Duration::from_secs(5);
 /// A node that has heard nothing of its coordinator for so long leaves.
 const SILENCE: Duration = Duration::from_secs(120);
+/// A job whose queues have been missing for so long, and whose coordinator never said a word, was over when its ticket was taken.
+const OVER: Duration = Duration::from_secs(3);
 /// For a last word to be safe.
 const LAST_WORD: Duration = Duration::from_secs(10);
 
@@ -59,7 +61,7 @@ pub fn serve(worker: &Worker, ticket: &Ticket, job: Job) {
     let state = WorkerState::Working { job: ticket.job.clone(), node: node.clone() };
     worker.presence.set(state, None);
     let fleet = Arc::new(Fleet::take_part(&worker.broker, &worker.store, &ticket.job, &job.dir));
-    let mut life = Life { worker, ticket, job: &job, node, fleet, heard: Instant::now() };
+    let mut life = Life { worker, ticket, job: &job, node, fleet, heard: Instant::now(), commanded: false };
     let why = life.live();
     life.fleet.close();
     // Made by the equipping, if it came so far.
@@ -75,6 +77,8 @@ struct Life<'a> {
     fleet: Arc<Fleet>,
     /// When the coordinator was heard of last, or could not have been.
     heard: Instant,
+    /// It was heard of at all.
+    commanded: bool,
 }
 
 impl Life<'_> {
@@ -141,7 +145,7 @@ impl Life<'_> {
             while !equipping.is_finished() {
                 let unwanted =
                     self.commands(LOOK).iter().any(|command| *command != Command::Alive && *command != Command::Report);
-                if unwanted || worker.signals.count() > 0 {
+                if unwanted || worker.signals.count() > 0 || self.is_over() {
                     cancel.store(true, Ordering::SeqCst);
                 }
                 if beaten.elapsed() >= BEAT && self.is_connected() {
@@ -196,6 +200,9 @@ impl Life<'_> {
             if !self.is_connected() {
                 // Nobody can be heard: results wait, and so does judgement.
                 self.heard = Instant::now();
+            } else if self.is_over() && handle.order() != Order::Kill {
+                why = "the job is over: it has no queues".into();
+                handle.kill();
             } else if self.heard.elapsed() >= SILENCE && handle.order() == Order::Work {
                 why = format!("its coordinator has not been heard of for {} s", SILENCE.as_secs());
                 handle.drain();
@@ -211,8 +218,13 @@ impl Life<'_> {
             commands(&self.worker.control, wait, |control| control.job == self.ticket.job && control.node == self.node);
         if !commands.is_empty() {
             self.heard = Instant::now();
+            self.commanded = true;
         }
         commands
+    }
+
+    fn is_over(&self) -> bool {
+        !self.commanded && self.fleet.missing_since().is_some_and(|since| since.elapsed() >= OVER)
     }
 
     fn is_connected(&self) -> bool {

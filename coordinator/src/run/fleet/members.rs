@@ -52,6 +52,8 @@ pub struct Members {
     nodes: BTreeMap<NodeId, Member>,
     /// Open tickets by number, and when each is renewed.
     tickets: BTreeMap<u64, Instant>,
+    /// Tickets that may lie in the queue, wanted or not, and until when.
+    loose: BTreeMap<u64, Instant>,
     last_ticket: u64,
     /// After a refusal.
     no_ticket_before: Option<Instant>,
@@ -134,6 +136,7 @@ impl Members {
             pool: pool.into(),
             nodes: nodes.collect(),
             tickets: BTreeMap::new(),
+            loose: BTreeMap::new(),
             last_ticket: 0,
             no_ticket_before: None,
             given_up: BTreeSet::new(),
@@ -163,11 +166,13 @@ impl Members {
         match event {
             NodeEvent::Refused { worker, host, ticket, why } => {
                 self.tickets.remove(ticket);
+                self.loose.remove(ticket);
                 self.refused(format!("worker {worker} ({host}) can't join: {why}"), now);
                 return Vec::new();
             }
             NodeEvent::Joining { worker, host, ticket, .. } => {
                 self.tickets.remove(ticket);
+                self.loose.remove(ticket);
                 let mut member = Member::new(worker, host, 0, Phase::Joining, now);
                 // A ticket that was renewed may be taken twice; and where init() failed for good it is not tried again.
                 let unfit = self.given_up.contains(worker);
@@ -314,12 +319,14 @@ impl Members {
         for (number, renew) in &mut self.tickets {
             if now >= *renew {
                 *renew = now + TICKET;
+                self.loose.insert(*number, now + TICKET);
                 actions.push(Action::Ticket(*number));
             }
         }
         while self.tickets.len() < count {
             self.last_ticket += 1;
             self.tickets.insert(self.last_ticket, now + TICKET);
+            self.loose.insert(self.last_ticket, now + TICKET);
             actions.push(Action::Ticket(self.last_ticket));
         }
     }
@@ -363,6 +370,11 @@ impl Members {
         if self.end.is_none_or(|(end, _)| end < how) {
             self.end = Some((how, now));
         }
+    }
+
+    /// Tickets that may still lie in the queue.
+    pub fn loose(&self, now: Instant) -> usize {
+        self.loose.values().filter(|until| now < **until).count()
     }
 
     /// They were told to end.
@@ -510,6 +522,7 @@ mod tests {
         world.wanted.work_waits = false;
         world.look();
         assert_eq!(world.members.wanted(), 0, "nothing waits: the other one is not renewed");
+        assert_eq!(world.members.loose(world.now), 1, "and may be taken still");
     }
 
     #[test]
