@@ -266,8 +266,10 @@ fn no_secret_reaches_what_a_worker_starts() {
     for secret in [CANARY, "FANFOLD_BROKER", "FANFOLD_REDIS", "amqp://", redis.as_str()] {
         assert!(!environment.contains(secret), "{secret} in {environment:?}");
     }
-    // Guardian included: nobody but the worker itself has it.
-    wait_for("the guardian to execute", || processes_with(CANARY) == [worker.pid().to_string()]);
+    // Guardian included: nobody but the worker itself has it, and only root can look there.
+    // SAFETY: takes and changes nothing.
+    let knows = if unsafe { libc::geteuid() } == 0 { vec![worker.pid().to_string()] } else { Vec::new() };
+    wait_for("the guardian to execute", || processes_with(CANARY) == knows);
     assert!(!worker.log().contains(&world.url), "{}", worker.log());
 }
 
