@@ -8,8 +8,8 @@ mod rabbitmq;
 mod redis;
 mod relay;
 
-pub use process::wait_until;
 pub use certificates::{Identity, TestCa};
+pub use process::wait_until;
 pub use rabbitmq::{RabbitMq, RabbitMqOptions};
 pub use redis::{Redis, RedisOptions};
 pub use relay::Relay;

@@ -20,7 +20,9 @@ pub(crate) fn free_port() -> u16 {
 /// Where a program is, or a panic that says what to install.
 pub(crate) fn program(paths: &[&str], package: &str) -> String {
     let found = paths.iter().find(|path| std::path::Path::new(path).exists());
-    found.unwrap_or_else(|| panic!("the tests need the Debian package {package} (tests/run.sh installs it)")).to_string()
+    found
+        .unwrap_or_else(|| panic!("the tests need the Debian package {package} (tests/run.sh installs it)"))
+        .to_string()
 }
 
 /// Starts a program in a process group of its own, which is killed when this program ends, however it does.

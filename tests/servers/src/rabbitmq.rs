@@ -116,9 +116,7 @@ impl RabbitMq {
         let vhosts: Vec<String> = names.iter().map(|name| format!(r#"{{"name":"{name}"}}"#)).collect();
         let permissions: Vec<String> = names
             .iter()
-            .map(|vhost| {
-                format!(r#"{{"user":"{USER}","vhost":"{vhost}","configure":".*","write":".*","read":".*"}}"#)
-            })
+            .map(|vhost| format!(r#"{{"user":"{USER}","vhost":"{vhost}","configure":".*","write":".*","read":".*"}}"#))
             .collect();
         let definitions = format!(
             r#"{{"users":[{{"name":"{USER}","password":"{PASSWORD}","tags":"administrator"}}],"vhosts":[{}],"permissions":[{}]}}"#,
@@ -126,9 +124,12 @@ impl RabbitMq {
             permissions.join(","),
         );
         let plugins = format!("[{}].\n", self.options.plugin.unwrap_or_default());
-        for (name, text) in
-            [("rabbitmq.conf", config), ("definitions.json", definitions), ("plugins", plugins), ("env.conf", String::new())]
-        {
+        for (name, text) in [
+            ("rabbitmq.conf", config),
+            ("definitions.json", definitions),
+            ("plugins", plugins),
+            ("env.conf", String::new()),
+        ] {
             fs::write(self.dir.path().join(name), text).expect("the directory can be written");
         }
         // Erlang wants the cookie to be nobody else's.

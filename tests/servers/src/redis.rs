@@ -1,8 +1,8 @@
 //! A Redis server.
 
 use std::fs;
-use std::net::TcpStream;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -70,7 +70,8 @@ impl Redis {
 
     /// Starts it again, empty, on the same port.
     pub fn start_again(&self) {
-        let mut command = Command::new(program(&["/usr/bin/redis-server", "/usr/local/bin/redis-server"], "redis-server"));
+        let mut command =
+            Command::new(program(&["/usr/bin/redis-server", "/usr/local/bin/redis-server"], "redis-server"));
         command.current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
         let port = self.port.to_string();
@@ -82,7 +83,9 @@ impl Redis {
                 command.args(["--tls-cert-file", &path(&identity.certificate), "--tls-key-file", &path(&identity.key)]);
                 match &self.options.client_ca {
                     Some(ca) => command.args(["--tls-auth-clients", "yes", "--tls-ca-cert-file", &path(ca)]),
-                    None => command.args(["--tls-auth-clients", "no", "--tls-ca-cert-file", &path(&identity.certificate)]),
+                    None => {
+                        command.args(["--tls-auth-clients", "no", "--tls-ca-cert-file", &path(&identity.certificate)])
+                    }
                 }
             }
         };

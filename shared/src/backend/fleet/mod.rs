@@ -269,7 +269,11 @@ impl Fleet {
         let file = unpacked.file;
         let settle: Settle<FromNode> = Box::new(move |_, how| match how {
             Settled::Acked | Settled::Rejected => {
-                if how == Settled::Acked { received.ack() } else { received.reject() }
+                if how == Settled::Acked {
+                    received.ack()
+                } else {
+                    received.reject()
+                }
                 if let Some(file) = file {
                     // Gone already if the message came twice.
                     let _ = std::fs::remove_file(file);
@@ -281,13 +285,7 @@ impl Fleet {
     }
 
     /// What a consumer has; after the end, what is left: for the coordinator all of the queue, for a node what it was sent.
-    fn receive(
-        &self,
-        consumer: &Consumer,
-        queue: &str,
-        max: usize,
-        wait: Duration,
-    ) -> Result<Vec<Received>, Closed> {
+    fn receive(&self, consumer: &Consumer, queue: &str, max: usize, wait: Duration) -> Result<Vec<Received>, Closed> {
         let deadline = Instant::now() + wait;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::spool::{RowsFile, Spool};
 use crate::backend::Closed;
 use crate::fleet::wire::{self, MOST_BYTES, WireError};
-use crate::message::{
-    AttemptError, ErrorKind, FromNode, NodeEvent, NodeMessage, Outcome, OutcomeEnd, Results,
-};
+use crate::message::{AttemptError, ErrorKind, FromNode, NodeEvent, NodeMessage, Outcome, OutcomeEnd, Results};
 use crate::text::cut;
 
 /// More rows travel as a file.
