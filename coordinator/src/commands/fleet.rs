@@ -71,7 +71,8 @@ impl FleetArgs {
     pub fn link(&self, role: &str) -> Result<FleetLink> {
         let FleetConfig { broker, redis, tls, name } = self.config(role)?;
         let shared = self.shared()?;
-        let broker = Broker::start(BrokerConfig { url: broker, tls: tls.clone(), name: name.clone(), heartbeat: HEARTBEAT })?;
+        let broker =
+            Broker::start(BrokerConfig { url: broker, tls: tls.clone(), name: name.clone(), heartbeat: HEARTBEAT })?;
         let store = Store::start(StoreConfig { url: redis, tls, name })?;
         Ok(FleetLink { broker, store, shared })
     }
