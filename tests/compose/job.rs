@@ -52,7 +52,7 @@ pub fn runs() {
         (ran.status.success(), String::from_utf8_lossy(&ran.stdout).into_owned(), told)
     };
     let script = GATED.replace("def run(mini_batch):", &format!("def run(mini_batch):{ONE_FAILS}"));
-    job_of(&place, &script, "run_max_try: 1\n");
+    job_of(&place, &script, "run_max_try: 1\nrun_invocation_timeout: 600\n");
     let items = place.write_items(12);
     let (submitted, job, told_of) = ask(&["submit", place.path("job.yaml").to_str().unwrap()]);
     assert!(submitted, "{told_of}");
