@@ -38,7 +38,9 @@ pub use replace::replace_file;
 pub use reporter::{ItemNames, Reporter};
 pub use result::{job_result_tells, next_steps, output_in_words, shell_word, write_job_result};
 pub use snapshot::{JobFacts, NodeLine, ProcessState, Snapshot};
-pub use status::{STATUS_VERSION, Status, StatusCounts, StatusError, StatusFile, StatusNode, StatusOutput, StatusProcess};
+pub use status::{
+    STATUS_VERSION, Status, StatusCounts, StatusError, StatusFile, StatusNode, StatusOutput, StatusProcess,
+};
 pub use user_errors::{ErrorSummary, Example, write_user_errors};
 
 pub(crate) use result::rerun;

@@ -155,7 +155,8 @@ impl Driver<'_> {
         }
         let (settled, split) = (self.aggregate.settled(), self.aggregate.split());
         let tasks = self.window.tasks(settled, split, now);
-        if let (Some(fingerprints), Some(last)) = (&self.fingerprints, tasks.iter().map(|task| task.mini_batches.end).max())
+        if let (Some(fingerprints), Some(last)) =
+            (&self.fingerprints, tasks.iter().map(|task| task.mini_batches.end).max())
         {
             let needed = split.mini_batch(last - 1).1.end.max(course.fingerprinted);
             if needed > course.fingerprinted {

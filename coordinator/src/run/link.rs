@@ -16,11 +16,11 @@ use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::state::JobState;
 
+use super::Orders;
 use super::fleet::FleetNodes;
 use super::observer::Audience;
 use super::prepare::{Prepared, Purpose, TakeUp};
 use super::submit::{self, Submitted};
-use super::Orders;
 use crate::ledger::Totals;
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
@@ -177,9 +177,7 @@ pub fn run_on_fleet(link: &FleetLink, run: FleetRun) -> Result<ExitCode> {
             };
             (submitted, file, false)
         }
-        FleetJob::Dir(dir, overrides) => {
-            (submit::reopen(&dir, &overrides, Some(&link.shared))?, dir.job_yaml(), true)
-        }
+        FleetJob::Dir(dir, overrides) => (submit::reopen(&dir, &overrides, Some(&link.shared))?, dir.job_yaml(), true),
     };
     let audience = Audience { on_state: Some(on_state), quiet };
     let mut bound = Bound::begin(link, &submitted);

@@ -68,7 +68,8 @@ pub struct RunRequest {
 /// that was committed safe. How a job ended by itself is the exit code.
 pub fn run(request: &RunRequest, orders: &Orders) -> Result<ExitCode> {
     let submitted = submit::submit(&request.job_file, &request.overrides, request.job_dir.as_deref())?;
-    let take_up = TakeUp { purpose: Purpose::Run, orders, on_fleet: false, own_script: false, audience: Audience::default() };
+    let take_up =
+        TakeUp { purpose: Purpose::Run, orders, on_fleet: false, own_script: false, audience: Audience::default() };
     go_on(submitted, &request.job_file, &take_up, None)
 }
 
@@ -79,16 +80,17 @@ pub fn run(request: &RunRequest, orders: &Orders) -> Result<ExitCode> {
 /// As [`run`].
 pub fn retry_failed(dir: &JobDir, overrides: &[String], orders: &Orders) -> Result<ExitCode> {
     let submitted = submit::reopen(dir, overrides, None)?;
-    let take_up = TakeUp { purpose: Purpose::RetryFailed, orders, on_fleet: false, own_script: true, audience: Audience::default() };
+    let take_up = TakeUp {
+        purpose: Purpose::RetryFailed,
+        orders,
+        on_fleet: false,
+        own_script: true,
+        audience: Audience::default(),
+    };
     go_on(submitted, &dir.job_yaml(), &take_up, None)
 }
 
-fn go_on(
-    submitted: Submitted,
-    job_file: &Path,
-    take_up: &TakeUp<'_>,
-    bound: Option<&mut Bound>,
-) -> Result<ExitCode> {
+fn go_on(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>, bound: Option<&mut Bound>) -> Result<ExitCode> {
     let withdrawal = submitted.withdrawal.clone();
     let outcome = prepare::prepare(submitted, job_file, take_up);
     if !matches!(outcome, Ok(prepare::Outcome::Ready(_))) {
@@ -200,7 +202,9 @@ fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
 /// Reports, then the output's final name, then the final state: what is under its final name is complete.
 fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<ExitCode> {
     let cause = match ending {
-        Ending::Interrupted | Ending::Canceled => return pause(&mut prepared.aggregate, &mut prepared.observer, orders),
+        Ending::Interrupted | Ending::Canceled => {
+            return pause(&mut prepared.aggregate, &mut prepared.observer, orders);
+        }
         Ending::Failed(cause) => Some(cause),
         Ending::Settled => verdict_of_all(prepared)?,
     };

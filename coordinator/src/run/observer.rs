@@ -25,7 +25,8 @@ use super::window::Window;
 use crate::aggregate::{Aggregate, Committed, Recovered};
 use crate::ledger::{ErrorGroup, FailureFilter, JobStatus, LedgerError, LedgerReader, Totals};
 use crate::report::{
-    JobFacts, MasterRole, NodeLine, ProcessState, Reporter, Snapshot, Status, exit_code, job_result_tells, write_job_report,
+    JobFacts, MasterRole, NodeLine, ProcessState, Reporter, Snapshot, Status, exit_code, job_result_tells,
+    write_job_report,
 };
 use crate::terminal;
 

@@ -130,12 +130,7 @@ fn read_file(path: &Path) -> Result<String, JobFileErrors> {
     })
 }
 
-fn parse_in(
-    text: &str,
-    path: &Path,
-    overrides: &[String],
-    world: World,
-) -> Result<JobSpec, JobFileErrors> {
+fn parse_in(text: &str, path: &Path, overrides: &[String], world: World) -> Result<JobSpec, JobFileErrors> {
     let mut sources = Sources::default();
     let file = sources.add(Origin::File(path.to_path_buf()), text);
     let mut errors = Vec::new();

@@ -344,9 +344,8 @@ impl Members {
             }
             let command = ended.or(member.released.then_some(Command::Drain)).unwrap_or(Command::Alive);
             let every = if command == Command::Alive { ALIVE } else { AGAIN };
-            let due = member.told.is_none_or(|(told, when)| {
-                told != command || now.saturating_duration_since(when) >= every
-            });
+            let due =
+                member.told.is_none_or(|(told, when)| told != command || now.saturating_duration_since(when) >= every);
             if due {
                 member.told = Some((command, now));
                 actions.push(Action::Tell { worker: member.worker.clone(), node: node.clone(), command });

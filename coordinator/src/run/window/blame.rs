@@ -59,14 +59,7 @@ impl Window {
     }
 
     /// All that a node holds. What this coordinator has not published yet was so by an earlier one, and is out already.
-    pub fn beat(
-        &mut self,
-        node: &NodeId,
-        held: &[Range<u64>],
-        settled: &IntervalSet,
-        split: &Split,
-        now: Instant,
-    ) {
+    pub fn beat(&mut self, node: &NodeId, held: &[Range<u64>], settled: &IntervalSet, split: &Split, now: Instant) {
         let next = self.next;
         for range in held.iter().filter(|range| range.end > next) {
             for run in unsettled(&(range.start.max(next)..range.end), settled, split) {
@@ -123,9 +116,8 @@ impl Window {
         let mut blame = Blame::default();
         for run in unsettled(&task.mini_batches, settled, split) {
             // What was published again with another attempt meanwhile goes on by itself.
-            let (known, stale) = self.cut_out(run.clone()).into_iter().partition::<Vec<_>, _>(|(_, out)| {
-                out.attempt == task.attempt
-            });
+            let (known, stale) =
+                self.cut_out(run.clone()).into_iter().partition::<Vec<_>, _>(|(_, out)| out.attempt == task.attempt);
             let mut unknown = vec![run];
             for (start, out) in known.iter().chain(&stale) {
                 unknown = without(unknown, &(*start..out.end));
@@ -204,9 +196,8 @@ impl Window {
     /// A node left in order: what it leased and did not answer begins anew, at nobody's expense.
     pub fn left(&mut self, node: &NodeId) {
         self.held.remove(node);
-        let gone = |out: &Out| {
-            out.leased.as_ref() == Some(node) || out.returned && out.runs_alone.as_ref() == Some(node)
-        };
+        let gone =
+            |out: &Out| out.leased.as_ref() == Some(node) || out.returned && out.runs_alone.as_ref() == Some(node);
         for (start, out) in self.cut_out_where(gone) {
             self.outstanding -= out.end - start;
             self.publish_later(Task { mini_batches: start..out.end, attempt: out.attempt, alone: out.alone });
