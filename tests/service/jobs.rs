@@ -28,7 +28,8 @@ fn jobs_come_from_the_verb_over_http_and_from_the_queue() {
     assert_eq!(status, 201, "{answer}");
     let second = answer["job_id"].as_str().unwrap();
 
-    let request = JobRequest { source: JobSource::Inline { job: keys, base: None }, set: vec!["mini_batch_size=2".into()] };
+    let request =
+        JobRequest { source: JobSource::Inline { job: keys, base: None }, set: vec!["mini_batch_size=2".into()] };
     // MessagePack with named fields is what JSON says, in another form.
     peer.ask(fanfold_shared::fleet::wire::encode(&request)[1..].to_vec(), Some("m-1"), true);
     let JobReply::Accepted { job_id, duplicate: false, .. } = peer.answer() else { panic!("it is accepted") };
@@ -41,7 +42,10 @@ fn jobs_come_from_the_verb_over_http_and_from_the_queue() {
 
     // What the verbs say of them.
     assert!(served.verb(&["status", second]).expect(0).stdout.starts_with(&format!("{second} Completed\n")));
-    assert!(served.verb(&["watch", second]).expect(0).stdout.starts_with(&format!("{second} Completed: 10 of 10")), "it is over");
+    assert!(
+        served.verb(&["watch", second]).expect(0).stdout.starts_with(&format!("{second} Completed: 10 of 10")),
+        "it is over"
+    );
     assert_eq!(served.verb(&["results", second]).expect(0).stdout.lines().count(), 40);
     assert_eq!(served.verb(&["errors", second]).expect(0).stdout, "No failures.\n");
     let logs = served.verb(&["logs", second]).expect(0).stdout;
@@ -80,7 +84,12 @@ fn a_job_is_paused_resumed_and_canceled() {
     wait_until_begun(served.place(), 2);
     let began = Instant::now();
     let ran = served.verb(&["cancel", &job]).expect(0);
-    assert!(ran.stdout.contains("Canceled") && began.elapsed() < Duration::from_secs(5), "{} after {:?}", ran.stdout, began.elapsed());
+    assert!(
+        ran.stdout.contains("Canceled") && began.elapsed() < Duration::from_secs(5),
+        "{} after {:?}",
+        ran.stdout,
+        began.elapsed()
+    );
     served.wait_for_state(&job, "Canceled");
     served.verb(&["watch", &job]).expect(3);
     served.world.nothing_left();
@@ -100,7 +109,9 @@ fn what_failed_is_tried_again() {
     assert!(text.contains(&format!("fanfold_job_failures_total{{job=\"{job}\",kind=\"exception\"}} 2\n")), "{text}");
     served.place().write("mended", "");
     served.verb(&["retry", "--failed", &job]).expect(0);
-    wait_for("all rows", || (served.state(&job) == "Completed" && served.rows(&job).len() == items.len()).then_some(()));
+    wait_for("all rows", || {
+        (served.state(&job) == "Completed" && served.rows(&job).len() == items.len()).then_some(())
+    });
     assert_each_once(&served.rows(&job), &items);
 }
 

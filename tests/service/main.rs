@@ -1,5 +1,7 @@
 //! `fanfold serve` and the verbs against it: real servers, real workers, real HTTP.
 
+mod examples;
+#[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../fleet/world.rs"]
 mod fleet;
 mod jobs;

@@ -22,21 +22,80 @@ fn bad_requests_are_told_what_is_wrong() {
     let (served, _) = served(ECHO, "", 3);
     served.place().write("bad.yaml", "name: attack\nentry_scrip: score.py\n");
     let post = |body: &str| shown(&served, served.post("/v1/jobs", None, body));
-    insta::assert_snapshot!(post("nonsense"), @"");
-    insta::assert_snapshot!(post("{}"), @"");
-    insta::assert_snapshot!(post(r#"{"job_file": "job.yaml", "script": "import os"}"#), @"");
-    insta::assert_snapshot!(post(r#"{"job_file": "../job.yaml"}"#), @"");
-    insta::assert_snapshot!(post(r#"{"job_file": "/etc/passwd"}"#), @"");
-    insta::assert_snapshot!(post(r#"{"job_file": "absent.yaml"}"#), @"");
-    insta::assert_snapshot!(post(r#"{"job_file": "bad.yaml"}"#), @"");
-    insta::assert_snapshot!(post(r#"{"job_file": "job.yaml", "set": ["prioritty=3"]}"#), @"");
-    insta::assert_snapshot!(post(r#"{"job": {"name": "a/../b", "entry_script": "score.py", "inputs": ["items.txt"]}}"#), @"");
+    insta::assert_snapshot!(post("nonsense"), @r##"
+    400 bad_request: the request can't be read: expected ident at line 1 column 2
+      hint: send `{"job_file": "path/to/job.yaml"}` or `{"job": {…the keys of a job file…}}`
+    "##);
+    insta::assert_snapshot!(post("{}"), @r##"
+    400 bad_request: the request can't be read: either `job_file` (a path under the shared directory) or `job` (the keys of a job file) is needed
+      hint: send `{"job_file": "path/to/job.yaml"}` or `{"job": {…the keys of a job file…}}`
+    "##);
+    insta::assert_snapshot!(post(r#"{"job_file": "job.yaml", "script": "import os"}"#), @r##"
+    400 bad_request: the request can't be read: unknown field `script`, expected one of `job_file`, `job`, `base`, `set` at line 1 column 33
+      hint: send `{"job_file": "path/to/job.yaml"}` or `{"job": {…the keys of a job file…}}`
+    "##);
+    insta::assert_snapshot!(post(r#"{"job_file": "../job.yaml"}"#), @r##"
+    400 outside_shared_directory: `../job.yaml` is not under the shared directory `<place>/`
+      hint: workers see nothing but the shared directory: put the files under `<place>/`
+    "##);
+    insta::assert_snapshot!(post(r#"{"job_file": "/etc/passwd"}"#), @r##"
+    400 outside_shared_directory: `/etc/passwd` is not under the shared directory `<place>/`
+      hint: workers see nothing but the shared directory: put the files under `<place>/`
+    "##);
+    let absent = post(r#"{"job_file": "absent.yaml"}"#);
+    assert!(
+        absent.starts_with("400 bad_job: cannot read the job file\n  --> <place>/absent.yaml: No such file"),
+        "{absent}"
+    );
+    insta::assert_snapshot!(post(r#"{"job_file": "bad.yaml"}"#), @r##"
+    400 bad_job: unknown key `entry_scrip`
+      --> <place>/bad.yaml:2:1
+       |
+     2 | entry_scrip: score.py
+       | ^^^^^^^^^^^
+    hint: did you mean `entry_script`?
+
+    error: `inputs` is missing
+      --> <place>/bad.yaml
+      hint: add it, for example `inputs: [images]`
+    "##);
+    insta::assert_snapshot!(post(r#"{"job_file": "job.yaml", "set": ["prioritty=3"]}"#), @r##"
+    400 bad_job: unknown key `prioritty`
+      --> --set
+       |
+       | prioritty=3
+       | ^^^^^^^^^
+      hint: did you mean `priority`?
+    "##);
+    insta::assert_snapshot!(post(r#"{"job": {"name": "a/../b", "entry_script": "score.py", "inputs": ["items.txt"]}}"#), @r##"
+    400 bad_job: `name` must be 3 to 32 of `a-z`, `0-9` and `-`, starting with a letter and not ending with `-`
+      --> <place>/job.yaml:1:9
+       |
+     1 | {"name":"a/../b","entry_script":"score.py","inputs":["items.txt"]}
+       |         ^^^^^^^^
+      hint: `name: a----b` would do
+    "##);
     let large = format!(r#"{{"job_file": "{}"}}"#, "x".repeat(2 << 20));
-    insta::assert_snapshot!(post(&large), @"");
-    insta::assert_snapshot!(shown(&served, served.get("/v1/jobs/nosuch")), @"");
-    insta::assert_snapshot!(shown(&served, served.get("/v1/nothing")), @"");
-    insta::assert_snapshot!(shown(&served, served.post("/v1/nodes", None, "")), @"");
-    insta::assert_snapshot!(shown(&served, served.post("/v1/nodes/nosuch/drain", None, "")), @"");
+    insta::assert_snapshot!(post(&large), @r##"
+    413 too_large: the request has more than 1024 KiB
+      hint: data belongs into the shared directory; a request only names it
+    "##);
+    insta::assert_snapshot!(shown(&served, served.get("/v1/jobs/nosuch")), @r##"
+    404 job_not_found: there is no job `nosuch`
+      hint: the service has no jobs yet; `fanfold submit JOB.yaml` makes one
+    "##);
+    insta::assert_snapshot!(shown(&served, served.get("/v1/nothing")), @r##"
+    404 no_such_route: there is nothing at `/v1/nothing`
+      hint: `/openapi.json` describes what there is
+    "##);
+    insta::assert_snapshot!(shown(&served, served.post("/v1/nodes", None, "")), @r##"
+    405 wrong_method: `/v1/nodes` can't be asked with POST
+      hint: `/openapi.json` describes what there is
+    "##);
+    insta::assert_snapshot!(shown(&served, served.post("/v1/nodes/nosuch/drain", None, "")), @r##"
+    404 worker_not_found: there is no worker `nosuch`
+      hint: no worker is there: start `fanfold-worker`
+    "##);
     assert_eq!(served.get("/v1/jobs").1["jobs"], json!([]), "nothing of them became a job");
     let left = fs::read_dir(served.place().path("fanfold-jobs")).map_or(0, Iterator::count);
     assert_eq!(left, 0, "and none left a directory");
@@ -54,8 +113,14 @@ fn only_who_has_the_token_is_answered() {
         }
     }
     assert_eq!(served.get_as("/v1/jobs", Some(&format!("bearer {}", served.token))).0, 200);
-    insta::assert_snapshot!(shown(&served, served.get_as("/v1/jobs", None)), @"");
-    insta::assert_snapshot!(shown(&served, served.get_as("/v1/jobs", Some("Bearer x"))), @"");
+    insta::assert_snapshot!(shown(&served, served.get_as("/v1/jobs", None)), @r##"
+    401 token_missing: this service wants a token
+      hint: send `Authorization: Bearer <token>`; the service's `--token-file` holds it
+    "##);
+    insta::assert_snapshot!(shown(&served, served.get_as("/v1/jobs", Some("Bearer x"))), @r##"
+    401 token_wrong: the token is not this service's
+      hint: the service's `--token-file` holds the right one; give its path in FANFOLD_TOKEN_FILE
+    "##);
     // The verbs say the same.
     let mut command = served.place().fanfold();
     command.env("FANFOLD_SERVICE", &served.url).env("FANFOLD_TOKEN", "wrong").arg("ls");
@@ -73,9 +138,16 @@ fn other_machines_need_tls_and_a_second_service_is_refused() {
         finish(command.spawn().unwrap(), crate::support::LIMIT)
     };
     let ran = refused(served.command(&["--listen", "0.0.0.0:0"])).expect(2);
-    insta::assert_snapshot!(ran.stderr, @"");
+    insta::assert_snapshot!(ran.stderr, @r##"
+    error: `--listen 0.0.0.0:0` would let other machines in without TLS, and their token would travel in the clear
+    hint: give `--tls-cert` and `--tls-key`; or `--insecure`, behind a proxy that does TLS or in a network of its own
+    "##);
     let ran = refused(served.command(&[])).expect(4);
-    assert!(ran.stderr.contains(&format!("is in use by process {} on ", served.service.as_ref().unwrap().pid())), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains(&format!("is in use by process {} on ", served.service.as_ref().unwrap().pid())),
+        "{}",
+        ran.stderr
+    );
     let mut second = crate::running::Running::start(served.place(), served.command(&["--standby"]));
     second.wait_until_said("stands by");
     served.kill();
@@ -101,12 +173,20 @@ fn the_same_request_again_makes_no_second_job() {
     let peer = Peer::new(&served);
     peer.ask(br#"{"job_file": "job.yaml"}"#.to_vec(), Some("k-1"), true);
     let answer = serde_json::to_value(peer.answer()).unwrap();
-    assert_eq!((&answer["answer"], &answer["duplicate"], &answer["job_id"]), (&json!("accepted"), &json!(true), &first["job_id"]));
+    assert_eq!(
+        (&answer["answer"], &answer["duplicate"], &answer["job_id"]),
+        (&json!("accepted"), &json!(true), &first["job_id"])
+    );
     assert_eq!(served.get("/v1/jobs").1["jobs"].as_array().unwrap().len(), 2);
     let listed = served.verb(&["ls"]).expect(0).stdout;
     assert_eq!(listed.lines().count(), 3, "{listed}");
     let explained = served.verb(&["explain", first["job_id"].as_str().unwrap()]).expect(0).stdout;
-    assert!(explained.contains("no worker is in pool `default`") || explained.contains("about to begin") || explained.contains("are listed"), "{explained}");
+    assert!(
+        explained.contains("no worker is in pool `default`")
+            || explained.contains("about to begin")
+            || explained.contains("are listed"),
+        "{explained}"
+    );
 }
 
 #[test]
@@ -142,7 +222,6 @@ fn metrics_have_the_names_that_dashboards_use() {
         "pool=\"default\"",
         "fanfold_job_processes{job=",
         "fanfold_job_seconds_since_progress{job=",
-        "# TYPE fanfold_job_failures counter",
         "# TYPE fanfold_commit_seconds histogram",
         "fanfold_broker_connected 1\n",
         "fanfold_broker_blocked 0\n",

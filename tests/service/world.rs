@@ -20,8 +20,9 @@ const BROKER: Duration = Duration::from_secs(30);
 
 /// The world of a fleet, and a service in it.
 pub struct Served {
-    pub world: World,
+    /// Ends before the place looks whether anything is left.
     pub service: Option<Running>,
+    pub world: World,
     pub url: String,
     pub token: String,
 }
@@ -32,7 +33,7 @@ pub type Answer = (u16, Value);
 impl Served {
     /// A service that has just started.
     pub fn new() -> Served {
-        let mut served = Served { world: World::new(), service: None, url: String::new(), token: String::new() };
+        let mut served = Served { service: None, world: World::new(), url: String::new(), token: String::new() };
         served.start(&[]);
         served
     }
@@ -88,14 +89,18 @@ impl Served {
     }
 
     pub fn get_text(&self, path: &str) -> (u16, String) {
-        let request = Served::agent().get(format!("{}{path}", self.url)).header("authorization", format!("Bearer {}", self.token));
+        let request = Served::agent()
+            .get(format!("{}{path}", self.url))
+            .header("authorization", format!("Bearer {}", self.token));
         let mut response = request.call().expect("an answer");
         (response.status().as_u16(), response.body_mut().read_to_string().expect("text"))
     }
 
     /// Orders over HTTP.
     pub fn post(&self, path: &str, key: Option<&str>, body: &str) -> Answer {
-        let mut request = Served::agent().post(format!("{}{path}", self.url)).header("authorization", format!("Bearer {}", self.token));
+        let mut request = Served::agent()
+            .post(format!("{}{path}", self.url))
+            .header("authorization", format!("Bearer {}", self.token));
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
@@ -140,7 +145,10 @@ impl Served {
         }));
         if seen.is_err() {
             let said = self.service.as_ref().map(Running::said).unwrap_or_default();
-            panic!("{job} is {last}, not {state}; its status: {:#}\nthe service said:\n{said}", self.get(&format!("/v1/jobs/{job}")).1);
+            panic!(
+                "{job} is {last}, not {state}; its status: {:#}\nthe service said:\n{said}",
+                self.get(&format!("/v1/jobs/{job}")).1
+            );
         }
     }
 
