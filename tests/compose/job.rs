@@ -77,7 +77,9 @@ pub fn runs() {
         *missing.borrow_mut() = wanted.iter().filter(|name| !has(name)).collect();
         missing.borrow().is_empty()
     });
-    assert!(get(servers.broker_metrics, queues, None).contains(&format!("fanfold.tasks.{job}")));
+    // RabbitMQ counts its queues every 5 s.
+    let counted = || get(servers.broker_metrics, queues, None).contains(&format!("fanfold.tasks.{job}"));
+    wait_for("the job's queue among the metrics", || counted().then_some(()));
 
     open_gate(&place);
     let rows = wait_for("the result", || {
