@@ -1,6 +1,7 @@
 //! A service for one test: a broker's virtual host, Redis, a shared directory, workers, and somebody who asks.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -107,6 +108,22 @@ impl Served {
         let mut response = request.send(body).expect("an answer");
         let text = response.body_mut().read_to_string().expect("text");
         (response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Begins a request with a body of so many bytes, and sends none of it.
+    pub fn announce(&self, bytes: usize) -> Answer {
+        let host = self.url.strip_prefix("http://").expect("http");
+        let mut stream = std::net::TcpStream::connect(host).expect("it listens");
+        stream.set_read_timeout(Some(BROKER)).expect("a limit");
+        let head = format!(
+            "POST /v1/jobs HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n",
+            self.token
+        );
+        stream.write_all(head.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, serde_json::from_str(answer.split("\r\n\r\n").nth(1).expect("a body")).expect("JSON"))
     }
 
     /// Asks with these headers only.
