@@ -13,6 +13,8 @@ missing() {
     python3 -c 'import venv, ensurepip' 2>/dev/null || echo "python3-venv Python's venv module"
     command -v cc >/dev/null || echo "gcc a C compiler, for SQLite"
     command -v prlimit >/dev/null || echo "util-linux prlimit"
+    [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo "rabbitmq-server RabbitMQ; the tests start their own"
+    command -v redis-server >/dev/null || echo "redis-server Redis; the tests start their own"
     command -v strace >/dev/null || echo "strace strace, for failing disks"
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use fanfold_shared::backend::rabbitmq::{
-    Broker, BrokerConfig, Consumer, HEARTBEAT, Outgoing, Properties, Queue, QueueKind, Topology, Unroutable,
+    Broker, BrokerConfig, Consumer, Outgoing, Properties, Queue, QueueKind, Topology, Unroutable,
 };
 use fanfold_shared::fleet::config::{ServerUrl, TlsFiles};
 use fanfold_shared::fleet::{JobEvent, JobReply, names};
@@ -187,7 +187,7 @@ pub struct Peer {
 impl Peer {
     pub fn new(served: &Served) -> Peer {
         let url = ServerUrl::parse("the broker", &served.world.url, &["amqp"]).unwrap();
-        let config = BrokerConfig { url, tls: TlsFiles::default(), name: "peer".into(), heartbeat: HEARTBEAT };
+        let config = BrokerConfig { url, tls: TlsFiles::default(), name: "peer".into() };
         let broker = Broker::start(config).unwrap();
         broker.wait(BROKER).unwrap();
         let queue = |name: &str| Queue { name: name.into(), kind: QueueKind::Exclusive };

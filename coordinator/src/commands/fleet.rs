@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fanfold_shared::backend::rabbitmq::{Broker, BrokerConfig, HEARTBEAT};
+use fanfold_shared::backend::rabbitmq::{Broker, BrokerConfig};
 use fanfold_shared::backend::redis::{Store, StoreConfig};
 use fanfold_shared::fleet::SharedRoot;
 use fanfold_shared::fleet::config::FleetConfig;
@@ -71,7 +71,7 @@ impl FleetArgs {
     pub fn link(&self, role: &str) -> Result<FleetLink> {
         let FleetConfig { broker, redis, tls, name } = self.config(role)?;
         let shared = self.shared()?;
-        let broker = Broker::start(BrokerConfig { url: broker, tls: tls.clone(), name: name.clone(), heartbeat: HEARTBEAT })?;
+        let broker = Broker::start(BrokerConfig { url: broker, tls: tls.clone(), name: name.clone() })?;
         let store = Store::start(StoreConfig { url: redis, tls, name })?;
         Ok(FleetLink { broker, store, shared })
     }

@@ -33,6 +33,8 @@ const CONTROL_BYTES: usize = 4 << 20;
 const ANSWER: Duration = Duration::from_secs(3);
 /// A broker that is away for so long keeps no ending waiting.
 const AWAY: Duration = Duration::from_secs(5);
+/// For the first node to come, before anybody speaks of waiting.
+const ARRIVAL: Duration = Duration::from_secs(2);
 /// For the next ticket to come.
 const TICKETS: Duration = Duration::from_millis(100);
 /// For each question to the broker.
@@ -57,6 +59,7 @@ pub struct FleetNodes {
     known: Vec<Known>,
     /// Nodes of an earlier coordinator that have not said yet what they hold, and until when that is waited for.
     asked: (BTreeSet<NodeId>, Instant),
+    began: Instant,
     /// It was said that Redis is away.
     without_redis: bool,
     over: bool,
@@ -120,6 +123,7 @@ impl FleetNodes {
             file,
             known,
             asked: (asked, now + ANSWER),
+            began: now,
             without_redis: false,
             over: false,
         };
@@ -298,6 +302,7 @@ impl Nodes for FleetNodes {
         match self.link.broker.condition() {
             Condition::Away { why, .. } => Some(format!("the broker is away ({why}); the job goes on by itself")),
             Condition::Blocked { why, .. } => Some(format!("the broker takes no messages ({why})")),
+            Condition::Connected { .. } if self.began.elapsed() < ARRIVAL => None,
             Condition::Connected { .. } => self.members.waits(),
         }
     }

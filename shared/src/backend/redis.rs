@@ -3,11 +3,11 @@
 //!
 //! All calls go through one task in their order, what waits in one round trip. Redis that does not answer within 250 ms is away for a second.
 //!
-//! The user needs no more than this (the same for worker and coordinator):
+//! The user needs no more than this (the same for worker and coordinator; Redis 7.0 does not know `client|setinfo`, later ones may refuse it):
 //!
 //! ```text
 //! ACL SETUSER fanfold on >PASSWORD resetchannels resetkeys ~fanfold:* nocommands +hincrby +hdel +del +expire +set +get +mget
-//!     +zadd +zrangebyscore +zrem +zremrangebyscore +ping +hello +auth +select +client|setname +client|setinfo
+//!     +zadd +zrangebyscore +zrem +zremrangebyscore +ping +hello +auth +select +client|setname
 //! ```
 
 use std::ops::Range;
@@ -82,8 +82,11 @@ struct Call {
     commands: Vec<Cmd>,
     /// Asked even if Redis was away a moment ago.
     insist: bool,
-    done: Option<Box<dyn FnOnce(Option<Vec<Value>>) + Send>>,
+    done: Option<Done>,
 }
+
+/// None: Redis is away.
+type Done = Box<dyn FnOnce(Option<Vec<Value>>) + Send>;
 
 /// How to connect.
 #[derive(Clone, Debug)]

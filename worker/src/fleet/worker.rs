@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::backend::rabbitmq::{
-    Broker, BrokerConfig, BrokerError, Consumer, ExchangeKind, HEARTBEAT, Queue, QueueKind, Topology,
+    Broker, BrokerConfig, BrokerError, Consumer, ExchangeKind, Queue, QueueKind, Topology,
 };
 use fanfold_shared::backend::redis::{Store, StoreConfig};
 use fanfold_shared::clock;
@@ -103,7 +103,7 @@ pub fn run(settings: Settings) -> Result<ExitCode> {
     let place = Place::make(&base, &host, &id)?;
     let FleetConfig { broker, redis, tls, name } = settings.fleet.clone();
     let store = Store::start(StoreConfig { url: redis, tls: tls.clone(), name: name.clone() })?;
-    let broker = Broker::start(BrokerConfig { url: broker, tls, name, heartbeat: HEARTBEAT })?;
+    let broker = Broker::start(BrokerConfig { url: broker, tls, name })?;
     let status = WorkerStatus {
         worker: id.clone(),
         host: host.clone(),

@@ -20,8 +20,9 @@ use super::{Out, Window, unsettled};
 
 /// Published so long ago, a task should be in somebody's hands.
 const UNHELD: Duration = Duration::from_secs(15);
-/// So long nobody must hold it, and the queue be empty, until it is published again: longer than a beat.
-const MISSING: Duration = Duration::from_secs(6);
+/// So long nobody must hold it, and the queue be empty, until it is published again: longer than the broker takes to notice that a
+/// connection is dead, as what it gives back then must not meet a copy.
+const MISSING: Duration = Duration::from_secs(30);
 
 /// What must be in the ledger before anything is published again.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -444,7 +445,7 @@ mod tests {
         world.later(3);
         world.window.something_waits();
         assert_eq!(world.window.nothing_waits(world.now), 0, "noted anew");
-        world.later(6);
+        world.later(30);
         assert_eq!(world.window.nothing_waits(world.now), 7);
         assert_eq!(world.tasks(), [task(3..5, 1, false), task(5..10, 1, false)]);
         assert_eq!(world.window.outstanding(), 10);

@@ -4,7 +4,7 @@ use fanfold_test_servers::{RabbitMq, Redis};
 
 use super::*;
 use crate::backend::contract;
-use crate::backend::rabbitmq::{BrokerConfig, HEARTBEAT};
+use crate::backend::rabbitmq::BrokerConfig;
 use crate::backend::redis::StoreConfig;
 use crate::fleet::config::{ServerUrl, TlsFiles};
 
@@ -17,9 +17,7 @@ fn redis() -> &'static Redis {
 
 fn broker(url: &str) -> Broker {
     let url = ServerUrl::parse("the broker", url, &["amqp", "amqps"]).unwrap();
-    let broker =
-        Broker::start(BrokerConfig { url, tls: TlsFiles::default(), name: "test".into(), heartbeat: HEARTBEAT })
-            .unwrap();
+    let broker = Broker::start(BrokerConfig { url, tls: TlsFiles::default(), name: "test".into() }).unwrap();
     broker.wait(LIMIT).unwrap();
     broker
 }
@@ -42,4 +40,77 @@ fn the_fleet_keeps_the_contract() {
         std::fs::create_dir_all(dir.spool()).unwrap();
         Fleet::coordinate(&broker, &store, &job, &dir, LIMIT).unwrap()
     });
+}
+
+#[test]
+fn garbage_goes_to_the_dead_letters() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = broker(&RabbitMq::shared().vhost());
+    let job = JobId::new("test");
+    let fleet = Fleet::coordinate(&broker, &store(&redis().url()), &job, &JobDir::new(dir.path()), LIMIT).unwrap();
+    let huge = Task { mini_batches: 0..MOST_MINI_BATCHES + 1, attempt: 1, alone: false };
+    let fine = Task { mini_batches: 0..1, attempt: 1, alone: false };
+    let whole = wire::encode(&fine);
+    let mut bodies: Vec<Vec<u8>> = (0..whole.len()).map(|cut| whole[..cut].to_vec()).collect();
+    bodies.extend([wire::encode(&huge), [vec![1], vec![0x91; 10_000]].concat(), whole]);
+    let bad = bodies.len() as u64 - 1;
+    let publisher = broker.publisher(Unroutable::TryAgain, 1 << 20);
+    let messages = bodies.into_iter().map(|body| fleet.outgoing(names::TASKS, body)).collect();
+    assert!(publisher.publish_and_wait(messages, LIMIT).unwrap());
+    let mut tasks = Vec::new();
+    while tasks.is_empty() || fleet.rejected() < bad {
+        tasks.extend(fleet.receive_tasks(100, LIMIT).unwrap());
+    }
+    assert_eq!(*tasks.remove(0), fine);
+    assert_eq!(fleet.rejected(), bad);
+    fanfold_test_servers::wait_until(
+        LIMIT,
+        || "they are not dead letters".into(),
+        || broker.depth(names::DEAD, LIMIT).unwrap().is_some_and(|depth| u64::from(depth.ready) == bad),
+    );
+}
+
+#[test]
+fn a_redis_that_hangs_stops_or_forgets_costs_a_moment() {
+    let redis = Redis::start();
+    let store = store(&redis.url());
+    let (job, task) = (JobId::new("test"), [(0..3, 1)]);
+    assert_eq!(store.count(&job, &task), Some(vec![1]));
+    redis.flush();
+    assert_eq!(store.count(&job, &task), Some(vec![1]));
+    redis.hang();
+    let started = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(store.count(&job, &task), None);
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(store.away().is_some());
+    redis.go_on();
+    store.ping(LIMIT).unwrap();
+    redis.stop();
+    assert_eq!(store.count(&job, &task), None);
+    redis.start_again();
+    store.ping(LIMIT).unwrap();
+    assert_eq!(store.count(&job, &task), Some(vec![1]));
+}
+
+#[test]
+fn redis_needs_no_more_than_the_rights_that_are_written_down() {
+    let rights = "resetchannels resetkeys ~fanfold:* nocommands +hincrby +hdel +del +expire +set +get +mget +zadd +zrangebyscore \
+                  +zrem +zremrangebyscore +ping +hello +auth +select +client|setname";
+    let acl = vec![format!("user fanfold on >secret {rights}"), "user default off".to_string()];
+    let redis = Redis::start_with(fanfold_test_servers::RedisOptions { acl, ..Default::default() });
+    let store = store(&redis.url_of("fanfold", "secret"));
+    let job = JobId::new("test");
+    assert_eq!(store.count(&job, &[(0..3, 1), (3..6, 1)]), Some(vec![1, 1]));
+    store.uncount(&job, (0..3, 1));
+    store.forget(&job, (3..6, 1));
+    assert_eq!(store.count(&job, &[(0..3, 1), (3..6, 1)]), Some(vec![1, 1]));
+    assert_eq!(store.workers(), Some(Vec::new()));
+    store.forget_job(&job);
+    assert!(store.away().is_none(), "{:?}", store.away());
+    let url = ServerUrl::parse("Redis", &redis.url_of("fanfold", "wrong-secret"), &["redis"]).unwrap();
+    let wrong = Store::start(StoreConfig { url, tls: TlsFiles::default(), name: "test".into() }).unwrap();
+    let error = wrong.ping(LIMIT).unwrap_err().to_string();
+    assert!(error.contains("user `fanfold` or its password is wrong") && !error.contains("wrong-secret"), "{error}");
 }

@@ -11,8 +11,8 @@ use lapin::{Connection, ConnectionProperties, ErrorKind, Event};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::topology;
 use super::{BrokerConfig, BrokerError, Condition, Shared};
+use super::{topology, version};
 
 /// Waits for the broker's answers: the network between us may be slow, but an answer that takes longer won't come.
 pub(super) const ANSWER: Duration = Duration::from_secs(20);
@@ -20,6 +20,8 @@ pub(super) const ANSWER: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(15);
 /// A broker with an alarm reads nothing from a publisher, not even a farewell.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// Seconds between signs of life; a broker that is silent for twice as long is gone.
+const HEARTBEAT: u16 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -118,6 +120,9 @@ async fn serve(
     let link = Link { connection: Arc::new(connection), epoch, blocked };
     let mut events = Box::pin(link.connection.events_listener());
     if role == Role::Consume {
+        // The server may be another one than before.
+        let found = version::ask(shared.uri.clone(), shared.tls.clone()).await.unwrap_or_default();
+        shared.health().version = found;
         // Queues first: whoever consumes or publishes finds them.
         match timeout(ANSWER, topology::declare_all(shared, &link.connection)).await {
             Ok(Ok(())) => {}
@@ -202,7 +207,7 @@ pub(super) fn uri(config: &BrokerConfig) -> Result<AMQPUri, BrokerError> {
         url: config.url.to_string(),
         why,
     })?;
-    uri.query.heartbeat = Some(config.heartbeat.as_secs().clamp(1, 60) as u16);
+    uri.query.heartbeat.get_or_insert(HEARTBEAT);
     Ok(uri)
 }
 
@@ -232,6 +237,8 @@ pub(super) struct Health {
     blocked: Option<(Instant, String)>,
     /// The broker's last refusal: trying again is no use to who waits.
     pub(super) refused: Option<(String, String)>,
+    /// Of the server.
+    pub(super) version: String,
 }
 
 impl Health {
@@ -242,6 +249,7 @@ impl Health {
             connected: [false; 2],
             blocked: None,
             refused: None,
+            version: String::new(),
         }
     }
 
@@ -249,7 +257,7 @@ impl Health {
         match (&self.blocked, self.connected) {
             (_, connected) if connected != [true; 2] => Condition::Away { since: self.since, why: self.why.clone() },
             (Some((since, why)), _) => Condition::Blocked { since: *since, why: why.clone() },
-            _ => Condition::Connected { version: String::new() },
+            _ => Condition::Connected { version: self.version.clone() },
         }
     }
 

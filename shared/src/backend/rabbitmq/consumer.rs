@@ -359,14 +359,16 @@ impl Task {
                     }
                     now = then;
                 }
-                delivery = next(&mut stream) => match delivery {
-                    Some(Ok(delivery)) => {
-                        let consumer = stream.as_mut();
-                        self.deliver(delivery, consumer);
-                    }
+                delivery = next(&mut stream) => {
+                    let whole = match delivery {
+                        Some(Ok(delivery)) => self.deliver(delivery, stream.as_mut()),
+                        Some(Err(_)) | None => false,
+                    };
                     // A stream that just ends is a consumer that the broker cancelled: the queue is gone.
-                    Some(Err(_)) | None => return Ended::Channel,
-                },
+                    if !whole {
+                        return Ended::Channel;
+                    }
+                }
                 gone = gone(&mut links, link.epoch) => if gone { return Ended::Link },
             }
         }
@@ -409,7 +411,9 @@ impl Task {
             // What the broker sent before it heard is ours.
             while let Some(delivery) = old.next().await {
                 match delivery {
-                    Ok(delivery) => self.deliver(delivery, None),
+                    Ok(delivery) => {
+                        self.deliver(delivery, None);
+                    }
                     Err(_) => return Err(Ended::Channel),
                 }
             }
@@ -417,23 +421,31 @@ impl Task {
         Ok(new)
     }
 
-    /// Puts a delivery, and what came with it, into the inbox.
-    fn deliver(&mut self, first: Delivery, more: Option<&mut lapin::Consumer>) {
+    /// Puts a delivery, and what came with it, into the inbox. False: the stream ended meanwhile.
+    fn deliver(&mut self, first: Delivery, more: Option<&mut lapin::Consumer>) -> bool {
         let mut came = vec![self.received(first)];
+        let mut whole = true;
         if let Some(consumer) = more {
-            while let Some(Some(Ok(delivery))) = consumer.next().now_or_never() {
-                came.push(self.received(delivery));
+            while let Some(next) = consumer.next().now_or_never() {
+                match next {
+                    Some(Ok(delivery)) => came.push(self.received(delivery)),
+                    Some(Err(_)) | None => {
+                        whole = false;
+                        break;
+                    }
+                }
             }
         }
         let mut state = self.inbox.lock();
         if state.ended {
+            // Dropped outside of the lock: it goes back.
             drop(state);
-            drop(came);
-            return;
+            return whole;
         }
         state.messages.extend(came);
         drop(state);
         self.inbox.came.notify_all();
+        whole
     }
 
     fn received(&mut self, delivery: Delivery) -> Received {

@@ -7,6 +7,7 @@ mod connection;
 mod consumer;
 mod publisher;
 mod topology;
+mod version;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -87,6 +88,11 @@ impl Shared {
         self.topology.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Of the server; empty while it is not known.
+    fn version(&self) -> String {
+        self.health().version.clone()
+    }
+
     fn connected(&self, role: Role) {
         self.health().connected(role);
         self.changed.notify_all();
@@ -122,6 +128,9 @@ impl Shared {
         let work = async {
             loop {
                 self.redeclare.notified().await;
+                // Not at once: a quorum queue of the same name that comes back before a consumer of the old one was cancelled keeps that
+                // consumer, and what it is sent never arrives (3.10).
+                tokio::time::sleep(Duration::from_secs(1)).await;
                 if self.topology().is_empty() {
                     continue;
                 }
@@ -131,7 +140,6 @@ impl Shared {
                 {
                     self.note(error.to_string());
                 }
-                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
         tokio::select! {
@@ -144,18 +152,13 @@ impl Shared {
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
-    /// Where.
+    /// Where. `?heartbeat=<s>` in it changes when a silent broker counts as gone: after twice so long [default: 10].
     pub url: ServerUrl,
     /// For `amqps`.
     pub tls: TlsFiles,
     /// What RabbitMQ's management page calls the connections.
     pub name: String,
-    /// A broker that is silent for twice as long is gone. See [`HEARTBEAT`].
-    pub heartbeat: Duration,
 }
-
-/// What [`BrokerConfig::heartbeat`] should be, unless somebody can't wait.
-pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Why the broker can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -438,10 +441,10 @@ impl Broker {
     /// # Errors
     /// The broker refuses, or is away for longer than `limit`.
     pub fn declare(&self, topology: Topology, limit: Duration) -> Result<(), BrokerError> {
-        let declared = topology.clone();
+        let (declared, shared) = (topology.clone(), self.shared().clone());
         self.ask("declare queues", limit, move |connection| {
-            let declared = declared.clone();
-            async move { topology::declare(&connection, &declared).await }
+            let (declared, version) = (declared.clone(), shared.version());
+            async move { topology::declare(&connection, &declared, &version).await }
         })?;
         let mut all = self.shared().topology();
         if !all.contains(&topology) {
@@ -585,3 +588,6 @@ impl Broker {
         self.owner.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,6 +105,7 @@ impl Publisher {
             later: Vec::new(),
             window: MOST_UNCONFIRMED,
             number: 0,
+            stale: false,
         };
         shared.runtime.spawn(task.run());
         Publisher { desk, queue }
@@ -116,8 +117,11 @@ impl Publisher {
     /// The broker or this publisher is closed.
     pub fn publish(&self, messages: Vec<Outgoing>, safe: OnSafe) -> Result<(), Closed> {
         if messages.is_empty() {
-            let closed = self.desk.lock().closed;
-            return if closed { Err(Closed) } else { Ok(safe()) };
+            if self.desk.lock().closed {
+                return Err(Closed);
+            }
+            safe();
+            return Ok(());
         }
         let group = Arc::new(Group { left: AtomicUsize::new(messages.len()), safe: Mutex::new(Some(safe)) });
         for message in messages {
@@ -203,6 +207,9 @@ struct Task {
     /// Messages that may be unconfirmed: small after the broker refused some, until it takes them again.
     window: usize,
     number: u64,
+    /// A queue was not there. RabbitMQ's channel remembers the one that was, and confirms what it publishes to a quorum queue declared anew
+    /// though it never arrives there: no more is published on this channel.
+    stale: bool,
 }
 
 impl Task {
@@ -218,11 +225,12 @@ impl Task {
                     return;
                 }
                 self.again();
+                self.stale = false;
                 if started.elapsed() > LONGEST_PAUSE {
                     pause = FIRST_PAUSE;
                 }
                 if link.connection.status().connected() {
-                    // The broker closed the channel alone: there is no such exchange, or we may not publish to it.
+                    // The channel alone ended: there is no such exchange or queue, or we may not publish to it.
                     self.desk.lock().unroutable_since.get_or_insert_with(Instant::now);
                     self.shared.redeclare();
                 }
@@ -269,7 +277,7 @@ impl Task {
             }
             self.due();
             let is_blocked = *blocked.borrow_and_update();
-            while !is_blocked && self.unconfirmed.len() < self.window {
+            while !is_blocked && !self.stale && self.unconfirmed.len() < self.window {
                 let Some(pending) = self.ready.pop_front() else { break };
                 if let Err(pending) = self.send(&channel, pending).await {
                     self.ready.push_front(pending);
@@ -278,6 +286,11 @@ impl Task {
             }
             if *closing.borrow() && self.is_done() {
                 return Ended::Closed;
+            }
+            if self.stale && self.unconfirmed.is_empty() {
+                self.stale = false;
+                let _ = timeout(ANSWER, channel.close(200, "OK".into())).await;
+                return Ended::Link;
             }
             let next_due = self.later.iter().map(|(due, _)| *due).min();
             let front = self.unconfirmed.front_mut();
@@ -399,6 +412,7 @@ impl Task {
                     Unroutable::TryAgain => {
                         self.desk.lock().unroutable_since.get_or_insert_with(Instant::now);
                         self.shared.redeclare();
+                        self.stale = true;
                         self.put_off(flight.pending);
                     }
                 },

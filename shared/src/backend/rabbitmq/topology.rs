@@ -4,15 +4,16 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind};
 
-use super::{ExchangeKind, Queue, QueueKind, Shared, Topology};
+use super::{ExchangeKind, Queue, QueueKind, Shared, Topology, version};
 use crate::fleet::names;
 
 /// Declares everything that was declared so far.
 pub(super) async fn declare_all(shared: &Shared, connection: &Connection) -> lapin::Result<()> {
     let all = shared.topology.lock().unwrap_or_else(|e| e.into_inner()).clone();
+    let version = shared.version();
     let mut first = Ok(());
     for topology in &all {
-        let done = declare(connection, topology).await;
+        let done = declare(connection, topology, &version).await;
         if !connection.status().connected() {
             return done;
         }
@@ -22,8 +23,8 @@ pub(super) async fn declare_all(shared: &Shared, connection: &Connection) -> lap
 }
 
 /// Declares, on a channel of its own: a refusal closes it.
-pub(super) async fn declare(connection: &Connection, topology: &Topology) -> lapin::Result<()> {
-    let mut channel = connection.create_channel().await?;
+pub(super) async fn declare(connection: &Connection, topology: &Topology, version: &str) -> lapin::Result<()> {
+    let channel = connection.create_channel().await?;
     for (name, kind) in &topology.exchanges {
         let kind = match kind {
             ExchangeKind::Direct => lapin::ExchangeKind::Direct,
@@ -34,7 +35,7 @@ pub(super) async fn declare(connection: &Connection, topology: &Topology) -> lap
         channel.exchange_declare(name.as_str().into(), kind, options, FieldTable::default()).await?;
     }
     for queue in &topology.queues {
-        declare_queue(connection, &mut channel, queue).await?;
+        declare_queue(&channel, queue, version).await?;
     }
     for (queue, exchange, key) in &topology.bindings {
         channel
@@ -51,20 +52,14 @@ pub(super) async fn declare(connection: &Connection, topology: &Topology) -> lap
     Ok(())
 }
 
-/// RabbitMQ 4 drops a message that was redelivered 20 times unless it is told not to; before 4.0 there is no such limit, and the argument
-/// that lifts it is refused. So it is tried first.
-async fn declare_queue(connection: &Connection, channel: &mut Channel, queue: &Queue) -> lapin::Result<()> {
+async fn declare_queue(channel: &Channel, queue: &Queue, version: &str) -> lapin::Result<()> {
     let exclusive = queue.kind == QueueKind::Exclusive;
     let options = QueueDeclareOptions { durable: !exclusive, exclusive, ..Default::default() };
-    let arguments = arguments(queue);
-    if matches!(queue.kind, QueueKind::Quorum { .. }) {
-        let mut unlimited = arguments.clone();
-        unlimited.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(-1));
-        match channel.queue_declare(queue.name.as_str().into(), options, unlimited).await {
-            Ok(_) => return Ok(()),
-            Err(error) if code(&error) == Some(PRECONDITION_FAILED) => *channel = connection.create_channel().await?,
-            Err(error) => return Err(error),
-        }
+    let mut arguments = arguments(queue);
+    // RabbitMQ 4 drops a message that was redelivered 20 times unless it is told not to. Older ones have no such limit by default, and take
+    // this as one that the first redelivery passes.
+    if matches!(queue.kind, QueueKind::Quorum { .. }) && version::is_at_least(version, 4) {
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(-1));
     }
     channel.queue_declare(queue.name.as_str().into(), options, arguments).await?;
     Ok(())
@@ -106,7 +101,6 @@ fn arguments(queue: &Queue) -> FieldTable {
 }
 
 pub(super) const NOT_FOUND: u16 = 404;
-const PRECONDITION_FAILED: u16 = 406;
 
 /// The broker's code for a refusal.
 pub(super) fn code(error: &lapin::Error) -> Option<u16> {
