@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Measures fanfold beside its yardsticks. docs/performance.md explains the figures. Standard library only.
+"""Measures fanfold beside its yardsticks. docs/performance.md explains the figures.
 
-    python3 bench/bench.py                          everything; takes minutes
+    python3 bench/bench.py                          everything; takes many minutes
     python3 bench/bench.py --n 100000 --rounds 5    the same, smaller
     python3 bench/bench.py --only pipe memory       some parts
 
-The work: a run() that returns at once, two processes, N mini-batches of one item. Product and yardstick take turns; each ratio is that of a
-neighbouring pair. The product runs as it is: fsync, ledger, logs, and no switch that only a benchmark sets.
+The work, unless a part says otherwise: a run() that returns at once, two processes, N mini-batches of one item. Product and yardstick take
+turns; each ratio is that of a neighbouring pair. The product runs as it is: fsync, ledger, logs, and no switch that only a benchmark sets.
+The parts of the fleet start a RabbitMQ and a Redis of their own; what their yardsticks need of Python comes from pip into a folder of the
+benchmark's.
 """
 import argparse
 import json
@@ -19,6 +21,8 @@ import subprocess
 import sys
 import time
 
+import fleet
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 PROCESSES = 2
@@ -27,7 +31,7 @@ YARDSTICKS = {
     "pool": "multiprocessing.Pool, chunksize 1",
     "pool64": "multiprocessing.Pool, chunksize 64",
 }
-PARTS = [*YARDSTICKS, "memory"]
+PARTS = [*YARDSTICKS, "memory", *fleet.PARTS]
 
 
 def arguments():
@@ -60,31 +64,35 @@ class Bench:
 
     def product(self, n, watch=None):
         """Runs fanfold on n items. `watch` is called with its process id, again and again while it runs."""
+        status, whole = self.job({"inputs": [str(self.items(n))], "input_type": "lines", "mini_batch_size": 1}, watch=watch)
+        return self.record("fanfold", n, seconds_of(status), whole, self.output())
+
+    def job(self, keys, environment=None, watch=None, python=sys.executable):
+        """Runs a job of the benchmark's entry script; returns its status and the seconds of the whole command."""
         job_dir = self.folder / "job"
         shutil.rmtree(job_dir, ignore_errors=True)
         job = {
             "name": "bench",
             "entry_script": str(HERE / "entry.py"),
-            "inputs": [str(self.items(n))],
-            "input_type": "lines",
-            "mini_batch_size": 1,
             "process_count_per_node": PROCESSES,
-            "environment": {"python": sys.executable},
+            "environment": {"python": str(python)},
             "allow_reuse": False,
+            **keys,
         }
         (self.folder / "job.yaml").write_text(json.dumps(job))  # JSON is YAML
         command = [self.programs / "fanfold", "run", self.folder / "job.yaml", "--job-dir", job_dir]
-        whole = self.command("fanfold", command, watch)
-        status = json.loads((job_dir / "status.json").read_text())
-        timing = status["timing"]
-        seconds = (timing["last_commit_us"] - timing["first_handover_us"]) / 1e6
-        return self.record("fanfold", n, seconds, whole, job_dir / "output" / "parallel_run_step.txt")
+        whole = self.command("fanfold", command, watch, environment)
+        return json.loads((job_dir / "status.json").read_text()), whole
+
+    def output(self):
+        """The output file of the last job."""
+        return self.folder / "job" / "output" / "parallel_run_step.txt"
 
     def yardstick(self, name, n):
         """Runs one of the yardsticks on n items."""
         out = self.folder / "yardstick.txt"
         if name == "pipe":
-            command = [self.programs / "fanfold-yardstick", self.items(n), out, PROCESSES, 8, sys.executable]
+            command = [self.programs / "fanfold-yardstick", "pipe", self.items(n), out, PROCESSES, 8, 1, sys.executable]
             command.append(HERE / "pipe_child.py")
         else:
             chunk = 64 if name == "pool64" else 1
@@ -93,12 +101,14 @@ class Bench:
         seconds = json.loads((self.folder / f"{name}.out").read_text())["seconds"]
         return self.record(name, n, seconds, whole, out)
 
-    def command(self, name, command, watch=None):
+    def command(self, name, command, watch=None, environment=None):
         """Runs a command to its end; returns its seconds. Its output lies in <name>.out and <name>.err."""
         os.sync()  # what the run before left to be written is not this one's
         with open(self.folder / f"{name}.out", "w") as out, open(self.folder / f"{name}.err", "w") as err:
             started = time.perf_counter()
-            process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            environment = dict(os.environ, **(environment or {}))
+            command = [str(word) for word in command]
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
             while watch and process.poll() is None:
                 watch(process.pid)
                 time.sleep(0.01)
@@ -106,7 +116,7 @@ class Bench:
             whole = time.perf_counter() - started
         if code != 0:
             text = (self.folder / f"{name}.err").read_text()[-2000:]
-            sys.exit(f"error: {name} ended with {code}\n{text}\ncommand: {' '.join(map(str, command))}")
+            sys.exit(f"error: {name} ended with {code}\n{text}\ncommand: {' '.join(command)}")
         return whole
 
     def record(self, name, n, seconds, whole, out):
@@ -119,6 +129,11 @@ class Bench:
         self.runs.append(run)
         print(f"  {name:8} {seconds:8.2f} s {n / seconds:10,.0f} mini-batches/s   whole command {whole:8.2f} s", flush=True)
         return run
+
+
+def seconds_of(status):
+    """From the first hand-over to the last commit."""
+    return (status["timing"]["last_commit_us"] - status["timing"]["first_handover_us"]) / 1e6
 
 
 def compare(bench, name, n, rounds):
@@ -176,7 +191,8 @@ def peak(pid):
 
 def main():
     options = arguments()
-    build = ["cargo", "build", "--release", "--locked", "--package", "fanfold", "--package", "fanfold-yardstick"]
+    build = ["cargo", "build", "--release", "--locked"]
+    build += [f"--package={package}" for package in ("fanfold", "fanfold-worker", "fanfold-yardstick")]
     environment = dict(os.environ, CARGO_TARGET_DIR=str(ROOT / "target"))
     subprocess.run(build, cwd=ROOT, env=environment, check=True)
     bench = Bench(options.dir, ROOT / "target" / "release")
@@ -185,12 +201,13 @@ def main():
     print(f"{machine}\n{options.n:,} mini-batches of one item, {PROCESSES} processes, in {bench.folder}\nwarming up", flush=True)
     bench.product(1000)
     table = []
-    for name in options.only:
+    for name in [name for name in options.only if name not in fleet.PARTS]:
         if name == "memory":
             table += memory(bench, options.memory_n)
         else:
             bench.yardstick(name, 1000)
             table += compare(bench, name, options.n, options.rounds)
+    table += fleet.measure(bench, [name for name in options.only if name in fleet.PARTS], options)
 
     print(f"\n{machine}\n\n| figure | median [min–max] | |\n|---|---|---|")
     for row in table:

@@ -10,11 +10,11 @@ use fanfold_shared::ids::{JobId, NodeId};
 use fanfold_shared::items::ItemReader;
 use fanfold_shared::job::{self, JobSpec, Places};
 use fanfold_shared::layout::{JobDir, NodeDir};
-use fanfold_shared::report::{During, ExitCode, Failure, Report};
+use fanfold_shared::report::{During, Failure, Report};
 
 use crate::descriptors;
 use crate::devices::{NodeDevices, default_processes, discover};
-use crate::environment;
+use crate::environment::{self, EnvironmentError};
 use crate::guard::Guard;
 use crate::logs::Level;
 use crate::node::{Membership, NodePlan};
@@ -93,8 +93,7 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
     let Site { id, spec, job, node, dir, items, gpus, processes, next_process, membership, cancel } = site;
     let log = job.logs().environment_build();
     let python = environment::prepare(&spec.environment, &log, cancel, &mut |line| tell(Word::Building(line)))
-        // What a build comes to depends on what is to be built; where no interpreter is, another host may have one.
-        .map_err(|error| Unfit { anywhere: error.exit_code() == ExitCode::Failed, failure: error.into() })?;
+        .map_err(|error| Unfit { anywhere: is_the_jobs_own(&error), failure: error.into() })?;
     let gpus = gpus.or(spec.gpus.as_deref());
     let found = discover(gpus, inherited_mask(spec).as_deref())?;
     let wanted = processes.unwrap_or_else(|| process_count(spec, found.len()));
@@ -133,6 +132,12 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
         environment_variables: spec.environment_variables.clone(),
     };
     Ok(Equipment { dir, plan, items, devices, guard, membership })
+}
+
+/// Whether an environment fails on every host: what a build comes to depends on what is to be built. Where no interpreter is,
+/// another host may have one.
+fn is_the_jobs_own(error: &EnvironmentError) -> bool {
+    matches!(error, EnvironmentError::Build { .. } | EnvironmentError::Requirement { .. })
 }
 
 /// What the job says, else what a node with so many devices runs by default.

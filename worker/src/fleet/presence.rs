@@ -19,6 +19,8 @@ use crate::node::Counters;
 const BEAT: Duration = Duration::from_secs(5);
 /// Between two looks at the connections.
 const LOOK: Duration = Duration::from_millis(200);
+/// A connection that was away for so long is worth a word.
+const BRIEF: Duration = Duration::from_secs(1);
 /// A main loop that turned no more recently hangs.
 const TURN: Duration = Duration::from_secs(20);
 
@@ -144,6 +146,8 @@ struct Watch {
 impl Watch {
     fn look(&mut self, presence: &Presence) {
         let (word, text) = match presence.broker.condition() {
+            // A moment is nothing to speak of.
+            Condition::Away { since, .. } if since.elapsed() < BRIEF => return,
             Condition::Connected { version } => ("connected", format!("connected to RabbitMQ {version}")),
             Condition::Away { why, .. } => {
                 ("away", format!("no connection to the broker, trying again for ever: {why}"))

@@ -54,14 +54,16 @@ impl Family {
                 if libc::getppid() != us {
                     libc::_exit(1);
                 }
-                if let Some(score) = &score {
-                    write_oom_score(score);
-                }
                 Ok(())
             });
         }
         let child = command.spawn()?;
         self.slots.insert(child.id() as i32);
+        // From here: a worker keeps its own `/proc` from its user (see `main.rs`), and so would the child before it executes.
+        // Failing is no reason not to start: it decides nothing but whom the kernel kills first.
+        if let Some(score) = score {
+            let _ = std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), score);
+        }
         Ok(child)
     }
 
@@ -91,20 +93,8 @@ fn new_session() -> io::Result<()> {
     if unsafe { libc::setsid() } == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// What to write to `/proc/self/oom_score_adj`; None where that can't be read.
+/// What to write to a child's `oom_score_adj`; None where ours can't be read.
 fn oom_score_of_children() -> Option<Vec<u8>> {
     let ours: i32 = std::fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()?;
     Some((ours + OOM_SCORE_ABOVE_OURS).min(1000).to_string().into_bytes())
-}
-
-/// Async-signal-safe. Failing is no reason not to start: it decides nothing but whom the kernel kills first.
-fn write_oom_score(score: &[u8]) {
-    // SAFETY: a constant path with its NUL, a live buffer with its own length, and a descriptor closed once.
-    unsafe {
-        let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-        if file >= 0 {
-            libc::write(file, score.as_ptr().cast(), score.len());
-            libc::close(file);
-        }
-    }
 }
