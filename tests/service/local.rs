@@ -43,7 +43,11 @@ fn a_job_of_another_terminal_is_canceled_within_seconds() {
     wait_until_begun(&place, 2);
     let began = Instant::now();
     let said = place.run(&["cancel", "./job"]).expect(0).stdout;
-    assert!(began.elapsed() < Duration::from_secs(5) && said.ends_with(" Canceled\n"), "{said} after {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(5) && said.ends_with(" Canceled\n"),
+        "{said} after {:?}",
+        began.elapsed()
+    );
     job.ends(LIMIT, 3);
     place.run(&["watch", "./job"]).expect(3);
     place.nothing_left().unwrap();
@@ -55,7 +59,11 @@ fn verbs_that_need_a_service_say_so_and_one_that_is_away_is_told() {
     job_of(&place, ECHO, "");
     for verb in [vec!["nodes"], vec!["drain", "x"], vec!["submit", "job.yaml"]] {
         let ran = place.run(&verb).expect(2);
-        assert!(ran.stderr.contains(&format!("`fanfold {}` asks a service, and none is named", verb[0])), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains(&format!("`fanfold {}` asks a service, and none is named", verb[0])),
+            "{}",
+            ran.stderr
+        );
     }
     let ran = place.run(&["ls", "--service", "http://127.0.0.1:9"]).expect(4);
     assert!(ran.stderr.starts_with("error: cannot reach the service at http://127.0.0.1:9"), "{}", ran.stderr);
