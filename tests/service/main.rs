@@ -5,6 +5,7 @@ mod examples;
 #[path = "../fleet/world.rs"]
 mod fleet;
 mod jobs;
+mod local;
 mod requests;
 #[path = "../support/running.rs"]
 mod running;

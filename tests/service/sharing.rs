@@ -40,6 +40,9 @@ fn jobs_beyond_the_most_that_may_run_wait_and_say_why() {
     let second = served.submit("job.yaml", &[]);
     let explained = served.verb(&["explain", &second]).expect(0).stdout;
     assert!(explained.contains("1 job run already, which is all that may (`--max-jobs`)"), "{explained}");
+    let third = served.submit("job.yaml", &[]);
+    let ran = served.verb(&["cancel", &third]).expect(0);
+    assert!(ran.stdout.ends_with(" Canceled\n"), "a job that never began ends as well: {}", ran.stdout);
     let _worker = served.world.worker();
     served.wait_for_state(&first, "Completed");
     served.wait_for_state(&second, "Completed");

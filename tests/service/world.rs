@@ -1,11 +1,12 @@
 //! A service for one test: a broker's virtual host, Redis, a shared directory, workers, and somebody who asks.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use fanfold_shared::backend::rabbitmq::{
-    Broker, BrokerConfig, Consumer, HEARTBEAT, Outgoing, Properties, Queue, QueueKind, Topology, Unroutable,
+    Broker, BrokerConfig, Consumer, Outgoing, Properties, Queue, QueueKind, Topology, Unroutable,
 };
 use fanfold_shared::fleet::config::{ServerUrl, TlsFiles};
 use fanfold_shared::fleet::{JobEvent, JobReply, names};
@@ -109,6 +110,22 @@ impl Served {
         (response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
+    /// Begins a request with a body of so many bytes, and sends none of it.
+    pub fn announce(&self, bytes: usize) -> Answer {
+        let host = self.url.strip_prefix("http://").expect("http");
+        let mut stream = std::net::TcpStream::connect(host).expect("it listens");
+        stream.set_read_timeout(Some(BROKER)).expect("a limit");
+        let head = format!(
+            "POST /v1/jobs HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n",
+            self.token
+        );
+        stream.write_all(head.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, serde_json::from_str(answer.split("\r\n\r\n").nth(1).expect("a body")).expect("JSON"))
+    }
+
     /// Asks with these headers only.
     pub fn get_as(&self, path: &str, authorization: Option<&str>) -> Answer {
         let mut request = Served::agent().get(format!("{}{path}", self.url));
@@ -170,7 +187,7 @@ pub struct Peer {
 impl Peer {
     pub fn new(served: &Served) -> Peer {
         let url = ServerUrl::parse("the broker", &served.world.url, &["amqp"]).unwrap();
-        let config = BrokerConfig { url, tls: TlsFiles::default(), name: "peer".into(), heartbeat: HEARTBEAT };
+        let config = BrokerConfig { url, tls: TlsFiles::default(), name: "peer".into() };
         let broker = Broker::start(config).unwrap();
         broker.wait(BROKER).unwrap();
         let queue = |name: &str| Queue { name: name.into(), kind: QueueKind::Exclusive };

@@ -65,7 +65,10 @@ struct List {
 
 /// What `nodes --json` and `GET /v1/nodes` say.
 pub fn to_json(workers: &[WorkerStatus]) -> Value {
-    let now = wall_us();
+    at(workers, wall_us())
+}
+
+fn at(workers: &[WorkerStatus], now: u64) -> Value {
     let mut lines: Vec<Line> = workers.iter().map(|worker| line(worker, now)).collect();
     lines.sort_by(|a, b| (&a.pool, &a.worker).cmp(&(&b.pool, &b.worker)));
     json!({"version": VERSION, "workers": lines})
@@ -150,6 +153,7 @@ mod tests {
 
     #[test]
     fn workers_are_listed_by_pool() {
+        let now = wall_us();
         let worker = |name: &str, pool: &str, state| WorkerStatus {
             worker: WorkerId(name.into()),
             host: "gpu-01".into(),
@@ -158,16 +162,20 @@ mod tests {
             state,
             processes: 2,
             gpus: if pool == "gpu" { vec!["0".into(), "1".into()] } else { vec![] },
-            started_us: wall_us() - 60_000_000,
-            beat_us: wall_us() - 3_000_000,
+            started_us: now - 60_000_000,
+            beat_us: now - 3_000_000,
         };
         let working = WorkerState::Working { job: JobId("score-1a2b3c4d".into()), node: NodeId("gpu-01-x".into()) };
         let workers = [worker("gpu-01-aaaaaa", "gpu", working), worker("cpu-07-bbbbbb", "default", WorkerState::Idle)];
-        let value = to_json(&workers);
+        let value = at(&workers, now);
         assert_eq!((&value["version"], &value["workers"][1]["job"]), (&1.into(), &"score-1a2b3c4d".into()));
         let lines: Vec<Line> = serde_json::from_value(value["workers"].clone()).unwrap();
         let mut out = Vec::new();
         write_table(&lines, &mut out).unwrap();
-        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+        WORKER         POOL     STATE    JOB             PROCESSES  GPUS      HEARD
+        cpu-07-bbbbbb  default  idle     -                       2  -     3.0 s ago
+        gpu-01-aaaaaa  gpu      working  score-1a2b3c4d          2  0,1   3.0 s ago
+        ");
     }
 }

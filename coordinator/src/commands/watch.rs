@@ -87,8 +87,7 @@ pub(super) fn follow(target: &Target, json: bool, out: &mut dyn Write) -> Result
 fn in_words(view: &StatusView) -> String {
     let (status, counts) = (&view.status, &view.status.counts);
     let mut parts = Vec::new();
-    if counts.mini_batches > 0 {
-        let percent = counts.settled() * 100 / counts.mini_batches;
+    if let Some(percent) = (counts.settled() * 100).checked_div(counts.mini_batches) {
         parts.push(format!(
             "{} of {} ({percent} %)",
             grouped(counts.settled()),

@@ -108,8 +108,8 @@ pub fn explain(view: &StatusView, waiting: &Waiting) -> Explained {
         .unwrap_or_default();
     let counts = &status.counts;
     let done = format!("{} of {}", grouped(counts.settled()), counted(counts.mini_batches, "mini-batch"));
-    let at_work = !status.state.is_final() && status.state != JobState::Paused && status.state != JobState::Queued;
-    if at_work && view.coordinator == Coordinator::Gone {
+    let active = !status.state.is_final() && status.state != JobState::Paused && status.state != JobState::Queued;
+    if active && view.coordinator == Coordinator::Gone {
         let since = duration(view.age);
         say("gone", format!("nobody works on it: its coordinator has been gone for about {since}, {done} are settled"));
     }
@@ -138,12 +138,12 @@ pub fn explain(view: &StatusView, waiting: &Waiting) -> Explained {
         }
         JobState::Finalizing => say("finalizing", format!("{done} are settled; the output gets its name")),
         JobState::CancelRequested => say("canceling", "what runs is being ended".into()),
-        JobState::Running => running(view, waiting, &done, &mut say),
+        JobState::Running => at_work(view, waiting, &done, &mut say),
     }
     Explained { version: 1, job_id: status.job_id.clone(), state: status.state, reasons }
 }
 
-fn running(view: &StatusView, waiting: &Waiting, done: &str, say: &mut dyn FnMut(&str, String)) {
+fn at_work(view: &StatusView, waiting: &Waiting, done: &str, say: &mut dyn FnMut(&str, String)) {
     let (status, counts) = (&view.status, &view.status.counts);
     let now = status.updated;
     if status.nodes == 0 {
@@ -379,7 +379,7 @@ mod tests {
     fn every_wait_has_a_reason_with_a_figure() {
         let nothing = Waiting::default();
         insta::assert_snapshot!(told(&view(|_| ()), &nothing), @"working: it works: 120 of 276 mini-batches, 24 items/s with 1 process on 1 node, 13 s to go\n");
-        let no_nodes = view(|snapshot| (snapshot.nodes, snapshot.processes) = (0, vec![]));
+        let no_nodes = view(|snapshot| (snapshot.nodes, snapshot.processes) = (vec![], vec![]));
         let pool = |workers| Waiting { pool: Some(("gpu".into(), workers)), ..Waiting::default() };
         insta::assert_snapshot!(told(&no_nodes, &pool(Some((0, 0)))), @"nodes: it waits for nodes: no worker is in pool `gpu`; start `fanfold-worker --pool gpu`\n");
         insta::assert_snapshot!(told(&no_nodes, &pool(Some((3, 0)))), @"nodes: it waits for nodes: all 3 workers of pool `gpu` are at work for others\n");

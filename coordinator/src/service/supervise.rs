@@ -240,7 +240,7 @@ impl Service {
     /// Decides about limits, and tells the jobs.
     fn share_out(&self, jobs: &[Job]) {
         let workers = self.redis().workers();
-        let mut pools: BTreeMap<&str, Vec<(Contender, bool)>> = BTreeMap::new();
+        let mut pools: BTreeMap<&str, Vec<Contender>> = BTreeMap::new();
         let mut running = locked(&self.inner.running);
         let mut before = BTreeMap::new();
         for job in jobs {
@@ -267,10 +267,9 @@ impl Service {
                 most: job.node_count.unwrap_or(u32::MAX).min(left.max(1)),
                 starves,
             };
-            pools.entry(&job.pool).or_default().push((contender, starves));
+            pools.entry(&job.pool).or_default().push(contender);
         }
         for (pool, contenders) in pools {
-            let contenders: Vec<Contender> = contenders.into_iter().map(|(contender, _)| contender).collect();
             let at_work: u32 = contenders.iter().map(|contender| contender.nodes).sum();
             let idle =
                 workers.iter().flatten().filter(|worker| worker.pool == pool && worker.state == WorkerState::Idle);
