@@ -225,6 +225,10 @@ async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response
     });
     match bearer {
         None => ApiError::token_missing().into_response(),
+        // Said before it is sent: then it need not be.
+        Some(token) if api.token.is(token) && announced(&request) > MOST_BODY as u64 => {
+            ApiError::too_large(MOST_BODY).into_response()
+        }
         Some(token) if api.token.is(token) => next.run(request).await,
         Some(_) => ApiError::token_wrong().into_response(),
     }
@@ -238,4 +242,10 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Ok(outcome) => outcome,
         Err(_) => Err(ApiError::bug("the service failed at this request; its log has more")),
     }
+}
+
+/// How long the body is by the word of its sender.
+fn announced(request: &Request) -> u64 {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    length.unwrap_or(0)
 }
