@@ -65,3 +65,15 @@ fn the_users_may_do_their_work_and_no_more() {
 fn a_job_runs_with_these_users_and_every_metric_asked_for_is_there() {
     job::runs();
 }
+
+#[test]
+fn each_alert_fires_when_it_should() {
+    let ran = std::process::Command::new("promtool")
+        .args(["test", "rules", "alerts.test.yml"])
+        .current_dir(servers::compose("prometheus"))
+        .output();
+    match ran {
+        Ok(ran) => assert!(ran.status.success(), "{}", support::text(&ran)),
+        Err(_) => running::skip("promtool is not installed (Debian package prometheus)"),
+    }
+}
