@@ -29,6 +29,10 @@ fn store(url: &str) -> Store {
     store
 }
 
+fn task(mini_batches: std::ops::Range<u64>, attempt: u32) -> Task {
+    Task { mini_batches, attempt, alone: false }
+}
+
 #[test]
 fn the_fleet_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
@@ -74,7 +78,7 @@ fn garbage_goes_to_the_dead_letters() {
 fn a_redis_that_hangs_stops_or_forgets_costs_a_moment() {
     let redis = Redis::start();
     let store = store(&redis.url());
-    let (job, task) = (JobId::new("test"), [(0..3, 1)]);
+    let (job, task) = (JobId::new("test"), [task(0..3, 1)]);
     assert_eq!(store.count(&job, &task), Some(vec![1]));
     redis.flush();
     assert_eq!(store.count(&job, &task), Some(vec![1]));
@@ -102,10 +106,11 @@ fn redis_needs_no_more_than_the_rights_that_are_written_down() {
     let redis = Redis::start_with(fanfold_test_servers::RedisOptions { acl, ..Default::default() });
     let store = store(&redis.url_of("fanfold", "secret"));
     let job = JobId::new("test");
-    assert_eq!(store.count(&job, &[(0..3, 1), (3..6, 1)]), Some(vec![1, 1]));
-    store.uncount(&job, (0..3, 1));
-    store.forget(&job, (3..6, 1));
-    assert_eq!(store.count(&job, &[(0..3, 1), (3..6, 1)]), Some(vec![1, 1]));
+    let tasks = [task(0..3, 1), task(3..6, 1)];
+    assert_eq!(store.count(&job, &tasks), Some(vec![1, 1]));
+    store.uncount(&job, &tasks[0]);
+    store.forget(&job, &tasks[1]);
+    assert_eq!(store.count(&job, &tasks), Some(vec![1, 1]));
     assert_eq!(store.workers(), Some(Vec::new()));
     store.forget_job(&job);
     assert!(store.away().is_none(), "{:?}", store.away());
@@ -113,4 +118,38 @@ fn redis_needs_no_more_than_the_rights_that_are_written_down() {
     let wrong = Store::start(StoreConfig { url, tls: TlsFiles::default(), name: "test".into() }).unwrap();
     let error = wrong.ping(LIMIT).unwrap_err().to_string();
     assert!(error.contains("user `fanfold` or its password is wrong") && !error.contains("wrong-secret"), "{error}");
+}
+
+#[test]
+fn a_task_that_is_published_anew_is_counted_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, store) = (broker(&RabbitMq::shared().vhost()), store(&redis().url()));
+    let (job, dir) = (JobId::new("test"), JobDir::new(dir.path()));
+    let coordinator = Fleet::coordinate(&broker, &store, &job, &dir, LIMIT).unwrap();
+    let (node, other) = (Fleet::take_part(&broker, &store, &job, &dir), Fleet::take_part(&broker, &store, &job, &dir));
+    let receive = |from: &Fleet| from.receive_tasks(1, LIMIT).unwrap().remove(0);
+    let plain = task(0..3, 1);
+    let alone = Task { alone: true, ..plain.clone() };
+    // Somebody died with it.
+    assert_eq!(store.count(&job, &[plain.clone()]), Some(vec![1]));
+    coordinator.publish_tasks(vec![plain.clone()]).unwrap();
+    let handed_back = receive(&node);
+    assert_eq!(node.count_hand_overs(std::slice::from_ref(&handed_back)), Ok(vec![2]));
+    // The coordinator heard of it already.
+    assert_eq!(store.count(&job, &[alone.clone()]), Some(vec![1]));
+    store.forget(&job, &alone);
+    // And even of the very same task.
+    node.forget_hand_overs(&handed_back);
+    node.hold(0);
+    coordinator.publish_tasks(vec![plain.clone()]).unwrap();
+    let anew = receive(&other);
+    assert_eq!(other.count_hand_overs(std::slice::from_ref(&anew)), Ok(vec![1]));
+    handed_back.ack();
+    // Its acknowledgement took nothing of the new one's count.
+    store.ping(LIMIT).unwrap();
+    assert_eq!(store.count(&job, &[plain.clone()]), Some(vec![2]));
+    anew.ack();
+    store.ping(LIMIT).unwrap();
+    assert_eq!(store.count(&job, &[plain]), Some(vec![1]));
+    coordinator.clean_up().unwrap();
 }
