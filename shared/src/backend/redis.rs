@@ -139,7 +139,7 @@ impl Report for StoreError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             StoreError::Unreachable { why, .. } if why.contains("ertificate") => {
-                "give the certificate of the authority that signed that of Redis with `--ca` or FANFOLD_CA".into()
+                "give the certificate of the authority that signed that of Redis in a file that FANFOLD_CA names".into()
             }
             StoreError::Unreachable { .. } => {
                 "is Redis running, and are host and port in `--redis` or FANFOLD_REDIS right?".into()
