@@ -1,7 +1,7 @@
 //! What comes from a queue is nobody's promise.
 
 use fanfold_shared::fleet::wire::{self, MOST_BYTES, WireError};
-use fanfold_shared::fleet::{Command, Control, Ticket};
+use fanfold_shared::fleet::{Command, Control, JobRequest, Ticket};
 use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
 use fanfold_shared::message::{
     AttemptError, ErrorKind, FromNode, NodeEvent, NodeMessage, Outcome, OutcomeEnd, Results, Task, VERSION,
@@ -23,6 +23,7 @@ fn tried(bytes: &[u8]) -> usize {
         let _ = wire::decode::<FromNode>(bytes);
         let _ = wire::decode::<Ticket>(bytes);
         let _ = wire::decode::<Control>(bytes);
+        let _ = wire::decode_foreign::<JobRequest>(None, bytes.get(1..).unwrap_or(&[]));
     })
 }
 
@@ -31,6 +32,7 @@ fn all() -> Vec<Vec<u8>> {
     all.extend(samples::tasks().iter().map(|(_, message)| wire::encode(message)));
     all.extend(samples::controls().iter().map(|(_, message)| wire::encode(message)));
     all.push(wire::encode(&samples::ticket()));
+    all.extend(samples::requests().iter().map(|(_, message)| wire::encode(message)));
     all
 }
 
