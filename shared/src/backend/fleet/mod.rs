@@ -185,13 +185,16 @@ impl Fleet {
         self.broker.purge(&names::tasks_queue(&self.job), ANSWER)
     }
 
-    /// The job is over: deletes queues and counters.
+    /// The job is over: deletes queues, counters and what is left in the spool.
     ///
     /// # Errors
     /// The broker does not answer.
     pub fn clean_up(&self) -> Result<(), BrokerError> {
         self.store.forget_job(&self.job);
-        self.broker.delete_queues(&[names::tasks_queue(&self.job), names::results_queue(&self.job)], ANSWER)
+        let queues = [names::tasks_queue(&self.job), names::results_queue(&self.job)];
+        let deleted = self.broker.delete_queues(&queues, ANSWER);
+        self.spool.clear();
+        deleted
     }
 
     fn is_closed(&self) -> bool {

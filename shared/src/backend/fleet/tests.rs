@@ -153,3 +153,44 @@ fn a_task_that_is_published_anew_is_counted_anew() {
     assert_eq!(store.count(&job, &[plain]), Some(vec![1]));
     coordinator.clean_up().unwrap();
 }
+
+#[test]
+fn a_file_of_rows_stays_until_its_message_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, store) = (broker(&RabbitMq::shared().vhost()), store(&redis().url()));
+    let (job, dir) = (JobId::new("test"), JobDir::new(dir.path()));
+    std::fs::create_dir_all(dir.spool()).unwrap();
+    let coordinator = Fleet::coordinate(&broker, &store, &job, &dir, LIMIT).unwrap();
+    let node = Fleet::take_part(&broker, &store, &job, &dir);
+    let rows = vec![b'x'; 300 << 10];
+    let end = crate::message::OutcomeEnd::Returned {
+        returned: 1,
+        rows_len: rows.len() as u64,
+        spooled: None,
+        unreadable: Vec::new(),
+    };
+    let (mini_batch, items, attempt) = (0, 0..1, 1);
+    let (started_us, elapsed_us, run_us, cpu_us) = (1, 2, 3, 4);
+    let outcome = crate::message::Outcome { mini_batch, items, attempt, started_us, elapsed_us, run_us, cpu_us, end };
+    let process = crate::ids::ProcessNumber(1);
+    let results = crate::message::Results { process, outcomes: vec![outcome], rows, header: None };
+    let body = crate::message::NodeMessage::Results(results);
+    let sent = FromNode { node: crate::ids::NodeId("node".into()), body };
+    let files = || std::fs::read_dir(dir.spool()).unwrap().count();
+    let (safe, is_safe) = mpsc::channel();
+    node.publish_results(vec![sent.clone()], Box::new(move || safe.send(()).unwrap())).unwrap();
+    is_safe.recv_timeout(LIMIT).unwrap();
+    let receive = || coordinator.receive_results(1 << 20, LIMIT).unwrap().remove(0);
+    let first = receive();
+    assert_eq!((&*first, files()), (&sent, 1));
+    first.requeue();
+    let again = receive();
+    assert_eq!((&*again, files()), (&sent, 1));
+    again.ack();
+    assert_eq!(files(), 0);
+    // What nobody will ever collect goes with the job.
+    std::fs::write(dir.spool().join("left.rows"), b"x").unwrap();
+    std::fs::write(dir.spool().join("left.rows.tmp"), b"x").unwrap();
+    coordinator.clean_up().unwrap();
+    assert_eq!(files(), 0);
+}
