@@ -7,6 +7,7 @@ use crate::backend::contract;
 use crate::backend::rabbitmq::BrokerConfig;
 use crate::backend::redis::StoreConfig;
 use crate::fleet::config::{ServerUrl, TlsFiles};
+use crate::report::Report;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -193,4 +194,48 @@ fn a_file_of_rows_stays_until_its_message_is_acknowledged() {
     std::fs::write(dir.spool().join("left.rows.tmp"), b"x").unwrap();
     coordinator.clean_up().unwrap();
     assert_eq!(files(), 0);
+}
+
+#[test]
+fn redis_is_used_over_tls_and_knows_who_works() {
+    let (ca, other) = (fanfold_test_servers::TestCa::new(), fanfold_test_servers::TestCa::new());
+    let options = fanfold_test_servers::RedisOptions {
+        tls: Some(ca.sign("localhost")),
+        client_ca: Some(ca.file()),
+        ..Default::default()
+    };
+    let redis = Redis::start_with(options);
+    let client = ca.sign("client");
+    let with = |ca: std::path::PathBuf| {
+        let url = ServerUrl::parse("Redis", &redis.url(), &["rediss"]).unwrap();
+        let tls = TlsFiles { ca: Some(ca), identity: Some((client.certificate.clone(), client.key.clone())) };
+        Store::start(StoreConfig { url, tls, name: "test".into() })
+    };
+    let error = with(other.file()).unwrap().ping(Duration::from_secs(2)).unwrap_err();
+    assert!(error.hint().unwrap().contains("FANFOLD_CA"), "{error}");
+    assert!(with("/nowhere/ca.pem".into()).is_err());
+    let store = with(ca.file()).unwrap();
+    store.ping(LIMIT).unwrap();
+    let status = |name: &str| crate::fleet::WorkerStatus {
+        worker: crate::fleet::WorkerId(name.into()),
+        host: "host".into(),
+        pool: "default".into(),
+        version: "0.1.0".into(),
+        state: crate::fleet::WorkerState::Idle,
+        processes: 2,
+        gpus: vec!["0".into()],
+        started_us: 1,
+        beat_us: 2,
+    };
+    let (a, b) = (status("a"), status("b"));
+    store.beat(&a);
+    store.beat(&b);
+    let sorted = || {
+        let mut all = store.workers().unwrap();
+        all.sort_by(|one, two| one.worker.cmp(&two.worker));
+        all
+    };
+    assert_eq!(sorted(), [a, b.clone()]);
+    store.worker_left(&crate::fleet::WorkerId("a".into()));
+    assert_eq!(sorted(), [b]);
 }
