@@ -132,12 +132,12 @@ fn a_task_that_is_published_anew_is_counted_anew() {
     let plain = task(0..3, 1);
     let alone = Task { alone: true, ..plain.clone() };
     // Somebody died with it.
-    assert_eq!(store.count(&job, &[plain.clone()]), Some(vec![1]));
+    assert_eq!(store.count(&job, std::slice::from_ref(&plain)), Some(vec![1]));
     coordinator.publish_tasks(vec![plain.clone()]).unwrap();
     let handed_back = receive(&node);
     assert_eq!(node.count_hand_overs(std::slice::from_ref(&handed_back)), Ok(vec![2]));
     // The coordinator heard of it already.
-    assert_eq!(store.count(&job, &[alone.clone()]), Some(vec![1]));
+    assert_eq!(store.count(&job, std::slice::from_ref(&alone)), Some(vec![1]));
     store.forget(&job, &alone);
     // And even of the very same task.
     node.forget_hand_overs(&handed_back);
@@ -148,7 +148,7 @@ fn a_task_that_is_published_anew_is_counted_anew() {
     handed_back.ack();
     // Its acknowledgement took nothing of the new one's count.
     store.ping(LIMIT).unwrap();
-    assert_eq!(store.count(&job, &[plain.clone()]), Some(vec![2]));
+    assert_eq!(store.count(&job, std::slice::from_ref(&plain)), Some(vec![2]));
     anew.ack();
     store.ping(LIMIT).unwrap();
     assert_eq!(store.count(&job, &[plain]), Some(vec![1]));
