@@ -13,7 +13,7 @@ use crate::ids::{NodeId, ProcessNumber};
 pub const VERSION: u32 = 1;
 
 /// Work for a node: a run of consecutive mini-batches. It names a job's intervals, never code or paths.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Task {
     /// The mini-batches, by id.
     pub mini_batches: Range<u64>,

@@ -128,7 +128,7 @@ fn what_a_worker_can_t_be_a_node_of_it_refuses_and_goes_on() {
 #[test]
 fn a_task_that_was_handed_over_before_is_handed_back_and_not_run() {
     let world = World::new(&["a", "b"], "");
-    assert_eq!(world.store.count(&world.job, &[(0..1, 1)]), Some(vec![1]));
+    assert_eq!(world.store.count(&world.job, &[Task { mini_batches: 0..1, attempt: 1, alone: false }]), Some(vec![1]));
     world.tasks(&[0..1, 1..2]);
     let _worker = world.worker(&[]);
     world.issue(&world.ticket());

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use fanfold_shared::fleet::SharedRoot;
-use fanfold_shared::fleet::config::FleetConfig;
+use fanfold_shared::fleet::config::{FleetConfig, environment};
 use fanfold_shared::report::{self, During, Failure, Report};
 use fanfold_worker::devices::{cores, default_processes, discover};
-use fanfold_worker::fleet::{Settings, address, health};
+use fanfold_worker::fleet::{Settings, health};
 use fanfold_worker::guard;
 use fanfold_worker::node::host_name;
 use serde_json::json;
@@ -127,12 +127,10 @@ fn run(cli: Cli) -> Result<report::ExitCode, Failure> {
         return if health::is_well(cli.work_dir) { Ok(report::ExitCode::Completed) } else { Err(Unwell.into()) };
     }
     keep_secrets();
-    let broker = address::of(address::BROKER, cli.broker.as_deref(), address::environment)?;
-    let redis = address::of(address::REDIS, cli.redis.as_deref(), address::environment)?;
     let name = format!("fanfold/worker/{}/{}", host_name(), std::process::id());
     let shared = std::path::absolute(&cli.shared).during("find", &cli.shared)?;
     fanfold_worker::fleet::run(Settings {
-        fleet: FleetConfig { broker, redis, tls: address::tls(address::environment)?, name },
+        fleet: FleetConfig::read(cli.broker.as_deref(), cli.redis.as_deref(), name, environment)?,
         shared: SharedRoot::new(shared),
         pool: cli.pool,
         gpus: cli.gpus,

@@ -6,9 +6,8 @@ use std::time::Duration;
 use fanfold_shared::backend::rabbitmq::{Broker, BrokerConfig};
 use fanfold_shared::backend::redis::{Store, StoreConfig};
 use fanfold_shared::fleet::SharedRoot;
-use fanfold_shared::fleet::config::FleetConfig;
+use fanfold_shared::fleet::config::{ConfigError, FleetConfig, environment};
 use fanfold_shared::report::{During, Result};
-use fanfold_worker::fleet::address::{self, AddressError, BROKER, REDIS};
 use fanfold_worker::node::host_name;
 
 use crate::run::FleetLink;
@@ -34,24 +33,16 @@ pub struct FleetArgs {
 impl FleetArgs {
     /// Whether a fleet is meant at all.
     pub fn is_given(&self) -> bool {
-        let named = [BROKER, REDIS].iter().any(|server| {
-            address::environment(server.variable).is_some()
-                || address::environment(&format!("{}_FILE", server.variable)).is_some()
-        });
-        named || self.broker.is_some() || self.redis.is_some()
+        FleetConfig::is_named(environment) || self.broker.is_some() || self.redis.is_some()
     }
 
     /// What was given, checked. `role` is what the servers call us.
     ///
     /// # Errors
     /// Something is missing or is no address.
-    pub fn config(&self, role: &str) -> Result<FleetConfig, AddressError> {
-        Ok(FleetConfig {
-            broker: address::of(BROKER, self.broker.as_deref(), address::environment)?,
-            redis: address::of(REDIS, self.redis.as_deref(), address::environment)?,
-            tls: address::tls(address::environment)?,
-            name: format!("fanfold/{role}/{}/{}", host_name(), std::process::id()),
-        })
+    pub fn config(&self, role: &str) -> Result<FleetConfig, ConfigError> {
+        let name = format!("fanfold/{role}/{}/{}", host_name(), std::process::id());
+        FleetConfig::read(self.broker.as_deref(), self.redis.as_deref(), name, environment)
     }
 
     /// The shared directory, absolute.
@@ -59,7 +50,7 @@ impl FleetArgs {
     /// # Errors
     /// The current directory is gone.
     pub fn shared(&self) -> Result<SharedRoot> {
-        let shared = self.shared.clone().or_else(|| address::environment("FANFOLD_SHARED").map(PathBuf::from));
+        let shared = self.shared.clone().or_else(|| environment("FANFOLD_SHARED").map(PathBuf::from));
         let shared = shared.unwrap_or_else(|| "/".into());
         Ok(SharedRoot::new(std::path::absolute(&shared).during("find", &shared)?))
     }

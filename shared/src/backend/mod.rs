@@ -56,6 +56,10 @@ pub trait Backend: Send + Sync {
     /// Counts a hand-over of each task and returns how many there have been, this one included.
     fn count_hand_overs(&self, tasks: &[Delivery<Task>]) -> Result<Vec<u32>, Closed>;
 
+    /// Forgets the hand-overs of a task that its receiver is about to report: the coordinator may publish the same task again
+    /// as soon as it hears of them, and those of that one must not be mixed up with these.
+    fn forget_hand_overs(&self, _task: &Delivery<Task>) {}
+
     /// How many tasks the receiver wants to hold: a backend that sends ahead goes by it.
     fn hold(&self, _tasks: u16) {}
 

@@ -10,7 +10,6 @@
 //!     +zadd +zrangebyscore +zrem +zremrangebyscore +ping +hello +auth +select +client|setname
 //! ```
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 use std::thread::JoinHandle;
@@ -24,6 +23,7 @@ use tokio::time::timeout;
 use crate::fleet::config::{ServerUrl, TlsFiles};
 use crate::fleet::{WorkerId, WorkerStatus, names};
 use crate::ids::JobId;
+use crate::message::Task;
 use crate::report::{ExitCode, Report};
 
 /// Nobody waits longer for Redis.
@@ -139,7 +139,7 @@ impl Report for StoreError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             StoreError::Unreachable { why, .. } if why.contains("ertificate") => {
-                "give the certificate of the authority that signed that of Redis with `--ca` or FANFOLD_CA".into()
+                "give the certificate of the authority that signed that of Redis in a file that FANFOLD_CA names".into()
             }
             StoreError::Unreachable { .. } => {
                 "is Redis running, and are host and port in `--redis` or FANFOLD_REDIS right?".into()
@@ -152,11 +152,11 @@ impl Report for StoreError {
     }
 }
 
-/// A task message, as the counters know it: mini-batches and attempt.
-pub type TaskKey = (Range<u64>, u32);
-
-fn field((mini_batches, attempt): &TaskKey) -> String {
-    format!("{}-{}/{attempt}", mini_batches.start, mini_batches.end)
+/// A task message, as the counters know it. One that runs alone is another than the one of the same attempt that did not: it is published
+/// while whoever handed that one back may not have forgotten its count yet.
+fn field(Task { mini_batches, attempt, alone }: &Task) -> String {
+    let alone = if *alone { ":alone" } else { "" };
+    format!("{}-{}:{attempt}{alone}", mini_batches.start, mini_batches.end)
 }
 
 fn command(name: &str, key: &str) -> Cmd {
@@ -181,10 +181,10 @@ impl Store {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
         let shared = Arc::new(Shared { config: config.clone(), away: Mutex::new(None) });
         let (calls, waiting) = mpsc::unbounded_channel();
-        let task = Task { shared: shared.clone(), client, waiting, connection: None };
+        let carrier = Carrier { shared: shared.clone(), client, waiting, connection: None };
         let thread = std::thread::Builder::new()
             .name("redis".into())
-            .spawn(move || runtime.block_on(task.run()))
+            .spawn(move || runtime.block_on(carrier.run()))
             .map_err(no_thread)?;
         Ok(Store { owner: Arc::new(Owner { shared, calls: Some(calls), thread: Some(thread) }) })
     }
@@ -218,7 +218,7 @@ impl Store {
     }
 
     /// Counts a hand-over of each task in one round trip; each count includes this one. None: Redis is away.
-    pub fn count(&self, job: &JobId, tasks: &[TaskKey]) -> Option<Vec<u32>> {
+    pub fn count(&self, job: &JobId, tasks: &[Task]) -> Option<Vec<u32>> {
         let key = names::hand_overs_key(job);
         let mut commands: Vec<Cmd> = tasks
             .iter()
@@ -238,22 +238,25 @@ impl Store {
     }
 
     /// Counts back what was given back in order. Does not wait.
-    pub fn uncount(&self, job: &JobId, task: TaskKey) {
+    pub fn uncount(&self, job: &JobId, task: &Task) {
         self.uncount_then(job, task, || ());
     }
 
     /// Counts back, and calls `then` when that is done or Redis is away.
-    pub(super) fn uncount_then(&self, job: &JobId, task: TaskKey, then: impl FnOnce() + Send + 'static) {
+    pub(super) fn uncount_then(&self, job: &JobId, task: &Task, then: impl FnOnce() + Send + 'static) {
         let mut back = command("HINCRBY", &names::hand_overs_key(job));
-        back.arg(field(&task)).arg(-1);
+        back.arg(field(task)).arg(-1);
         self.call(Call { commands: vec![back], insist: false, done: Some(Box::new(|_| then())) });
     }
 
     /// The task is done with. Does not wait.
-    pub fn forget(&self, job: &JobId, task: TaskKey) {
-        let mut forget = command("HDEL", &names::hand_overs_key(job));
-        forget.arg(field(&task));
-        self.call(Call { commands: vec![forget], insist: false, done: None });
+    pub fn forget(&self, job: &JobId, task: &Task) {
+        self.call(Call { commands: vec![forget(job, task)], insist: false, done: None });
+    }
+
+    /// As [`Store::forget`], and waits a moment until that is done.
+    pub fn forget_now(&self, job: &JobId, task: &Task) {
+        let _ = self.ask(vec![forget(job, task)], false, ANSWER);
     }
 
     /// The job is over: nothing of it stays.
@@ -321,6 +324,12 @@ impl Store {
     }
 }
 
+fn forget(job: &JobId, task: &Task) -> Cmd {
+    let mut forget = command("HDEL", &names::hand_overs_key(job));
+    forget.arg(field(task));
+    forget
+}
+
 fn expire(key: &str, seconds: i64) -> Cmd {
     let mut expire = command("EXPIRE", key);
     expire.arg(seconds);
@@ -371,14 +380,14 @@ fn client(config: &StoreConfig) -> Result<Client, StoreError> {
 }
 
 /// Owns the connection.
-struct Task {
+struct Carrier {
     shared: Arc<Shared>,
     client: Client,
     waiting: mpsc::UnboundedReceiver<Call>,
     connection: Option<MultiplexedConnection>,
 }
 
-impl Task {
+impl Carrier {
     async fn run(mut self) {
         let mut calls = Vec::new();
         while self.waiting.recv_many(&mut calls, MOST_CALLS).await > 0 {

@@ -3,13 +3,38 @@
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::mpsc;
+use std::sync::{Once, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tempfile::TempDir;
+
+/// A directory for a server's files, removed when the value is dropped. A server that all tests of a program share is never dropped: its
+/// directory is removed by the next program that makes one.
+pub(crate) fn directory() -> TempDir {
+    static SWEEP: Once = Once::new();
+    SWEEP.call_once(|| {
+        for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());
+            if let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok())
+                && !Path::new("/proc").join(pid.to_string()).exists()
+            {
+                // Somebody else may be at it.
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    });
+    let prefix = format!("{PREFIX}{}-", std::process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir().expect("a temporary directory")
+}
+
+/// Followed by the id of the process that made it.
+const PREFIX: &str = "fanfold-test-server-";
 
 /// A free port, as far as that can be known.
 pub(crate) fn free_port() -> u16 {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::Identity;
-use crate::process::{free_port, kill, listens, program, spawn, wait_until};
+use crate::process::{directory, free_port, kill, listens, program, spawn, wait_until};
 
 /// Virtual hosts of a shared server. They are made at its start, as that is where they cost least.
 const VHOSTS: u32 = 24;
@@ -65,7 +65,7 @@ impl RabbitMq {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let server = RabbitMq {
-            dir: tempfile::tempdir().expect("a temporary directory"),
+            dir: directory(),
             node: format!("fanfold-test-{}-{number}@localhost", std::process::id()),
             port: free_port(),
             tls_port: free_port(),

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::Identity;
-use crate::process::{free_port, kill, listens, program, spawn, wait_until};
+use crate::process::{directory, free_port, kill, listens, program, spawn, wait_until};
 
 /// A Redis server of this test.
 pub struct Redis {
@@ -42,7 +42,7 @@ impl Redis {
 
     /// See [`RedisOptions`].
     pub fn start_with(options: RedisOptions) -> Redis {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dir = directory();
         let redis = Redis { dir, port: free_port(), options, child: Mutex::new(None) };
         redis.start_again();
         redis

@@ -5,7 +5,6 @@
 //! It knows nothing for longer than one job: which jobs there are, what a worker is and what it should do comes through the
 //! broker, and what a job is from its directory. `docs/design/fleet.md` is the whole picture. Start reading at [`worker`].
 
-pub mod address;
 pub mod health;
 mod job;
 mod log;

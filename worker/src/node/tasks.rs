@@ -66,6 +66,8 @@ impl Node {
                 hold.renew(delivery);
                 return None;
             }
+            // Before the coordinator hears of it: what it publishes then is counted anew.
+            self.backend.forget_hand_overs(&delivery);
             let event = NodeEvent::HandedBack { task: delivery.clone(), hand_overs };
             self.publish(NodeMessage::Event(event), Box::new(|| delivery.ack()));
             return None;

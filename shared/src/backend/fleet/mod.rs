@@ -3,7 +3,7 @@
 mod parcel;
 mod spool;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::rabbitmq::{
     Broker, BrokerError, Consumer, Depth, ExchangeKind, Outgoing, Publisher, Queue, QueueKind, Received, Topology,
     Unroutable,
 };
-use super::redis::{Store, TaskKey};
+use super::redis::Store;
 use super::{Backend, Closed, Delivery, OnSafe, Settle, Settled};
 use crate::fleet::{names, wire};
 use crate::ids::JobId;
@@ -74,22 +74,26 @@ pub struct Fleet {
     closed: AtomicBool,
 }
 
-/// The tasks in hand whose hand-over Redis has counted.
+/// The tasks in hand whose hand-over Redis was told of.
 #[derive(Default)]
-struct Counted(Mutex<HashSet<TaskKey>>);
+struct Counted(Mutex<HashMap<Task, Count>>);
 
-impl Counted {
-    fn insert(&self, key: TaskKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
-    }
-
-    fn remove(&self, key: &TaskKey) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
-    }
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Count {
+    /// It counts this hand-over.
+    Stands,
+    /// It was forgotten, and what Redis counts now is of a later message.
+    Forgotten,
 }
 
-fn key(task: &Task) -> TaskKey {
-    (task.mini_batches.clone(), task.attempt)
+impl Counted {
+    fn set(&self, task: Task, count: Count) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task, count);
+    }
+
+    fn take(&self, task: &Task) -> Option<Count> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(task)
+    }
 }
 
 impl Fleet {
@@ -181,13 +185,16 @@ impl Fleet {
         self.broker.purge(&names::tasks_queue(&self.job), ANSWER)
     }
 
-    /// The job is over: deletes queues and counters.
+    /// The job is over: deletes queues, counters and what is left in the spool.
     ///
     /// # Errors
     /// The broker does not answer.
     pub fn clean_up(&self) -> Result<(), BrokerError> {
         self.store.forget_job(&self.job);
-        self.broker.delete_queues(&[names::tasks_queue(&self.job), names::results_queue(&self.job)], ANSWER)
+        let queues = [names::tasks_queue(&self.job), names::results_queue(&self.job)];
+        let deleted = self.broker.delete_queues(&queues, ANSWER);
+        self.spool.clear();
+        deleted
     }
 
     fn is_closed(&self) -> bool {
@@ -236,20 +243,19 @@ impl Fleet {
         let (store, job, counted) = (self.store.clone(), self.job.clone(), self.counted.clone());
         let redelivered = received.redelivered;
         let settle: Settle<Task> = Box::new(move |task, how| {
-            let key = key(&task);
-            let was_counted = counted.remove(&key);
+            let count = counted.take(&task);
             match how {
                 // The counter first: if the acknowledgement is lost, whoever gets the task has nobody's death to report.
-                Settled::Acked => {
-                    store.forget(&job, key);
-                    received.ack();
-                }
-                Settled::Rejected => {
-                    store.forget(&job, key);
-                    received.reject();
+                Settled::Acked | Settled::Rejected => {
+                    if count != Some(Count::Forgotten) {
+                        store.forget(&job, &task);
+                    }
+                    if how == Settled::Acked { received.ack() } else { received.reject() }
                 }
                 // Counted back before anybody else can have it.
-                Settled::Requeued if was_counted => store.uncount_then(&job, key, move || received.requeue()),
+                Settled::Requeued if count == Some(Count::Stands) => {
+                    store.uncount_then(&job, &task, move || received.requeue());
+                }
                 Settled::Requeued => received.requeue(),
             }
         });
@@ -375,15 +381,20 @@ impl Backend for Fleet {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
-        let keys: Vec<TaskKey> = tasks.iter().map(|task| key(task)).collect();
-        match self.store.count(&self.job, &keys) {
+        let all: Vec<Task> = tasks.iter().map(|task| (**task).clone()).collect();
+        match self.store.count(&self.job, &all) {
             Some(counts) => {
-                keys.into_iter().for_each(|key| self.counted.insert(key));
+                all.into_iter().for_each(|task| self.counted.set(task, Count::Stands));
                 Ok(counts)
             }
             // Redis is away: that it was delivered before is all that is known.
             None => Ok(tasks.iter().map(|task| if task.redelivered { 2 } else { 1 }).collect()),
         }
+    }
+
+    fn forget_hand_overs(&self, task: &Delivery<Task>) {
+        self.store.forget_now(&self.job, task);
+        self.counted.set((**task).clone(), Count::Forgotten);
     }
 
     fn hold(&self, tasks: u16) {

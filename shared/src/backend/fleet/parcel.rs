@@ -214,3 +214,6 @@ fn shortened(mut event: NodeEvent) -> NodeEvent {
     }
     event
 }
+
+#[cfg(test)]
+mod tests;

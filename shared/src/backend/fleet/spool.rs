@@ -64,6 +64,14 @@ impl Spool {
         }
     }
 
+    /// Removes what is left: files of nodes that died before anybody knew of them, and of messages that nobody will receive.
+    pub(super) fn clear(&self) {
+        for file in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            // Waste at worst.
+            let _ = fs::remove_file(file.path());
+        }
+    }
+
     /// Wakes who waits for room.
     pub(super) fn wake(&self) {
         // Under the lock: who is about to wait must not miss it.

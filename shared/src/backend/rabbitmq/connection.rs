@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use lapin::tcp::{AMQPUriTcpExt, OwnedIdentity, OwnedTLSConfig};
-use lapin::uri::AMQPUri;
+use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind, Event};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -185,8 +185,16 @@ async fn open(shared: &Shared, role: Role) -> Result<Connection, BrokerError> {
         uri,
         runtime,
         async move |uri, runtime| {
+            let plain = AMQPUri { scheme: AMQPScheme::AMQP, ..uri.clone() };
+            let stream = async {
+                let stream = plain.connect_with_config_async(TLSConfig::default(), &runtime).await?;
+                match &tls {
+                    Some(tls) => stream.into_rustls(tls, &uri.authority.host).await,
+                    None => Ok(stream),
+                }
+            };
             // The library's thread waits for this: without a limit it would stay for the system's two minutes.
-            match timeout(CONNECT, uri.connect_with_config_async(tls.as_ref(), &runtime)).await {
+            match timeout(CONNECT, stream).await {
                 Ok(stream) => Ok(stream?),
                 Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
             }
@@ -209,23 +217,6 @@ pub(super) fn uri(config: &BrokerConfig) -> Result<AMQPUri, BrokerError> {
     })?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
     Ok(uri)
-}
-
-/// Reads the certificate files once, so that a wrong one is told at the start.
-pub(super) fn tls(config: &BrokerConfig) -> Result<OwnedTLSConfig, BrokerError> {
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|error| BrokerError::Tls { path: path.to_path_buf(), why: error.to_string() })
-    };
-    let mut tls = OwnedTLSConfig::default();
-    if let Some(path) = &config.tls.ca {
-        let text = String::from_utf8(read(path)?)
-            .map_err(|_| BrokerError::Tls { path: path.clone(), why: "it is not in PEM form".into() })?;
-        tls.cert_chain = Some(text);
-    }
-    if let Some((certificate, key)) = &config.tls.identity {
-        tls.identity = Some(OwnedIdentity::PKCS8 { pem: read(certificate)?, key: read(key)? });
-    }
-    Ok(tls)
 }
 
 /// What became of the two connections, as [`Condition`] tells it.

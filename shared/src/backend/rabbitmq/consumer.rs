@@ -1,7 +1,7 @@
 //! Consumes one queue, again whenever its consumer ended for whatever reason, and settles what was received with the channel that
 //! delivered it: a delivery of an earlier channel is the broker's again, and settling it is nothing.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -324,6 +324,8 @@ impl Task {
         let mut wanted = self.inbox.wanted.subscribe();
         let mut closing = self.shared.closing.subscribe();
         let mut links = self.shared.links(Role::Consume);
+        let mut anew = self.shared.anew.subscribe();
+        let seen = times(&anew.borrow(), &self.queue);
         let Ok(Ok(channel)) = timeout(ANSWER, link.connection.create_channel()).await else { return Ended::Link };
         let mut now = *wanted.borrow_and_update();
         let mut stream = match self.consume(&channel, now, None).await {
@@ -370,6 +372,11 @@ impl Task {
                     }
                 }
                 gone = gone(&mut links, link.epoch) => if gone { return Ended::Link },
+                // Another queue of the same name than the one that we consume.
+                () = more(&mut anew, &self.queue, seen) => {
+                    let _ = timeout(ANSWER, channel.close(200, "OK".into())).await;
+                    return Ended::Channel;
+                }
             }
         }
     }
@@ -503,6 +510,16 @@ impl Task {
             Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         }
     }
+}
+
+/// How often a queue was declared anew.
+fn times(anew: &HashMap<String, u64>, queue: &str) -> u64 {
+    anew.get(queue).copied().unwrap_or(0)
+}
+
+/// Waits until it was so more often.
+async fn more(anew: &mut watch::Receiver<HashMap<String, u64>>, queue: &str, seen: u64) {
+    let _ = anew.wait_for(|anew| times(anew, queue) > seen).await;
 }
 
 /// The next delivery; for ever nothing without a consumer.

@@ -6,16 +6,17 @@
 mod connection;
 mod consumer;
 mod publisher;
+mod tls;
 mod topology;
 mod version;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
-use lapin::tcp::OwnedTLSConfig;
+use lapin::tcp::RustlsConnector;
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use tokio::sync::{Notify, watch};
@@ -64,7 +65,7 @@ impl Owner {
 struct Shared {
     config: BrokerConfig,
     uri: AMQPUri,
-    tls: OwnedTLSConfig,
+    tls: Option<RustlsConnector>,
     runtime: tokio::runtime::Handle,
     closing: watch::Sender<bool>,
     links: [Links; 2],
@@ -73,6 +74,8 @@ struct Shared {
     changed: Condvar,
     /// Somebody found that something declared is not there.
     redeclare: Notify,
+    /// How often each queue was missing and declared anew: its consumers start again.
+    anew: watch::Sender<HashMap<String, u64>>,
 }
 
 impl Shared {
@@ -122,24 +125,32 @@ impl Shared {
     }
 
     /// Declares again when asked to, at most once a second.
+    ///
+    /// What is missing has been so for a second before it is declared: the broker tells the consumers of a quorum queue that it is gone only
+    /// some 50 ms later, and not at all if there is a queue of that name again by then. Such a consumer takes its part of the messages
+    /// of the new queue and nobody ever sees them, until its channel is closed (3.10). Consumers of ours that this may have happened to start
+    /// again on another channel; those of other programs are safe by that second.
     async fn keep_declared(self: Arc<Self>) {
         let mut closing = self.closing.subscribe();
         let mut links = self.links(Role::Consume);
         let work = async {
             loop {
                 self.redeclare.notified().await;
-                // Not at once: a quorum queue of the same name that comes back before a consumer of the old one was cancelled keeps that
-                // consumer, and what it is sent never arrives (3.10).
-                tokio::time::sleep(Duration::from_secs(1)).await;
                 if self.topology().is_empty() {
                     continue;
                 }
                 let Some(link) = connection::linked(&mut links).await else { return };
-                if let Ok(Err(error)) =
-                    tokio::time::timeout(ANSWER, topology::declare_all(&self, &link.connection)).await
-                {
-                    self.note(error.to_string());
+                let missing = topology::missing(&self, &link.connection).await;
+                tokio::time::sleep(PAUSE).await;
+                match tokio::time::timeout(ANSWER, topology::declare_all(&self, &link.connection)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => self.note(error.to_string()),
+                    Err(_) => continue,
                 }
+                self.anew.send_if_modified(|anew| {
+                    missing.iter().for_each(|queue| *anew.entry(queue.clone()).or_default() += 1);
+                    !missing.is_empty()
+                });
             }
         };
         tokio::select! {
@@ -148,6 +159,9 @@ impl Shared {
         }
     }
 }
+
+/// Before something missing is declared again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -342,7 +356,7 @@ impl Report for BrokerError {
     fn hint(&self) -> Option<String> {
         match self {
             BrokerError::Unreachable { why, .. } if why.contains("ertificate") => {
-                Some("give the certificate of the authority that signed the broker's with `--ca` or FANFOLD_CA".into())
+                Some("give the certificate of the authority that signed the broker's in a file that FANFOLD_CA names".into())
             }
             BrokerError::Unreachable { .. } => {
                 Some("is RabbitMQ running, and are host and port in `--broker` or FANFOLD_BROKER right?".into())
@@ -375,7 +389,7 @@ impl Broker {
         let (consume, consume_links) = watch::channel(None);
         let shared = Arc::new(Shared {
             uri: connection::uri(&config)?,
-            tls: connection::tls(&config)?,
+            tls: tls::connector(&config)?,
             config: config.clone(),
             runtime: runtime.handle().clone(),
             closing: watch::Sender::new(false),
@@ -384,6 +398,7 @@ impl Broker {
             health: Mutex::new(Health::new()),
             changed: Condvar::new(),
             redeclare: Notify::new(),
+            anew: watch::Sender::default(),
         });
         let supervised = shared.clone();
         let supervise = move || {

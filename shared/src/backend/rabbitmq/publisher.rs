@@ -24,7 +24,8 @@ use crate::backend::{Closed, OnSafe};
 const MOST_UNCONFIRMED: usize = 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// After the publisher was closed or dropped, what it accepted is still published, for so long.
+/// After the publisher was closed or dropped, what it accepted is still published, for so long; once, as nobody waits for a broker that
+/// refuses it.
 const LINGER: Duration = Duration::from_secs(30);
 /// Numbers our messages, so that a returned one is recognised.
 const NUMBER: &str = "n";
@@ -105,7 +106,6 @@ impl Publisher {
             later: Vec::new(),
             window: MOST_UNCONFIRMED,
             number: 0,
-            stale: false,
         };
         shared.runtime.spawn(task.run());
         Publisher { desk, queue }
@@ -166,7 +166,8 @@ impl Publisher {
         self.desk.lock().unroutable_since
     }
 
-    /// Waits no longer, takes nothing more. What was taken is still published for a while.
+    /// Waits no longer, takes nothing more. What was taken is still published for a while, unless the broker refuses it or nobody is bound
+    /// for it.
     pub fn close(&self) {
         self.desk.close();
     }
@@ -207,15 +208,12 @@ struct Task {
     /// Messages that may be unconfirmed: small after the broker refused some, until it takes them again.
     window: usize,
     number: u64,
-    /// A queue was not there. RabbitMQ's channel remembers the one that was, and confirms what it publishes to a quorum queue declared anew
-    /// though it never arrives there: no more is published on this channel.
-    stale: bool,
 }
 
 impl Task {
     async fn run(mut self) {
         let mut links = self.shared.links(super::connection::Role::Publish);
-        let mut closing = self.desk.closing.subscribe();
+        let (closing, mut closed) = (self.desk.closing.subscribe(), self.desk.closing.subscribe());
         let mut broker_closing = self.shared.closing.subscribe();
         let work = async {
             let mut pause = FIRST_PAUSE;
@@ -225,13 +223,15 @@ impl Task {
                     return;
                 }
                 self.again();
-                self.stale = false;
                 if started.elapsed() > LONGEST_PAUSE {
                     pause = FIRST_PAUSE;
                 }
                 if link.connection.status().connected() {
                     // The channel alone ended: there is no such exchange or queue, or we may not publish to it.
                     self.desk.lock().unroutable_since.get_or_insert_with(Instant::now);
+                    if *closing.borrow() {
+                        return;
+                    }
                     self.shared.redeclare();
                 }
                 tokio::time::sleep(pause).await;
@@ -239,7 +239,7 @@ impl Task {
             }
         };
         let expired = async {
-            is_true(&mut closing).await;
+            is_true(&mut closed).await;
             tokio::time::sleep(LINGER).await;
         };
         tokio::select! {
@@ -277,20 +277,18 @@ impl Task {
             }
             self.due();
             let is_blocked = *blocked.borrow_and_update();
-            while !is_blocked && !self.stale && self.unconfirmed.len() < self.window {
+            while !is_blocked && self.unconfirmed.len() < self.window {
                 let Some(pending) = self.ready.pop_front() else { break };
                 if let Err(pending) = self.send(&channel, pending).await {
                     self.ready.push_front(pending);
                     return Ended::Link;
                 }
             }
-            if *closing.borrow() && self.is_done() {
-                return Ended::Closed;
-            }
-            if self.stale && self.unconfirmed.is_empty() {
-                self.stale = false;
-                let _ = timeout(ANSWER, channel.close(200, "OK".into())).await;
-                return Ended::Link;
+            if *closing.borrow() {
+                std::mem::take(&mut self.later).iter().for_each(|(_, pending)| self.done(pending));
+                if self.is_done() {
+                    return Ended::Closed;
+                }
             }
             let next_due = self.later.iter().map(|(due, _)| *due).min();
             let front = self.unconfirmed.front_mut();
@@ -412,7 +410,6 @@ impl Task {
                     Unroutable::TryAgain => {
                         self.desk.lock().unroutable_since.get_or_insert_with(Instant::now);
                         self.shared.redeclare();
-                        self.stale = true;
                         self.put_off(flight.pending);
                     }
                 },
@@ -430,17 +427,25 @@ impl Task {
         Ok(())
     }
 
+    /// The broker does not take it now. After the end nobody waits for that to change.
     fn put_off(&mut self, mut pending: Pending) {
+        if *self.desk.closing.borrow() {
+            return self.done(&pending);
+        }
         let pause = (FIRST_PAUSE * 2u32.saturating_pow(pending.tries.min(8))).min(LONGEST_PAUSE);
         pending.tries += 1;
         self.later.push((Instant::now() + pause, pending));
     }
 
-    fn safe(&self, pending: Pending) {
+    fn done(&self, pending: &Pending) {
         let mut state = self.desk.lock();
         state.bytes -= pending.weight();
         drop(state);
         self.desk.room.notify_all();
+    }
+
+    fn safe(&self, pending: Pending) {
+        self.done(&pending);
         if pending.group.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             let safe = pending.group.safe.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(safe) = safe {

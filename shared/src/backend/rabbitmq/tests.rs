@@ -326,8 +326,101 @@ fn tls_needs_the_right_authority() {
     with(ca.file()).unwrap().wait(LIMIT).unwrap();
     let error = with(other.file()).unwrap().wait(Duration::from_secs(3)).unwrap_err();
     assert!(matches!(error, BrokerError::Unreachable { .. }), "{error}");
-    assert!(error.hint().unwrap().contains("--ca"), "{error}: {:?}", error.hint());
+    assert!(error.hint().unwrap().contains("FANFOLD_CA"), "{error}: {:?}", error.hint());
+    // A file of authorities is instead of the system's, and without one the system's don't know this server.
+    let identity = Some((client.certificate.clone(), client.key.clone()));
+    let system = BrokerConfig { tls: TlsFiles { ca: None, identity }, ..config(&server.amqps_url()) };
+    let error = Broker::start(system).map(|broker| broker.wait(Duration::from_secs(3)).unwrap_err());
+    assert!(matches!(error, Ok(BrokerError::Unreachable { .. }) | Err(BrokerError::Tls { .. })), "{:?}", error.err());
+    let error = with(client.key.clone()).err().unwrap();
+    assert!(error.to_string().contains("no certificate is in it"), "{error}");
     let error = with("/nowhere/ca.pem".into()).err().unwrap();
     assert!(matches!(error, BrokerError::Tls { .. }));
     assert_eq!(error.exit_code(), ExitCode::Usage);
+}
+
+#[test]
+fn a_queue_that_comes_back_at_once_has_no_consumer_of_the_one_before() {
+    let url = RabbitMq::shared().vhost();
+    let (broker, other) = (connected(&url), connected(&url));
+    broker.declare(quorum("ghost", None), LIMIT).unwrap();
+    let consumer = broker.consumer("ghost", 10);
+    let publisher = other.publisher(Unroutable::TryAgain, 1 << 20);
+    assert!(publisher.publish_and_wait(vec![message("ghost", vec![0; 8])], LIMIT).unwrap());
+    consumer.receive(1, LIMIT).unwrap().into_iter().for_each(Received::ack);
+    for _ in 0..3 {
+        other.delete_queues(&["ghost".into()], LIMIT).unwrap();
+        // Looking for it is what finds that it is gone.
+        assert_eq!(broker.depth("ghost", LIMIT).unwrap(), None);
+        let all: Vec<_> = (0..10u64).map(|number| message("ghost", number.to_be_bytes().to_vec())).collect();
+        assert!(publisher.publish_and_wait(all, LIMIT).unwrap());
+        let mut seen = HashSet::new();
+        let deadline = Instant::now() + LIMIT;
+        while seen.len() < 10 {
+            assert!(Instant::now() < deadline, "only {seen:?} came");
+            for received in consumer.receive(10, Duration::from_millis(100)).unwrap() {
+                seen.insert(number(&received));
+                received.ack();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_consumer_starts_again_when_its_queue_was_declared_anew() {
+    let broker = connected(&RabbitMq::shared().vhost());
+    broker.declare(quorum("anew", None), LIMIT).unwrap();
+    let consumer = broker.consumer("anew", 10);
+    let publisher = broker.publisher(Unroutable::TryAgain, 1 << 20);
+    assert!(publisher.publish_and_wait(vec![message("anew", vec![0; 8])], LIMIT).unwrap());
+    let held = consumer.receive(1, LIMIT).unwrap();
+    broker.shared().anew.send_modify(|anew| *anew.entry("anew".into()).or_default() += 1);
+    // What it held is delivered to the one that comes after it.
+    let again = consumer.receive(1, LIMIT).unwrap();
+    assert!(again[0].redelivered);
+    held.into_iter().chain(again).for_each(Received::ack);
+    wait_until(
+        LIMIT,
+        || "it was not acknowledged".into(),
+        || broker.depth("anew", LIMIT).unwrap() == Some(Depth { ready: 0, consumers: 1 }),
+    );
+}
+
+#[test]
+fn a_closed_publisher_waits_for_nobody_who_refuses() {
+    let broker = connected(&RabbitMq::shared().vhost());
+    broker.declare(quorum("small", Some(1000)), LIMIT).unwrap();
+    let never = |publisher: &Publisher, message| {
+        let (sent, safe) = mpsc::channel();
+        publisher.publish(vec![message], Box::new(move || sent.send(()).unwrap())).unwrap();
+        safe
+    };
+    let ends = |publisher: Publisher, safe: mpsc::Receiver<()>| {
+        publisher.close();
+        // Not told to be safe, and forgotten.
+        assert_eq!(safe.recv_timeout(Duration::from_secs(5)), Err(mpsc::RecvTimeoutError::Disconnected));
+        assert_eq!(publisher.publish(vec![message("small", vec![1])], Box::new(|| ())), Err(Closed));
+    };
+    // Nobody is bound for it.
+    let publisher = broker.publisher(Unroutable::TryAgain, 1 << 20);
+    let safe = never(&publisher, message("nobody", vec![1]));
+    wait_until(LIMIT, || "it does not come back".into(), || publisher.unroutable_since().is_some());
+    ends(publisher, safe);
+    // There is no such exchange.
+    let publisher = broker.publisher(Unroutable::TryAgain, 1 << 20);
+    let safe = never(&publisher, Outgoing { exchange: "nowhere".into(), ..Outgoing::default() });
+    wait_until(LIMIT, || "it does not come back".into(), || publisher.unroutable_since().is_some());
+    ends(publisher, safe);
+    // The queue is full.
+    let publisher = broker.publisher(Unroutable::TryAgain, 1 << 20);
+    while publisher.publish_and_wait(vec![message("small", vec![1; 600])], Duration::from_secs(1)).unwrap() {}
+    let safe = never(&publisher, message("small", vec![1; 600]));
+    ends(publisher, safe);
+    // What it can take is still taken.
+    broker.purge("small", LIMIT).unwrap();
+    let publisher = broker.publisher(Unroutable::TryAgain, 1 << 20);
+    let (sent, safe) = mpsc::channel();
+    publisher.publish(vec![message("small", vec![1])], Box::new(move || sent.send(()).unwrap())).unwrap();
+    drop(publisher);
+    safe.recv_timeout(LIMIT).unwrap();
 }

@@ -4,12 +4,15 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind};
 
+use tokio::time::timeout;
+
+use super::connection::ANSWER;
 use super::{ExchangeKind, Queue, QueueKind, Shared, Topology, version};
 use crate::fleet::names;
 
 /// Declares everything that was declared so far.
 pub(super) async fn declare_all(shared: &Shared, connection: &Connection) -> lapin::Result<()> {
-    let all = shared.topology.lock().unwrap_or_else(|e| e.into_inner()).clone();
+    let all = shared.topology().clone();
     let version = shared.version();
     let mut first = Ok(());
     for topology in &all {
@@ -20,6 +23,27 @@ pub(super) async fn declare_all(shared: &Shared, connection: &Connection) -> lap
         first = first.and(done);
     }
     first
+}
+
+/// Those of the queues declared so far that are not there.
+pub(super) async fn missing(shared: &Shared, connection: &Connection) -> Vec<String> {
+    let all = shared.topology().clone();
+    let mut missing = Vec::new();
+    for queue in all.iter().flat_map(|topology| &topology.queues) {
+        let asking = async {
+            // Of its own: that there is none closes it.
+            let channel = connection.create_channel().await?;
+            let options = QueueDeclareOptions { passive: true, ..Default::default() };
+            channel.queue_declare(queue.name.as_str().into(), options, FieldTable::default()).await?;
+            channel.close(200, "OK".into()).await
+        };
+        if let Ok(Err(error)) = timeout(ANSWER, asking).await
+            && code(&error) == Some(NOT_FOUND)
+        {
+            missing.push(queue.name.clone());
+        }
+    }
+    missing
 }
 
 /// Declares, on a channel of its own: a refusal closes it.

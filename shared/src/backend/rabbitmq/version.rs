@@ -4,27 +4,27 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use lapin::tcp::{OwnedTLSConfig, TcpStream};
-use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::tcp::{RustlsConnector, TcpStream};
+use lapin::uri::AMQPUri;
 
 const LIMIT: Duration = Duration::from_secs(5);
 /// Of the first frame: it names the server's capabilities and is far smaller.
 const MOST_BYTES: usize = 64 << 10;
 
 /// Asks a server for its version: `3.10.8`.
-pub(super) async fn ask(uri: AMQPUri, tls: OwnedTLSConfig) -> Option<String> {
-    let frame = tokio::task::spawn_blocking(move || first_frame(&uri, &tls)).await;
+pub(super) async fn ask(uri: AMQPUri, tls: Option<RustlsConnector>) -> Option<String> {
+    let frame = tokio::task::spawn_blocking(move || first_frame(&uri, tls.as_ref())).await;
     frame.ok()?.ok().and_then(|frame| version(&frame))
 }
 
-fn first_frame(uri: &AMQPUri, tls: &OwnedTLSConfig) -> io::Result<Vec<u8>> {
+fn first_frame(uri: &AMQPUri, tls: Option<&RustlsConnector>) -> io::Result<Vec<u8>> {
     let host = uri.authority.host.as_str();
     let stream = TcpStream::connect_timeout((host, uri.authority.port), LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
-    let mut stream = match uri.scheme {
-        AMQPScheme::AMQP => stream,
-        AMQPScheme::AMQPS => stream.into_tls(host, tls.as_ref()).map_err(io::Error::other)?,
+    let mut stream = match tls {
+        Some(tls) => stream.into_rustls(tls, host).map_err(io::Error::other)?,
+        None => stream,
     };
     stream.write_all(b"AMQP\x00\x00\x09\x01")?;
     stream.flush()?;
