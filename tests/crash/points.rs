@@ -18,6 +18,7 @@ pub enum Does {
     /// It kills the program: `failpoint!`.
     Kill,
     /// It makes an operation fail: `failpoint_error!`.
+    #[allow(dead_code, reason = "each test binary uses its own part")]
     Fail,
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use fanfold_shared::backend::rabbitmq::{Broker, Outgoing, Unroutable};
 use fanfold_shared::fleet::{Ticket, names, wire};
 use fanfold_shared::message::{FromNode, Task};
-use serde::de::DeserializeOwned;
 
 use crate::disturbed::{disturbed, disturbed_job};
 use crate::running::{GATED, open_gate, wait_until_begun};
@@ -26,13 +25,13 @@ fn publish(link: &Broker, messages: Vec<Outgoing>) {
     publisher.close();
 }
 
-/// Takes what passes through a queue, beside its true consumer, and gives it back; what `T` it was, whole.
-fn copies<T: DeserializeOwned>(link: &Broker, queue: &str, count: usize) -> Vec<Vec<u8>> {
+/// Takes results that pass through a queue, beside their true consumer, and gives them back.
+fn copies(link: &Broker, queue: &str, count: usize) -> Vec<Vec<u8>> {
     let consumer = link.consumer(queue, 1);
     let mut copies = Vec::new();
     wait_for("messages to pass", || {
         for received in consumer.receive(1, Duration::from_millis(50)).unwrap_or_default() {
-            if wire::decode::<T>(&received.body).is_ok() {
+            if wire::decode::<FromNode>(&received.body).is_ok() {
                 copies.push(received.body.clone());
             }
             received.requeue();
@@ -48,13 +47,16 @@ fn messages_that_come_twice_and_in_another_order_change_nothing() {
     let world = World::new();
     disturbed(&world, |_| {
         let (link, id) = (world.link(), world.job_id());
-        let tasks = copies::<Task>(&link, &names::tasks_queue(&id), 4);
-        let results = copies::<FromNode>(&link, &names::results_queue(&id), 10);
-        let again = |exchange, bodies: Vec<Vec<u8>>| -> Vec<Outgoing> {
-            bodies.into_iter().rev().flat_map(|body| vec![outgoing(exchange, &id.0, body); 3]).collect()
+        let results = copies(&link, &names::results_queue(&id), 10);
+        let results = results.into_iter().rev().flat_map(|body| vec![outgoing(names::RESULTS, &id.0, body); 3]);
+        publish(&link, results.collect());
+        // Done already, perhaps out at this moment, not published yet; alone and in other pieces.
+        let ranges = [0..1, 3..9, 70..71, 60..120, 300..310, 590..600, 300..310];
+        let task = |mini_batches: std::ops::Range<u64>, alone| {
+            outgoing(names::TASKS, &id.0, wire::encode(&Task { mini_batches, attempt: 1, alone }))
         };
-        publish(&link, again(names::RESULTS, results));
-        publish(&link, again(names::TASKS, tasks));
+        let tasks = ranges.into_iter().flat_map(|range| [task(range.clone(), false), task(range, true)]);
+        publish(&link, tasks.collect());
     });
 }
 
@@ -79,7 +81,7 @@ fn garbage() -> Vec<Vec<u8>> {
 
 #[test]
 fn garbage_goes_to_the_dead_letters_and_the_job_goes_on() {
-    let world = World::new();
+    let world = World::apart();
     let items = world.job(900, SLOW, "");
     let workers = [world.worker(), world.worker()];
     let coordinator = world.coordinator();
@@ -133,7 +135,7 @@ fn coordinator_of_another(world: &World) {
 
 #[test]
 fn tickets_that_lead_elsewhere_are_refused_and_the_job_s_own_is_taken() {
-    let world = World::new();
+    let world = World::apart();
     world.place.write("../outside.txt".trim_start_matches("../"), "");
     let worker = world.worker();
     wait_for("the worker to wait", || worker.said().contains("waiting for tickets").then_some(()));
@@ -161,7 +163,7 @@ fn tickets_that_lead_elsewhere_are_refused_and_the_job_s_own_is_taken() {
 
 #[test]
 fn a_ticket_of_another_version_is_left_to_others_without_a_loop() {
-    let world = World::new();
+    let world = World::apart();
     let worker = world.worker();
     wait_for("the worker to wait", || worker.said().contains("waiting for tickets").then_some(()));
     let link = world.link();
@@ -185,7 +187,7 @@ fn a_ticket_of_another_version_is_left_to_others_without_a_loop() {
 fn results_that_name_files_elsewhere_touch_nothing() {
     use fanfold_shared::ids::{NodeId, ProcessNumber};
     use fanfold_shared::message::{NodeMessage, Outcome, OutcomeEnd, Results};
-    let world = World::new();
+    let world = World::apart();
     let items = world.job(40, GATED, "");
     let secret = world.place.write("secret.txt", "not yours\n");
     let _worker = world.worker();

@@ -7,8 +7,6 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::thread;
 
-use fanfold_test_servers::RabbitMq;
-
 use crate::running::{GATED, Running, open_gate, wait_until_begun};
 use crate::support::LIMIT;
 use crate::world::{World, kill_9};
@@ -82,16 +80,15 @@ fn every_named_point_of_the_fleet_is_in_a_list() {
     }
 }
 
-/// Does something for each point, some at a time: mostly they wait for a node to be lost. They share a virtual host.
+/// Does something for each point, some at a time: mostly they wait for a node to be lost.
 fn for_each(points: &[&'static str], at_once: usize, work: impl Fn(&World, &'static str) + Sync) {
-    let url = RabbitMq::shared().vhost();
     let lanes = points.len().div_ceil(at_once);
     thread::scope(|scope| {
         for lane in points.chunks(lanes) {
-            let (work, url) = (&work, &url);
+            let work = &work;
             scope.spawn(move || {
                 for point in lane {
-                    let world = World::at(url.clone(), &point.replace(':', "-"));
+                    let world = World::new();
                     eprintln!("killed at {point}");
                     work(&world, point);
                 }
@@ -116,7 +113,7 @@ fn a_worker_may_be_killed_at_every_named_point() {
 
 #[test]
 fn a_worker_that_dies_with_its_ticket_is_replaced() {
-    let world = World::at(RabbitMq::shared().vhost(), "ticket");
+    let world = World::new();
     let items = world.job(12, SLOW, "");
     let victim = world.worker_with(armed(TICKET_LOST));
     let coordinator = world.coordinator();
@@ -128,7 +125,7 @@ fn a_worker_that_dies_with_its_ticket_is_replaced() {
 
 #[test]
 fn a_worker_may_be_killed_when_the_job_is_done() {
-    let world = World::at(RabbitMq::shared().vhost(), "leaving");
+    let world = World::new();
     let items = world.job(100, SLOW, "");
     let (victim, _other) = (world.worker_with(armed(LEAVING)), world.worker());
     let coordinator = world.coordinator();
@@ -157,7 +154,7 @@ fn an_heir_may_be_killed_with_what_it_inherited() {
 
 #[test]
 fn a_worker_may_be_killed_when_it_leases() {
-    let world = World::at(RabbitMq::shared().vhost(), "leased");
+    let world = World::new();
     let items = world.job(6, GATED, "");
     let victim = world.worker_with(|command| {
         command.args(["--lease-after", "1"]);

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fanfold_shared::backend::rabbitmq::{Broker as Link, BrokerConfig};
@@ -57,13 +58,20 @@ pub enum Broker {
 }
 
 impl World {
-    /// With a virtual host of its own.
+    /// In the virtual host of all tests, with a pool of its own.
     pub fn new() -> World {
+        static VHOST: OnceLock<String> = OnceLock::new();
+        static POOL: AtomicU32 = AtomicU32::new(0);
+        let url = VHOST.get_or_init(|| RabbitMq::shared().vhost());
+        World::at(url.clone(), &format!("pool-{}", POOL.fetch_add(1, Ordering::SeqCst)))
+    }
+
+    /// With a virtual host of its own: there will be messages among the dead letters.
+    pub fn apart() -> World {
         World::at(RabbitMq::shared().vhost(), "default")
     }
 
-    /// In a virtual host that others use as well, with a pool of its own.
-    pub fn at(url: String, pool: &str) -> World {
+    fn at(url: String, pool: &str) -> World {
         World { place: Place::new(), broker: Broker::Shared, redis: Redis::start(), url, pool: pool.into() }
     }
 
