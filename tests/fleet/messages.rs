@@ -6,7 +6,7 @@ use fanfold_shared::backend::rabbitmq::{Broker, Outgoing, Unroutable};
 use fanfold_shared::fleet::{Ticket, names, wire};
 use fanfold_shared::message::{FromNode, Task};
 
-use crate::disturbed::{disturbed, disturbed_job};
+use crate::disturbed::disturbed_job;
 use crate::running::{GATED, open_gate, wait_until_begun};
 use crate::support::{LIMIT, wait_for};
 use crate::world::World;
@@ -45,9 +45,10 @@ fn copies(link: &Broker, queue: &str, count: usize) -> Vec<Vec<u8>> {
 #[test]
 fn messages_that_come_twice_and_in_another_order_change_nothing() {
     let world = World::new();
-    disturbed(&world, |_| {
+    let items = world.job(1500, SLOW, "");
+    disturbed_job(&world, items, |_| {
         let (link, id) = (world.link(), world.job_id());
-        let results = copies(&link, &names::results_queue(&id), 10);
+        let results = copies(&link, &names::results_queue(&id), 3);
         let results = results.into_iter().rev().flat_map(|body| vec![outgoing(names::RESULTS, &id.0, body); 3]);
         publish(&link, results.collect());
         // Done already, perhaps out at this moment, not published yet; alone and in other pieces.

@@ -24,7 +24,7 @@ fn relay() -> Relay {
 fn a_worker_is_cut_off(breaks: impl FnOnce(&Relay, &Fleet<'_>)) {
     let (world, relay) = (World::new(), relay());
     let url = through(&world, &relay);
-    let items = world.job(900, SLOW, "");
+    let items = world.job(1800, SLOW, "");
     disturbed_job(&world, items, |fleet| {
         fleet.workers.push(world.worker_with(|command| {
             command.env("FANFOLD_BROKER", url);
@@ -60,7 +60,7 @@ fn a_worker_hears_nothing_for_a_while() {
 #[test]
 fn a_worker_s_connections_are_reset_again_and_again() {
     a_worker_is_cut_off(|relay, fleet| {
-        for _ in 0..5 {
+        for _ in 0..4 {
             relay.cut();
             let committed = fleet.world.place.status()["counts"]["mini_batches_succeeded"].as_u64().unwrap();
             fleet.world.wait_for_committed(committed + 30);

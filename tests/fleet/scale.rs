@@ -42,16 +42,11 @@ fn now() -> f64 {
 #[test]
 fn from_one_worker_to_eight_to_two() {
     let world = World::new();
-    let items = world.job(1200, SLOW, "");
-    let one = |_| {
-        world.worker_with(|command| {
-            command.args(["--processes", "1"]);
-        })
-    };
-    let mut workers: Vec<Running> = vec![one(0)];
+    let items = world.job(3000, SLOW, "");
+    let mut workers: Vec<Running> = vec![world.worker()];
     let coordinator = world.coordinator();
     world.wait_for_nodes(1);
-    workers.extend((0..7).map(one));
+    workers.extend((0..7).map(|_| world.worker()));
     world.wait_for_nodes(8);
     for leaving in workers.drain(..6) {
         leaving.signal(Signal::SIGTERM);

@@ -46,7 +46,7 @@ fn a_worker_that_was_stopped_until_it_was_lost_doubles_nothing() {
     world.wait_for_nodes(2);
     world.wait_for_committed(20);
     workers[0].signal(Signal::SIGSTOP);
-    wait_for("the worker to be lost", || (world.nodes("lost")? == 1).then_some(()));
+    wait_for("the worker to be lost", || coordinator.said().contains("is lost: nothing was heard of it").then_some(()));
     workers[0].signal(Signal::SIGCONT);
     world.wait_for_nodes(2);
     open_gate(&world.place);
