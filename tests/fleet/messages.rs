@@ -6,6 +6,8 @@ use fanfold_shared::backend::rabbitmq::{Broker, Outgoing, Unroutable};
 use fanfold_shared::fleet::{Ticket, names, wire};
 use fanfold_shared::message::{FromNode, Task};
 
+use serde::{Deserialize, Serialize};
+
 use crate::disturbed::disturbed_job;
 use crate::running::{GATED, open_gate, wait_until_begun};
 use crate::support::{LIMIT, wait_for};
@@ -25,13 +27,28 @@ fn publish(link: &Broker, messages: Vec<Outgoing>) {
     publisher.close();
 }
 
+/// What travels on the results queue.
+#[derive(Serialize, Deserialize)]
+struct Parcel {
+    message: FromNode,
+    rows: Option<RowsFile>,
+}
+
+/// Rows that travel as a file of the job's spool.
+#[derive(Serialize, Deserialize)]
+struct RowsFile {
+    name: String,
+    len: u64,
+    crc32: u32,
+}
+
 /// Takes results that pass through a queue, beside their true consumer, and gives them back.
 fn copies(link: &Broker, queue: &str, count: usize) -> Vec<Vec<u8>> {
     let consumer = link.consumer(queue, 1);
     let mut copies = Vec::new();
     wait_for("messages to pass", || {
         for received in consumer.receive(1, Duration::from_millis(50)).unwrap_or_default() {
-            if wire::decode::<FromNode>(&received.body).is_ok() {
+            if wire::decode::<Parcel>(&received.body).is_ok() {
                 copies.push(received.body.clone());
             }
             received.requeue();
@@ -195,27 +212,30 @@ fn results_that_name_files_elsewhere_touch_nothing() {
     let coordinator = world.coordinator();
     wait_until_begun(&world.place, 2);
     let (link, id) = (world.link(), world.job_id());
-    let result = |path: &std::path::Path, mini_batch: u64, items: std::ops::Range<u64>| {
-        let end = OutcomeEnd::Returned {
-            returned: 1,
-            rows_len: 10,
-            spooled: Some(path.to_path_buf()),
-            unreadable: Vec::new(),
-        };
+    let result = |mini_batch: u64, spooled: Option<&str>, rows: Option<&str>| {
+        let spooled = spooled.map(std::path::PathBuf::from);
+        let end = OutcomeEnd::Returned { returned: 1, rows_len: 10, spooled, unreadable: Vec::new() };
+        let items = mini_batch..mini_batch + 1;
         let outcome =
             Outcome { mini_batch, items, attempt: 1, started_us: 1, elapsed_us: 1, run_us: 1, cpu_us: 1, end };
         let results = Results { process: ProcessNumber(0), outcomes: vec![outcome], rows: Vec::new(), header: None };
         let message = FromNode { node: NodeId("evil".into()), body: NodeMessage::Results(results) };
-        outgoing(names::RESULTS, &id.0, wire::encode(&message))
+        let rows = rows.map(|name| RowsFile { name: name.into(), len: 10, crc32: crc32fast::hash(b"not yours\n") });
+        outgoing(names::RESULTS, &id.0, wire::encode(&Parcel { message, rows }))
     };
-    let plain = std::path::Path::new("secret.txt");
-    publish(
-        &link,
-        vec![result(&secret, 7, 7..8), result(plain, 8, 8..9), result("../../secret.txt".as_ref(), 9, 9..10)],
-    );
+    let paths =
+        [secret.to_str().expect("a path of ours"), "../../secret.txt", "../../../secret.txt", "a/../b", "..", ""];
+    let spooled = paths.iter().map(|path| result(7, Some(path), None));
+    let filed = paths.iter().map(|path| result(8, None, Some(path)));
+    publish(&link, spooled.chain(filed).collect());
+    // A file that might have been there: what it would have held is run.
+    publish(&link, vec![result(9, None, Some("nothing.rows")), result(10, Some("nothing.rows"), None)]);
+    let dead = || link.depth(names::DEAD, ANSWER).ok()??.ready.checked_sub(2 * paths.len() as u32);
+    wait_for("what names files elsewhere to be among the dead letters", dead);
     open_gate(&world.place);
     coordinator.ends(LONG, 0);
     world.each_once(&items);
+    world.nothing_left();
     assert_eq!(std::fs::read_to_string(secret).unwrap(), "not yours\n", "nobody deleted it");
 }
 
