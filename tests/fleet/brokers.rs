@@ -42,7 +42,7 @@ fn a_broker_that_is_stopped_killed_and_cut_loses_nothing() {
 #[test]
 fn an_alarm_of_the_broker_holds_the_job_up_and_a_signal_still_ends_it() {
     let world = World::with_broker();
-    let items = world.job(900, SLOW, "");
+    let items = world.job(2500, SLOW, "");
     let _workers = [world.worker(), world.worker()];
     let coordinator = world.coordinator();
     world.wait_for_nodes(2);
