@@ -31,6 +31,26 @@ enum Command {
     Logs(commands::logs::Args),
     /// Show what failed, grouped by cause
     Errors(commands::errors::Args),
+    /// Follow a job until it is over
+    Watch(commands::watch::Args),
+    /// Print the output of a job, or copy it
+    Results(commands::results::Args),
+    /// Say why a job waits, or what it is busy with
+    Explain(commands::explain::Args),
+    /// End a job without a result
+    Cancel(commands::orders::Args),
+    /// Let a job finish what runs, and stand still
+    Pause(commands::orders::Args),
+    /// Go on with a job that stands still
+    Resume(commands::orders::Args),
+    /// Give a job to a service
+    Submit(commands::submit::Args),
+    /// Run the coordinator of a fleet as a service
+    Serve(commands::serve::Args),
+    /// List the workers of a fleet
+    Nodes(commands::nodes::Args),
+    /// Let a worker finish what it has, and end
+    Drain(commands::nodes::DrainArgs),
     /// Check this machine, or the result of a job
     Doctor(commands::doctor::Args),
 }
@@ -46,12 +66,23 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         // The job speaks to stderr; nobody else prints meanwhile.
         Command::Run(args) => commands::run::run(args),
-        Command::Retry(args) => commands::retry::run(&args),
+        Command::Retry(args) => commands::retry::run(&args, &mut out),
         Command::Plan(args) => commands::plan::run(args, &mut out),
         Command::Ls(args) => commands::ls::run(&args, &mut out),
         Command::Status(args) => commands::status::run(&args, &mut out),
         Command::Logs(args) => commands::logs::run(&args, &mut out),
         Command::Errors(args) => commands::errors::run(&args, &mut out),
+        Command::Watch(args) => commands::watch::run(&args, &mut out),
+        Command::Results(args) => commands::results::run(&args, &mut out),
+        Command::Explain(args) => commands::explain::run(&args, &mut out),
+        Command::Cancel(args) => commands::orders::cancel(&args, &mut out),
+        Command::Pause(args) => commands::orders::pause(&args, &mut out),
+        Command::Resume(args) => commands::orders::resume(&args, &mut out),
+        Command::Submit(args) => commands::submit::run(args, &mut out),
+        // It speaks to stderr, from many threads.
+        Command::Serve(args) => commands::serve::run(args),
+        Command::Nodes(args) => commands::nodes::run(&args, &mut out),
+        Command::Drain(args) => commands::nodes::drain(&args, &mut out),
         Command::Doctor(args) => commands::doctor::run(args, &mut out),
     };
     match outcome {

@@ -3,6 +3,7 @@
 //! Each module has its own `thiserror` type whose text is a lowercase fragment without its cause; it implements
 //! [`Report`] to add advice and the exit code. [`Failure`] carries any of them upwards, [`Failure::print`] writes it.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -39,7 +40,7 @@ impl From<ExitCode> for std::process::ExitCode {
 }
 
 /// An error that can tell the user how to go on.
-pub trait Report: Error + Send + Sync + 'static {
+pub trait Report: Error + Any + Send + Sync {
     /// The exit code that says whose fault it was.
     fn exit_code(&self) -> ExitCode;
 
@@ -72,6 +73,21 @@ impl Failure {
     /// See [`Report::hint`].
     pub fn hint(&self) -> Option<String> {
         self.0.hint()
+    }
+
+    /// The error itself, if it is an `E`.
+    ///
+    /// # Errors
+    /// It is another one: here it is again.
+    pub fn downcast<E: Report>(self) -> Result<E, Failure> {
+        let any: &dyn Any = &*self.0;
+        match any.is::<E>() {
+            true => {
+                let any: Box<dyn Any> = self.0;
+                Ok(*any.downcast().expect("it was asked just now"))
+            }
+            false => Err(self),
+        }
     }
 
     /// The message and its chain of causes on one line, for places that have one line (status, logs).

@@ -225,6 +225,33 @@ fn a_worker_may_start_before_its_broker() {
 }
 
 #[test]
+fn a_task_that_comes_back_to_its_own_holder_is_nobody_s_death() {
+    let rabbit = RabbitMq::start();
+    let world = World::at(rabbit.url(), &["wait-0"], "");
+    world.tasks(&[0..1]);
+    let _worker = world.worker(&[]);
+    world.issue(&world.ticket());
+    let node = world.joined();
+    world.began("wait-0");
+    rabbit.close_all_connections();
+    world.broker.wait(LIMIT).unwrap();
+    // Redelivered, and counted a second time: its holder takes it in place of the first.
+    let back =
+        |message: &fanfold_shared::message::FromNode| matches!(event(message), Some(NodeEvent::HandedBack { .. }));
+    wait_for("the redelivery", || world.fleet.waiting_tasks().unwrap() == Some(0));
+    world.go();
+    let heard = world.hear("the result", |message| {
+        assert!(!back(message), "{message:?}");
+        returned(std::slice::from_ref(message)) == [0]
+    });
+    assert!(!heard.is_empty());
+    world.tell(&node, Command::Drain);
+    let heard = world.hear("Left", is_left);
+    assert!(!heard.iter().any(back), "{heard:#?}");
+    world.waiting(0);
+}
+
+#[test]
 fn an_idle_worker_ends_when_it_is_told_to() {
     let world = World::new(&["a"], "");
     let mut worker = world.worker(&["--max-idle", "1"]);

@@ -404,6 +404,20 @@ mod tests {
     }
 
     #[test]
+    fn a_new_delivery_takes_the_place_of_the_old_one() {
+        let (former, delivery) = task(0..1);
+        let (backend, again) = task(0..1);
+        let hold = Hold::new(delivery);
+        hold.renew(again);
+        assert!(unsettled(&former), "the old one is let go");
+        hold.answered(0..1);
+        assert!(!unsettled(&backend), "the new one is acknowledged");
+        let (late, delivery) = task(0..1);
+        hold.renew(delivery);
+        assert!(!unsettled(&late), "what is answered needs no message any more");
+    }
+
+    #[test]
     fn only_what_nobody_has_begun_is_withdrawn() {
         let (backend, delivery) = task(0..4);
         let (_other, begun) = task(4..8);

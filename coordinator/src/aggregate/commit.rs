@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use fanfold_shared::failpoint;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
@@ -103,6 +104,7 @@ impl Aggregate {
     /// this aggregate: a new start takes up what the ledger proves.
     pub fn commit(&mut self, group: &[Part<'_>]) -> Result<Committed, CommitError> {
         self.usable()?;
+        let began = Instant::now();
         failpoint!("commit_begin");
         let mut lost = HashMap::new();
         let (plan, crc32) = loop {
@@ -120,6 +122,7 @@ impl Aggregate {
         }
         failpoint!("commit_after_sync");
         let failures = self.record(&plan, crc32)?;
+        super::timing::commit_seconds().observe(began.elapsed().as_secs_f64());
         failpoint!("commit_after_transaction");
         Ok(self.apply(plan, failures))
     }

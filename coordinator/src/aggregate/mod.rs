@@ -16,6 +16,7 @@ mod output;
 mod plan;
 mod recovery;
 mod retry;
+mod timing;
 mod verify;
 
 #[cfg(test)]
@@ -32,10 +33,16 @@ use fanfold_shared::state::JobState;
 
 pub use commit::{Committed, Part, Retry};
 pub use error::{CommitError, OpenError};
+pub use timing::commit_seconds;
 pub use verify::{VerifyReport, verify};
 
 use crate::ledger::{JobLock, JobStatus, Ledger, LedgerError, LedgerReader, Suspect, Totals};
 use output::OutputFile;
+
+/// Where the rows of an output file lie until it is complete.
+pub fn partial_path(target: &std::path::Path) -> PathBuf {
+    OutputFile::partial_path(target)
+}
 
 /// What [`Aggregate::open`] needs to know.
 #[derive(Debug)]

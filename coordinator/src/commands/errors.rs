@@ -10,10 +10,11 @@ use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::ErrorKind;
 use fanfold_shared::report::{During, ExitCode, IoError, Result};
 use fanfold_shared::text::{counted, grouped, harmless};
+use serde::{Deserialize, Serialize};
 
+use super::client::{Client, ServiceArgs, Target};
 use super::is_broken_pipe;
 use crate::ledger::{LedgerError, LedgerReader};
-use crate::registry::Registry;
 use crate::report::{ErrorLine, ErrorSummary, Example, last_lines};
 use crate::run::item_names;
 
@@ -28,6 +29,8 @@ pub struct Args {
     /// A job id, the beginning of one, or a job directory
     #[arg(value_name = "JOB")]
     pub job: String,
+    #[command(flatten)]
+    service: ServiceArgs,
     /// With the traceback of each distinct error
     #[arg(long)]
     pub full: bool,
@@ -44,21 +47,41 @@ pub struct Args {
 
 /// Shows the job's failures.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
-    let dir = Registry::of_user().find(&args.job)?;
     let kind = args.kind.as_deref();
+    let dir = match args.service.find(&args.job)? {
+        Target::Dir(dir) => dir,
+        Target::Service(client, job) => return remote(args, &client, &job, out),
+    };
     let outcome = if args.json {
         write_lines(&dir, kind, out)
     } else {
-        let mut groups = groups(&dir, kind)?;
-        if groups.failures == 0 {
-            groups = tried_again(&dir, kind)?;
-        }
+        let groups = groups_of(&dir, kind)?;
         write_groups(&groups, args, out).during("write", "standard output")
     };
     match outcome {
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::Completed),
         outcome => Ok(outcome.map(|()| ExitCode::Completed)?),
     }
+}
+
+/// [`run`] on a job of a service.
+fn remote(args: &Args, client: &Client, job: &str, out: &mut dyn Write) -> Result<ExitCode> {
+    let path = ["v1", "jobs", job, "errors"];
+    let kind = args.kind.as_deref().map(|kind| ("kind", kind));
+    let outcome = if args.json {
+        let (mut lines, _) = client.stream(&path, kind.as_slice())?;
+        std::io::copy(&mut lines, out).map(drop)
+    } else {
+        let query: Vec<(&str, &str)> = kind.into_iter().chain([("grouped", "true")]).collect();
+        write_groups(&client.get(&path, &query)?, args, out)
+    };
+    Ok(super::written(outcome)?)
+}
+
+/// The failures that count; where there are none, the attempts that failed and were tried again.
+pub(crate) fn groups_of(dir: &JobDir, kind: Option<&str>) -> Result<Groups> {
+    let groups = groups(dir, kind)?;
+    if groups.failures > 0 { Ok(groups) } else { tried_again(dir, kind) }
 }
 
 /// Calls `each` with every line of the job's errors.jsonl of that kind; a job that has none yet has no failures.
@@ -86,13 +109,13 @@ fn for_each_line(
     }
 }
 
-fn write_lines(dir: &JobDir, kind: Option<&str>, out: &mut dyn Write) -> Result<(), IoError> {
+pub(crate) fn write_lines(dir: &JobDir, kind: Option<&str>, out: &mut dyn Write) -> Result<(), IoError> {
     for_each_line(dir, kind, |line, _| out.write_all(line.as_bytes()).during("write", "standard output"))
 }
 
 /// The failures, grouped.
-#[derive(Debug, Default)]
-struct Groups {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Groups {
     /// The most frequent first.
     errors: Vec<ErrorSummary>,
     failures: u64,
@@ -226,7 +249,14 @@ mod tests {
     }
 
     fn args(full: bool, limit: usize, kind: Option<&str>) -> Args {
-        Args { job: String::new(), full, kind: kind.map(Into::into), limit, json: false }
+        Args {
+            job: String::new(),
+            service: ServiceArgs::default(),
+            full,
+            kind: kind.map(Into::into),
+            limit,
+            json: false,
+        }
     }
 
     fn text(dir: &JobDir, args: &Args) -> String {

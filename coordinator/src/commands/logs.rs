@@ -2,17 +2,19 @@
 
 mod show;
 
+pub(crate) use show::tail_start;
+
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::layout::JobDir;
-use fanfold_shared::report::{ExitCode, Report, Result};
+use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::text::size;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::client::{self, Client, ServiceArgs, Target, is_at_rest};
 use super::{is_broken_pipe, written};
-use crate::registry::Registry;
 use crate::terminal::{Align, Table};
 
 /// The version of what `--json` writes.
@@ -28,6 +30,8 @@ pub struct Args {
     /// path in the log tree; without it, the files are listed
     #[arg(value_name = "WHICH")]
     pub which: Option<String>,
+    #[command(flatten)]
+    service: ServiceArgs,
     /// Of a process: what it wrote to standard output
     #[arg(long)]
     pub stdout: bool,
@@ -71,7 +75,10 @@ impl Report for LogsError {
 
 /// Lists or shows the job's logs.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
-    let dir = Registry::of_user().find(&args.job)?;
+    let dir = match args.service.find(&args.job)? {
+        Target::Dir(dir) => dir,
+        Target::Service(client, job) => return remote(args, &client, &job, out),
+    };
     let Some(which) = &args.which else {
         let listed = listed(&dir);
         return Ok(written(if args.json { write_json(&dir, &listed, out) } else { write_table(&dir, &listed, out) })?);
@@ -88,8 +95,66 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
     }
 }
 
+/// What a service answers.
+#[derive(Deserialize)]
+struct List {
+    job_dir: PathBuf,
+    files: Vec<Listed>,
+}
+
+/// [`run`] on a job of a service.
+fn remote(args: &Args, client: &Client, job: &str, out: &mut dyn Write) -> Result<ExitCode> {
+    let list: List = client.get(&["v1", "jobs", job, "logs"], &[])?;
+    let dir = JobDir::new(&list.job_dir);
+    let Some(which) = &args.which else {
+        let outcome = if args.json { write_json(&dir, &list.files, out) } else { write_table(&dir, &list.files, out) };
+        return Ok(written(outcome)?);
+    };
+    let all = list.files.iter().map(|file| PathBuf::from(&file.path)).collect();
+    let files = chosen(all, which, args.stdout, args.stderr);
+    if files.is_empty() {
+        return Err(LogsError::NoMatch { which: which.clone(), job: args.job.clone() }.into());
+    }
+    let raw = !io::stdout().is_terminal();
+    let mut at = vec![0_u64; files.len()];
+    let (mut last_shown, mut first) = (None, true);
+    loop {
+        // Asked before the last look, so that what was written before the end is shown.
+        let over = !args.follow || is_at_rest(&client.status(job)?);
+        for (i, file) in files.iter().enumerate() {
+            let path: Vec<&str> =
+                ["v1", "jobs", job, "logs"].into_iter().chain(file.iter().filter_map(|part| part.to_str())).collect();
+            let tail = args.tail.filter(|_| first).map(|lines| lines.to_string());
+            let from = at[i].to_string();
+            let query: Vec<(&str, &str)> = match &tail {
+                Some(lines) => vec![("tail", lines)],
+                None => vec![("from", &from)],
+            };
+            let (mut body, end) = client.stream(&path, &query)?;
+            let mut bytes = Vec::new();
+            body.read_to_end(&mut bytes).during("read", file)?;
+            at[i] = end.unwrap_or(at[i] + bytes.len() as u64);
+            if first && files.len() > 1 || !first && !bytes.is_empty() && files.len() > 1 {
+                show::heading(file, &mut last_shown, i, out)?;
+            }
+            let outcome = match raw {
+                true => out.write_all(&bytes),
+                false => out.write_all(fanfold_shared::text::harmless(&String::from_utf8_lossy(&bytes)).as_bytes()),
+            };
+            if let Err(error) = outcome.and_then(|()| out.flush()) {
+                return Ok(written(Err(error))?);
+            }
+        }
+        first = false;
+        if over {
+            return Ok(ExitCode::Completed);
+        }
+        std::thread::sleep(client::LOOK);
+    }
+}
+
 /// The files of the job's log tree, and the driver's log: paths relative to the job directory, sorted.
-fn files(dir: &JobDir) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &JobDir) -> Vec<PathBuf> {
     let roots = [dir.logs().root().to_path_buf(), dir.driver_log()];
     let mut files: Vec<PathBuf> = roots
         .iter()
@@ -104,33 +169,41 @@ fn files(dir: &JobDir) -> Vec<PathBuf> {
 }
 
 /// One file of the list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Listed {
     /// Relative to the job directory.
     path: String,
     bytes: u64,
-    what: &'static str,
+    what: String,
 }
 
 fn listed(dir: &JobDir) -> Vec<Listed> {
     let listed = |file: PathBuf| {
         let bytes = fs::metadata(dir.root().join(&file)).map_or(0, |metadata| metadata.len());
         let path = file.to_string_lossy().into_owned();
-        Listed { what: describe(&path), path, bytes }
+        Listed { what: describe(&path).into(), path, bytes }
     };
     files(dir).into_iter().map(listed).collect()
 }
 
+/// The list as JSON.
+pub fn to_json(dir: &JobDir) -> serde_json::Value {
+    json_of(dir, &listed(dir))
+}
+
+fn json_of(dir: &JobDir, listed: &[Listed]) -> serde_json::Value {
+    serde_json::json!({"version": VERSION, "job_dir": dir.root().to_string_lossy(), "files": listed})
+}
+
 fn write_json(dir: &JobDir, listed: &[Listed], out: &mut dyn Write) -> io::Result<()> {
-    let value = serde_json::json!({"version": VERSION, "job_dir": dir.root().to_string_lossy(), "files": listed});
-    serde_json::to_writer_pretty(&mut *out, &value)?;
+    serde_json::to_writer_pretty(&mut *out, &json_of(dir, listed))?;
     writeln!(out)
 }
 
 fn write_table(dir: &JobDir, listed: &[Listed], out: &mut dyn Write) -> io::Result<()> {
     let mut table = Table::new(&[("SIZE", Align::Right), ("FILE", Align::Left), ("WHAT", Align::Left)]);
     for file in listed {
-        table.row([&size(file.bytes), &file.path, file.what]);
+        table.row([&size(file.bytes), &file.path, &file.what]);
     }
     writeln!(out, "{}", dir.root().display())?;
     table.write(out)
@@ -181,6 +254,31 @@ fn select(dir: &JobDir, which: &str, stdout: bool, stderr: bool) -> Vec<PathBuf>
         let path = fs::canonicalize(&path).unwrap_or(path);
         return path.strip_prefix(root).ok().filter(|_| path.is_file()).map(Path::to_path_buf).into_iter().collect();
     }
+    chosen(files(dir), which, stdout, stderr)
+}
+
+/// Those of `files` that are meant.
+fn chosen(files: Vec<PathBuf>, which: &str, stdout: bool, stderr: bool) -> Vec<PathBuf> {
+    let named = match which {
+        "result" => Some("logs/job_result.txt"),
+        "errors" | "error" => Some("logs/user/error.txt"),
+        "master" => Some("logs/sys/master_role.txt"),
+        "driver" => Some("azureml-logs/70_driver_log.txt"),
+        "readme" => Some("logs/readme.txt"),
+        _ => None,
+    };
+    if let Some(name) = named {
+        return files.into_iter().filter(|file| file == Path::new(name)).collect();
+    }
+    if which == "overview" {
+        // The newest: they are named by the hour.
+        return files
+            .into_iter()
+            .filter(|file| file.to_string_lossy().starts_with("logs/job_progress_overview."))
+            .max()
+            .into_iter()
+            .collect();
+    }
     let process = which.rsplit('/').next().is_some_and(|name| {
         name.strip_prefix("process").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     });
@@ -196,7 +294,7 @@ fn select(dir: &JobDir, which: &str, stdout: bool, stderr: bool) -> Vec<PathBuf>
             }
         }
     };
-    files(dir).into_iter().filter(wanted).collect()
+    files.into_iter().filter(wanted).collect()
 }
 
 #[cfg(test)]

@@ -7,11 +7,14 @@ use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::grouped;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::client::ServiceArgs;
 use super::written;
 use crate::registry::{Entry, Registry};
 use crate::report::{Coordinator, Status, coordinator_of};
+use crate::service::StatusView;
 use crate::terminal::{Align, Table};
 
 /// The version of what `--json` writes.
@@ -23,19 +26,27 @@ pub struct Args {
     /// Only jobs whose id begins with this
     #[arg(value_name = "PREFIX")]
     pub prefix: Option<String>,
+    #[command(flatten)]
+    service: ServiceArgs,
     /// Write one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
 }
 
+/// What a service answers.
+#[derive(Deserialize)]
+struct List {
+    jobs: Vec<Line>,
+}
+
 /// One job of the list.
-#[derive(Debug, Serialize)]
-struct Line {
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Line {
     job_id: String,
     name: String,
     /// Null: it has no status yet, or none that can be read.
     state: Option<JobState>,
-    coordinator: &'static str,
+    coordinator: String,
     mini_batches: u64,
     mini_batches_settled: u64,
     items_failed: u64,
@@ -46,8 +57,15 @@ struct Line {
 
 /// Lists the jobs, the newest first.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
-    let lines = lines(&Registry::of_user(), args.prefix.as_deref().unwrap_or(""));
-    let outcome = if args.json { write_json(&lines, out) } else { write_table(&lines, wall_us(), out) };
+    let prefix = args.prefix.as_deref().unwrap_or("");
+    let (lines, begin) = match args.service.client()? {
+        Some(client) => {
+            let list: List = client.get(&["v1", "jobs"], &[("prefix", prefix)])?;
+            (list.jobs, "fanfold submit JOB.yaml")
+        }
+        None => (lines(&Registry::of_user(), prefix), "fanfold run JOB.yaml"),
+    };
+    let outcome = if args.json { write_json(&lines, out) } else { write_table(&lines, begin, wall_us(), out) };
     Ok(written(outcome)?)
 }
 
@@ -62,7 +80,7 @@ fn lines(registry: &Registry, prefix: &str) -> Vec<Line> {
                 job_id: entry.id,
                 name: entry.name,
                 state: status.map(|status| status.state),
-                coordinator: coordinator_of(&dir).name(),
+                coordinator: coordinator_of(&dir).name().into(),
                 mini_batches: counts.mini_batches,
                 mini_batches_settled: counts.settled(),
                 items_failed: counts.items_failed,
@@ -73,14 +91,37 @@ fn lines(registry: &Registry, prefix: &str) -> Vec<Line> {
         .collect()
 }
 
+impl Line {
+    /// A job whose status is known.
+    pub fn of_view(view: &StatusView) -> Line {
+        let status = &view.status;
+        Line {
+            job_id: status.job_id.clone(),
+            name: status.name.clone(),
+            state: Some(status.state),
+            coordinator: view.coordinator.name().into(),
+            mini_batches: status.counts.mini_batches,
+            mini_batches_settled: status.counts.settled(),
+            items_failed: status.counts.items_failed,
+            created: status.created,
+            job_dir: status.job_dir.display().to_string(),
+        }
+    }
+}
+
+/// The list as JSON.
+pub fn to_json(lines: &[Line]) -> Value {
+    serde_json::json!({"version": VERSION, "jobs": lines})
+}
+
 fn write_json(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, &serde_json::json!({"version": VERSION, "jobs": lines}))?;
+    serde_json::to_writer_pretty(&mut *out, &to_json(lines))?;
     writeln!(out)
 }
 
-fn write_table(lines: &[Line], now_us: u64, out: &mut dyn Write) -> io::Result<()> {
+fn write_table(lines: &[Line], begin: &str, now_us: u64, out: &mut dyn Write) -> io::Result<()> {
     if lines.is_empty() {
-        return writeln!(out, "No jobs. `fanfold run JOB.yaml` starts one.");
+        return writeln!(out, "No jobs. `{begin}` starts one.");
     }
     let (left, right) = (Align::Left, Align::Right);
     let mut table = Table::new(&[
@@ -145,7 +186,7 @@ mod tests {
             }
         }
         let mut out = Vec::new();
-        write_table(&lines(&registry, ""), THEN + 3_700_000_000, &mut out).unwrap();
+        write_table(&lines(&registry, ""), "fanfold run JOB.yaml", THEN + 3_700_000_000, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap().replace(root.path().to_str().unwrap(), "");
         insta::assert_snapshot!(text, @r#"
         JOB             STATE                                   DONE  FAILED          AGE  JOB DIR
@@ -177,7 +218,7 @@ mod tests {
         "#);
 
         let mut out = Vec::new();
-        write_table(&lines(&registry, "no"), THEN, &mut out).unwrap();
+        write_table(&lines(&registry, "no"), "fanfold run JOB.yaml", THEN, &mut out).unwrap();
         assert_eq!(out, b"No jobs. `fanfold run JOB.yaml` starts one.\n");
     }
 }

@@ -2,15 +2,23 @@
 //!
 //! Data goes to the writer that `run` is given (standard output), everything else to stderr.
 
+pub mod client;
 pub mod doctor;
 pub mod errors;
+pub mod explain;
 pub mod fleet;
 pub mod logs;
 pub mod ls;
+pub mod nodes;
+pub mod orders;
 pub mod plan;
+pub mod results;
 pub mod retry;
 pub mod run;
+pub mod serve;
 pub mod status;
+pub mod submit;
+pub mod watch;
 
 use std::io;
 
@@ -45,6 +53,15 @@ mod tests {
         Status(super::status::Args),
         Errors(super::errors::Args),
         Logs(super::logs::Args),
+        Serve(super::serve::Args),
+        Submit(super::submit::Args),
+        Watch(super::watch::Args),
+        Results(super::results::Args),
+        Cancel(super::orders::Args),
+        Explain(super::explain::Args),
+        Nodes(super::nodes::Args),
+        Drain(super::nodes::DrainArgs),
+        Retry(super::retry::Args),
     }
 
     #[test]
@@ -60,6 +77,19 @@ mod tests {
             ("fanfold logs score-1a", true),
             ("fanfold logs score-1a process000 --stderr --tail 10 -f", true),
             ("fanfold logs score-1a overview --json", false),
+            ("fanfold status score-1a --service http://127.0.0.1:7070 --ca ca.pem", true),
+            ("fanfold serve --listen 0.0.0.0:7070 --insecure --standby --max-jobs 8", true),
+            ("fanfold serve --max-jobs 0", false),
+            ("fanfold serve --tls-cert c.pem", false),
+            ("fanfold submit job.yaml --set a=1 --set b=2 --wait --key k", true),
+            ("fanfold watch score-1a", true),
+            ("fanfold results score-1a --partial -o out.txt", true),
+            ("fanfold cancel score-1a", true),
+            ("fanfold explain score-1a --json", true),
+            ("fanfold nodes --json", true),
+            ("fanfold drain gpu-01", true),
+            ("fanfold drain", false),
+            ("fanfold retry --failed score-1a", true),
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).is_ok(), accepted, "{line}");
         }

@@ -1,11 +1,14 @@
 //! `fanfold retry --failed`: another chance for what is out of tries.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use fanfold_shared::report::{During, ExitCode, Result};
+use serde_json::json;
 
+use super::client::{ServiceArgs, Target};
 use super::fleet::{self, FleetArgs};
-use crate::registry::Registry;
+use super::written;
 use crate::run::{self, FleetJob, FleetRun, Purpose};
 use crate::signals;
 
@@ -23,14 +26,23 @@ pub struct Args {
     overrides: Vec<String>,
     #[command(flatten)]
     fleet: FleetArgs,
+    /// Ask the service at this address; its token is in FANFOLD_TOKEN, or in the file that FANFOLD_TOKEN_FILE names
+    #[arg(long, value_name = "URL", env = "FANFOLD_SERVICE", hide_env_values = true)]
+    service: Option<String>,
 }
 
 /// Runs the rest of the job.
 ///
 /// # Errors
 /// The job can't be found or taken up; see [`run::retry_failed`].
-pub fn run(args: &Args) -> Result<ExitCode> {
-    let dir = Registry::of_user().find(&args.job)?;
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
+    let dir = match ServiceArgs::at(args.service.clone()).find(&args.job)? {
+        Target::Dir(dir) => dir,
+        Target::Service(client, job) => {
+            let view = client.order(&job, "retry", &json!({"set": args.overrides}))?;
+            return Ok(written(writeln!(out, "{} {}", view.status.job_id, view.status.state))?);
+        }
+    };
     let orders = signals::orders().during("take signals in", "this process")?;
     if !args.fleet.is_given() {
         return run::retry_failed(&dir, &args.overrides, &orders);

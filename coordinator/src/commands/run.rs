@@ -55,7 +55,7 @@ fn on_fleet(
 ) -> Result<ExitCode> {
     let link = fleet.link("run")?;
     fleet::reach(&link)?;
-    let request = SubmitRequest { source: Source::File(job_file), overrides, job_dir };
+    let request = SubmitRequest { source: Source::File(job_file), overrides, job_dir, id: None };
     let on_state = Arc::new(|_, _: Option<&str>| ());
     let run = FleetRun { job: FleetJob::Request(request), purpose: Purpose::Run, orders, on_state, quiet: false };
     let outcome = run::run_on_fleet(&link, run);

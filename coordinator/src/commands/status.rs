@@ -2,15 +2,16 @@
 
 use std::io::{self, Write};
 
-use fanfold_shared::clock::{duration, wall_us};
+use fanfold_shared::clock::duration;
 use fanfold_shared::layout::JobDir;
-use fanfold_shared::report::{During, ExitCode, Result};
+use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::text::{counted, grouped, harmless, one_line, rate};
 
+use super::client::ServiceArgs;
 use super::ls::state_in_words;
 use super::written;
-use crate::registry::Registry;
-use crate::report::{Coordinator, Status, coordinator_of, output_in_words, shell_word};
+use crate::report::{Coordinator, output_in_words, shell_word};
+use crate::service::StatusView;
 use crate::terminal::{Align, Table};
 
 /// What `status` takes.
@@ -19,6 +20,8 @@ pub struct Args {
     /// A job id, the beginning of one, or a job directory
     #[arg(value_name = "JOB")]
     pub job: String,
+    #[command(flatten)]
+    target: ServiceArgs,
     /// Write the job's status.json, with the coordinator's fate and the age of the figures
     #[arg(long)]
     pub json: bool,
@@ -26,33 +29,19 @@ pub struct Args {
 
 /// Shows the job's state and figures.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
-    let dir = Registry::of_user().find(&args.job)?;
-    let path = dir.status_json();
-    let status = Status::read(&path).during("read", &path)?;
-    let coordinator = coordinator_of(&dir);
-    let age = wall_us().saturating_sub(status.updated) as f64 / 1e6;
-    let outcome = match args.json {
-        true => write_json(&status, coordinator, age, out),
-        false => write_text(&dir, &status, coordinator, age, out),
-    };
+    let view = args.target.find(&args.job)?.status()?;
+    let outcome = if args.json { write_json(&view, out) } else { write_text(&view, out) };
     Ok(written(outcome)?)
 }
 
-fn write_json(status: &Status, coordinator: Coordinator, age: f64, out: &mut dyn Write) -> io::Result<()> {
-    let mut value = serde_json::to_value(status)?;
-    value["coordinator"] = coordinator.name().into();
-    value["age_seconds"] = ((age * 10.0).round() / 10.0).into();
-    serde_json::to_writer_pretty(&mut *out, &value)?;
+pub(super) fn write_json(view: &StatusView, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, &view.to_json())?;
     writeln!(out)
 }
 
-fn write_text(
-    dir: &JobDir,
-    status: &Status,
-    coordinator: Coordinator,
-    age: f64,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub(super) fn write_text(view: &StatusView, out: &mut dyn Write) -> io::Result<()> {
+    let StatusView { status, coordinator, age } = view;
+    let (coordinator, age, dir) = (*coordinator, *age, JobDir::new(&status.job_dir));
     let state = state_in_words(status.state, coordinator == Coordinator::Gone);
     // What the user came for is on the first line.
     match status.errors.first() {
@@ -152,13 +141,14 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::report::{Pace, Snapshot, fixtures::*};
+    use crate::report::{Pace, Snapshot, Status, fixtures::*};
 
     fn text(snapshot: &Snapshot, coordinator: Coordinator) -> String {
         let pace = Pace { items_per_second: 24.2, mini_batches_per_second: 12.1, eta_seconds: Some(13.0) };
         let facts = facts(Path::new("/jobs/score-1a2b3c4d"));
         let mut out = Vec::new();
-        write_text(&facts.dir, &Status::new(&facts, snapshot, &pace), coordinator, 0.7, &mut out).unwrap();
+        write_text(&StatusView { status: Status::new(&facts, snapshot, &pace), coordinator, age: 0.7 }, &mut out)
+            .unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -202,7 +192,8 @@ mod tests {
     fn the_json_is_the_file_and_what_only_a_reader_can_know() {
         let status = Status::new(&facts(Path::new("/j")), &running(), &Pace::default());
         let mut out = Vec::new();
-        write_json(&status, Coordinator::Gone, 12.34, &mut out).unwrap();
+        write_json(&StatusView { status: status.clone(), coordinator: Coordinator::Gone, age: 12.34 }, &mut out)
+            .unwrap();
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(
             (&value["version"], &value["coordinator"], &value["age_seconds"]),

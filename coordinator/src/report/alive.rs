@@ -24,6 +24,15 @@ impl Coordinator {
             Coordinator::Unknown => "unknown",
         }
     }
+
+    /// The fate called `name`.
+    pub fn from_name(name: &str) -> Coordinator {
+        match name {
+            "alive" => Coordinator::Alive,
+            "gone" => Coordinator::Gone,
+            _ => Coordinator::Unknown,
+        }
+    }
 }
 
 /// Looks at the lock of the job in `dir`, without taking it: a look can never keep a coordinator from starting.

@@ -20,7 +20,7 @@ const STDERR: usize = 50;
 const CAP: usize = 8 << 20;
 
 /// A distinct error and one instance of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ErrorSummary {
     /// Its class: `exception`.
     pub kind: String,
@@ -35,7 +35,7 @@ pub struct ErrorSummary {
 }
 
 /// One instance of an error.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Example {
     /// The mini-batch; None: a process did not start.
     pub mini_batch: Option<u64>,

@@ -64,6 +64,8 @@ pub struct SubmitRequest {
     pub overrides: Vec<String>,
     /// The job directory; None: a new one under `fanfold-jobs` of the current directory.
     pub job_dir: Option<PathBuf>,
+    /// The id of a job that is new; None: one is drawn.
+    pub id: Option<JobId>,
 }
 
 /// See [`SubmitRequest`].

@@ -11,6 +11,7 @@ mod observer;
 mod orders;
 mod places;
 mod prepare;
+mod requests;
 mod submit;
 mod verdict;
 mod window;
@@ -39,6 +40,7 @@ use link::Bound;
 use nodes::{Nodes, Only};
 use observer::{Audience, Observer};
 use prepare::{Equipped, Prepared, TakeUp};
+use requests::Requests;
 use submit::Submitted;
 use window::{Shape, Window};
 
@@ -48,6 +50,7 @@ pub(crate) use observer::item_names;
 pub use orders::Orders;
 pub use places::{output_dir, output_file};
 pub use prepare::Purpose;
+pub use requests::{Asked, ask};
 pub use submit::SubmitError;
 
 /// What `fanfold run` was asked.
@@ -92,6 +95,7 @@ pub fn retry_failed(dir: &JobDir, overrides: &[String], orders: &Orders) -> Resu
 
 fn go_on(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>, bound: Option<&mut Bound>) -> Result<ExitCode> {
     let withdrawal = submitted.withdrawal.clone();
+    let heeds = Requests::heed(&submitted.dir, take_up.orders)?;
     let outcome = prepare::prepare(submitted, job_file, take_up);
     if !matches!(outcome, Ok(prepare::Outcome::Ready(_))) {
         withdrawal.withdraw();
@@ -101,6 +105,7 @@ fn go_on(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>, bound: Opt
         prepare::Outcome::Over(exit) => return Ok(exit),
     };
     let ending = run_prepared(&mut prepared, take_up.orders, bound)?;
+    drop(heeds);
     finalise(&mut prepared, ending, take_up.orders)
 }
 

@@ -191,7 +191,7 @@ fn list(differences: &[Difference]) -> String {
 /// # Errors
 /// The job file's, those of [`SubmitError`], or that another program holds the job.
 pub fn submit(job_file: &Path, overrides: &[String], job_dir: Option<&Path>) -> Result<Submitted> {
-    settle(job::load(job_file, overrides)?, job_dir, None)
+    settle(job::load(job_file, overrides)?, job_dir, None, None)
 }
 
 /// As [`submit`], for a job whose nodes are on other machines: everything it names must lie under the shared directory.
@@ -203,7 +203,7 @@ pub fn submit_to_fleet(shared: &SharedRoot, request: &SubmitRequest) -> Result<S
         Source::File(file) => job::load_for_fleet(file, &request.overrides)?,
         Source::Inline { text, base } => job::parse_for_fleet(text, &base.join("job.yaml"), &request.overrides)?,
     };
-    settle(spec, request.job_dir.as_deref(), Some(shared))
+    settle(spec, request.job_dir.as_deref(), request.id.as_ref(), Some(shared))
 }
 
 /// What [`SubmitError::Outside`] calls it.
@@ -223,9 +223,9 @@ fn is_shared(shared: &SharedRoot, spec: &JobSpec, dir: &Path) -> Result<(), Subm
 }
 
 /// Makes the job directory, or recognises it.
-fn settle(spec: JobSpec, job_dir: Option<&Path>, shared: Option<&SharedRoot>) -> Result<Submitted> {
+fn settle(spec: JobSpec, job_dir: Option<&Path>, id: Option<&JobId>, shared: Option<&SharedRoot>) -> Result<Submitted> {
     let jobs = std::path::absolute("fanfold-jobs").during("find", "fanfold-jobs")?;
-    let fresh = untaken(&jobs, || JobId::new(&spec.name));
+    let fresh = id.cloned().unwrap_or_else(|| untaken(&jobs, || JobId::new(&spec.name)));
     let root = match job_dir {
         Some(dir) => std::path::absolute(dir).during("find", dir)?,
         None => jobs.join(&fresh.0),

@@ -36,12 +36,25 @@ pub struct Ticket {
 /// What the coordinator tells a node. It is repeated until it is seen to have been heard, so hearing it twice changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
-    /// The job whose node is meant; a worker that is a node of another job ignores it.
+    /// The job whose node is meant; a worker that is a node of another job ignores it. Empty: the worker itself is meant, whatever it does
+    /// ([`Control::to_worker`]).
     pub job: JobId,
     /// The node.
     pub node: NodeId,
     /// What to do.
     pub command: Command,
+}
+
+impl Control {
+    /// A command to a worker, not to a node: `Drain` is what SIGTERM is to it.
+    pub fn to_worker(command: Command) -> Control {
+        Control { job: JobId(String::new()), node: NodeId(String::new()), command }
+    }
+
+    /// Whether the worker itself is meant.
+    pub fn is_to_worker(&self) -> bool {
+        self.job.0.is_empty()
+    }
 }
 
 /// See [`Control`].
@@ -101,14 +114,49 @@ pub enum WorkerState {
 
 /// Another service asks for a job (queue `fanfold.jobs`, `POST /v1/jobs`). JSON or MessagePack with named fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Fields")]
 pub struct JobRequest {
     /// What to run.
     #[serde(flatten)]
     pub source: JobSource,
     /// `key=value` of each key of the job file that is set otherwise.
-    #[serde(default)]
     pub set: Vec<String>,
+}
+
+/// A [`JobRequest`] as it is written: flattened enums can't refuse unknown fields, and say nothing of what is missing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[serde(default)]
+    job_file: Option<PathBuf>,
+    #[serde(default)]
+    job: Option<serde_json::Value>,
+    #[serde(default)]
+    base: Option<PathBuf>,
+    #[serde(default)]
+    set: Vec<String>,
+}
+
+impl TryFrom<Fields> for JobRequest {
+    type Error = &'static str;
+
+    fn try_from(Fields { job_file, job, base, set }: Fields) -> Result<JobRequest, &'static str> {
+        let source = match (job_file, job, base) {
+            (Some(job_file), None, None) => JobSource::File { job_file },
+            (None, Some(job), base) if job.is_object() => JobSource::Inline { job, base },
+            (None, Some(_), _) => return Err("`job` must be an object with the keys of a job file"),
+            (Some(_), Some(_), _) => return Err("give either `job_file` or `job`, not both"),
+            (Some(_), None, Some(_)) => {
+                return Err("`base` belongs to `job`; relative paths of a job file start at its folder");
+            }
+            (None, None, _) => {
+                return Err(
+                    "either `job_file` (a path under the shared directory) or `job` (the keys of a job file) is needed",
+                );
+            }
+        };
+        Ok(JobRequest { source, set })
+    }
 }
 
 /// See [`JobRequest`].

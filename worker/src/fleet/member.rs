@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fanfold_shared::backend::Backend;
 use fanfold_shared::backend::fleet::Fleet;
-use fanfold_shared::backend::rabbitmq::{Condition, Consumer};
+use fanfold_shared::backend::rabbitmq::Condition;
 use fanfold_shared::failpoint;
 use fanfold_shared::fleet::{Command, Control, Ticket, WorkerState, wire};
 use fanfold_shared::ids::NodeId;
@@ -217,7 +217,7 @@ impl Life<'_> {
     fn commands(&mut self, wait: Duration) -> Vec<Command> {
         self.worker.presence.turn();
         let commands =
-            commands(&self.worker.control, wait, |control| control.job == self.ticket.job && control.node == self.node);
+            commands(self.worker, wait, |control| control.job == self.ticket.job && control.node == self.node);
         if !commands.is_empty() {
             self.heard = Instant::now();
             self.commanded = true;
@@ -245,9 +245,9 @@ impl Life<'_> {
 }
 
 /// Takes commands; those for other nodes are nobody's any more.
-fn commands(control: &Consumer, wait: Duration, is_meant: impl Fn(&Control) -> bool) -> Vec<Command> {
+fn commands(worker: &Worker, wait: Duration, is_meant: impl Fn(&Control) -> bool) -> Vec<Command> {
     let began = Instant::now();
-    let Ok(received) = control.receive(64, wait) else {
+    let Ok(received) = worker.control.receive(64, wait) else {
         // The broker was closed: the worker is ending.
         thread::sleep(wait.saturating_sub(began.elapsed()));
         return Vec::new();
@@ -257,6 +257,9 @@ fn commands(control: &Consumer, wait: Duration, is_meant: impl Fn(&Control) -> b
         match wire::decode::<Control>(&message.body) {
             Ok(control) => {
                 message.ack();
+                if control.is_to_worker() && control.command == Command::Drain {
+                    worker.signals.drain();
+                }
                 commands.extend(is_meant(&control).then_some(control.command));
             }
             Err(error) => {
@@ -268,9 +271,9 @@ fn commands(control: &Consumer, wait: Duration, is_meant: impl Fn(&Control) -> b
     commands
 }
 
-/// Forgets commands to nodes that this worker is not any more.
-pub fn ignore_commands(control: &Consumer) {
-    commands(control, Duration::ZERO, |_| false);
+/// Hears what is said to the worker; commands to nodes that it is not any more are forgotten.
+pub fn ignore_commands(worker: &Worker) {
+    commands(worker, Duration::ZERO, |_| false);
 }
 
 /// Says something and waits a moment until it is safe.

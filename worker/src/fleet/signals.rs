@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals as Incoming;
 pub struct Signals {
     count: Arc<AtomicU32>,
     last: Arc<AtomicI32>,
+    any: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -23,17 +24,24 @@ impl Signals {
     /// # Errors
     /// The system refuses handlers or a thread.
     pub fn install(any: Arc<AtomicBool>) -> io::Result<Signals> {
-        let signals = Signals::default();
+        let signals = Signals { any, ..Signals::default() };
         let seen = signals.clone();
         let mut incoming = Incoming::new([SIGINT, SIGTERM, SIGHUP])?;
         thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in incoming.forever() {
                 seen.last.store(signal, Ordering::SeqCst);
                 seen.count.fetch_add(1, Ordering::SeqCst);
-                any.store(true, Ordering::SeqCst);
+                seen.any.store(true, Ordering::SeqCst);
             }
         })?;
         Ok(signals)
+    }
+
+    /// As the first signal, if none has come: the order to drain is heard as often as it is said.
+    pub fn drain(&self) {
+        if self.count.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            self.any.store(true, Ordering::SeqCst);
+        }
     }
 
     /// How many came.

@@ -202,7 +202,7 @@ impl Worker {
         say("waiting for tickets");
         while self.signals.count() == 0 {
             self.presence.turn();
-            member::ignore_commands(&self.control);
+            member::ignore_commands(&self);
             if let Some(ticket) = tickets.next(LOOK) {
                 match job::open(&self.settings.shared, &ticket) {
                     Ok(job) => member::serve(&self, &ticket, job),

@@ -77,7 +77,7 @@ fn follow_on(
 }
 
 /// `==> logs/… <==`, as `tail` does, where the file changes.
-fn heading(file: &Path, last: &mut Option<usize>, this: usize, out: &mut dyn Write) -> Result<(), IoError> {
+pub(super) fn heading(file: &Path, last: &mut Option<usize>, this: usize, out: &mut dyn Write) -> Result<(), IoError> {
     if *last == Some(this) {
         return Ok(());
     }
@@ -134,7 +134,7 @@ fn incomplete(bytes: &[u8]) -> usize {
 }
 
 /// Where the last `lines` lines begin.
-fn tail_start(path: &Path, lines: usize) -> io::Result<u64> {
+pub(crate) fn tail_start(path: &Path, lines: usize) -> io::Result<u64> {
     let mut file = File::open(path)?;
     let len = file.metadata()?.len();
     let begin = len.saturating_sub(TAIL_BYTES);

@@ -16,8 +16,8 @@ use crate::report::NodeLine;
 pub const TICKET: Duration = Duration::from_secs(60);
 /// A node that was silent for so long is lost.
 const LOST: Duration = Duration::from_secs(30);
-/// A node that was silent for so long, and whose task the broker gave back, is dead: three beats.
-const SILENT: Duration = Duration::from_secs(15);
+/// A node that was silent for so long, and whose task the broker gave back, is dead: two beats and more.
+const SILENT: Duration = Duration::from_secs(11);
 /// Between two commands to a node that has something to do.
 const AGAIN: Duration = Duration::from_secs(2);
 /// Between two words to a node that has not.
@@ -384,7 +384,12 @@ impl Members {
     /// They were told to end, and nothing more is expected of any.
     pub fn all_gone(&self, now: Instant) -> bool {
         let Some((end, since)) = self.end else { return false };
-        let gone = |member: &Member| !member.is_there() || member.released && matches!(member.phase, Phase::GaveUp(_));
+        // An ending does not wait until one that died just before it is lost for good.
+        let gone = |member: &Member| {
+            !member.is_there()
+                || member.released && matches!(member.phase, Phase::GaveUp(_))
+                || now.saturating_duration_since(member.heard) >= SILENT
+        };
         self.nodes.values().all(gone) || end > End::Drain && now.saturating_duration_since(since) >= KILLED
     }
 

@@ -22,7 +22,7 @@ use super::{Out, Window, unsettled};
 const UNHELD: Duration = Duration::from_secs(15);
 /// So long nobody must hold it, and the queue be empty, until it is published again: longer than the broker takes to notice that a
 /// connection is dead, as what it gives back then must not meet a copy.
-const MISSING: Duration = Duration::from_secs(30);
+const MISSING: Duration = Duration::from_secs(15);
 
 /// What must be in the ledger before anything is published again.
 #[derive(Debug, Default, PartialEq, Eq)]

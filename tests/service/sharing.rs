@@ -1,0 +1,49 @@
+//! Several jobs, one worker.
+
+use super::served;
+use crate::support::{assert_each_once, wait_for};
+
+/// A tenth of a second a mini-batch.
+const SLOW: &str = "import time\n\ndef run(mini_batch):\n    time.sleep(0.1)\n    return mini_batch\n";
+
+#[test]
+fn the_more_urgent_job_gets_the_worker_and_gives_it_back() {
+    let (served, items) = served(SLOW, "", 150);
+    let mut worker = served.world.worker();
+    let old = served.submit("job.yaml", &[]);
+    wait_for("the first job to have the worker", || {
+        (served.get(&format!("/v1/jobs/{old}")).1["counts"]["items_succeeded"].as_u64()? > 0).then_some(())
+    });
+    let urgent = served.submit("job.yaml", &["priority=8", "node_count=1"]);
+    served.wait_for_state(&urgent, "Completed");
+    assert_each_once(&served.rows(&urgent), &items);
+    assert_eq!(served.state(&old), "Running", "it waited meanwhile");
+    served.wait_for_state(&old, "Completed");
+    assert_each_once(&served.rows(&old), &items);
+
+    // The worker is told to go.
+    let listed = served.get("/v1/nodes").1;
+    let name = listed["workers"][0]["worker"].as_str().unwrap().to_string();
+    let ran = served.verb(&["drain", &name]).expect(0);
+    assert!(ran.stdout.starts_with(&format!("{name} takes no more nodes")), "{}", ran.stdout);
+    worker.wait_until_said("told to end");
+    drop(worker);
+}
+
+#[test]
+fn jobs_beyond_the_most_that_may_run_wait_and_say_why() {
+    let (mut served, _) = served(SLOW, "", 2);
+    served.kill();
+    served.start(&["--max-jobs", "1"]);
+    let first = served.submit("job.yaml", &[]);
+    served.wait_for_state(&first, "Running");
+    let second = served.submit("job.yaml", &[]);
+    let explained = served.verb(&["explain", &second]).expect(0).stdout;
+    assert!(explained.contains("1 job run already, which is all that may (`--max-jobs`)"), "{explained}");
+    let third = served.submit("job.yaml", &[]);
+    let ran = served.verb(&["cancel", &third]).expect(0);
+    assert!(ran.stdout.ends_with(" Canceled\n"), "a job that never began ends as well: {}", ran.stdout);
+    let _worker = served.world.worker();
+    served.wait_for_state(&first, "Completed");
+    served.wait_for_state(&second, "Completed");
+}
