@@ -84,11 +84,11 @@ struct Memory {
 }
 
 struct Soak {
-    world: World,
-    random: Random,
-    /// The first is left in peace: it has to bear everything that happens to the others.
+    /// The first is left in peace: it has to bear everything that happens to the others. They end before their place is looked at.
     workers: Vec<Running>,
     coordinator: Option<Running>,
+    world: World,
+    random: Random,
     faults: BTreeMap<Fault, u64>,
     memory: Memory,
 }
