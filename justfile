@@ -30,3 +30,7 @@ digits *arguments:
 # The benchmark with its yardsticks; takes minutes.
 bench *arguments:
     python3 bench/bench.py {{ arguments }}
+
+# The faults of the fleet that take minutes, and the soak (FANFOLD_SOAK_SECONDS, FANFOLD_SOAK_SEED).
+fleet-faults:
+    cargo test -p fanfold --all-features --locked --test fleet -- --ignored --nocapture

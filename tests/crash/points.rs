@@ -18,11 +18,26 @@ pub enum Does {
     /// It kills the program: `failpoint!`.
     Kill,
     /// It makes an operation fail: `failpoint_error!`.
+    #[allow(dead_code, reason = "each test binary uses its own part")]
     Fail,
 }
 
-/// Every point of that kind in the program, each name once.
+/// Points with this in front of their name are reached on a fleet only; `tests/fleet` does.
+const FLEET: &str = "fleet_";
+
+/// Every point of that kind that a job on one machine can reach, each name once.
+#[allow(dead_code, reason = "each test binary uses its own part")]
 pub fn in_the_sources(does: Does) -> Vec<Point> {
+    all(does).into_iter().filter(|point| !point.name.starts_with(FLEET)).collect()
+}
+
+/// Every point at which a program of a fleet may be killed and no other.
+#[allow(dead_code, reason = "each test binary uses its own part")]
+pub fn of_the_fleet() -> Vec<Point> {
+    all(Does::Kill).into_iter().filter(|point| point.name.starts_with(FLEET)).collect()
+}
+
+fn all(does: Does) -> Vec<Point> {
     let call = match does {
         Does::Kill => "failpoint!(\"",
         Does::Fail => "failpoint_error!(\"",

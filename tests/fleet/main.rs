@@ -1,9 +1,22 @@
 //! Whole jobs on a fleet: true workers, a true broker, a true Redis, and what is done to them.
+//!
+//! What takes minutes, or is left to chance, is run by `cargo test -p fanfold --all-features --test fleet -- --ignored`.
 
+mod brokers;
+mod coordinators;
+mod disturbed;
+mod messages;
+mod networks;
+#[cfg(feature = "failpoints")]
+mod points;
+mod redises;
 #[path = "../support/running.rs"]
 mod running;
+mod scale;
+mod soak;
 #[path = "../support/mod.rs"]
 mod support;
+mod workers;
 mod world;
 
 use std::time::Duration;

@@ -136,6 +136,26 @@ impl Running {
         assert_eq!(status.code(), Some(code), "signal {:?}:\n{}", status.signal(), self.said());
         self.said()
     }
+
+    /// Waits until it is killed with SIGKILL, by whomever. Returns what it said.
+    #[track_caller]
+    pub fn is_killed(mut self, limit: Duration) -> String {
+        let deadline = Instant::now() + limit;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it was not killed within {limit:?}:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "{status:?}:\n{}", self.said());
+        self.said()
+    }
+
+    /// Whether it has not ended.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
 }
 
 impl Drop for Running {

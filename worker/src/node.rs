@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use fanfold_shared::backend::Backend;
 use fanfold_shared::clock;
+use fanfold_shared::failpoint;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::items::{Fingerprints, ItemReader};
 use fanfold_shared::job::ProfilingModule;
@@ -188,6 +189,7 @@ impl Node {
         }
         // Whoever hears `Left` has heard everything.
         self.wait_until_safe();
+        failpoint!("fleet_before_left");
         self.say(NodeEvent::Left);
         self.wait_until_safe();
     }

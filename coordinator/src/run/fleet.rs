@@ -15,6 +15,7 @@ use fanfold_shared::backend::fleet::Fleet;
 use fanfold_shared::backend::rabbitmq::{
     BrokerError, Condition, ExchangeKind, Outgoing, Properties, Publisher, Queue, QueueKind, Topology, Unroutable,
 };
+use fanfold_shared::failpoint;
 use fanfold_shared::fleet::{Command, Control, Ticket, names, wire};
 use fanfold_shared::ids::{JobId, NodeId};
 use fanfold_shared::job::JobSpec;
@@ -106,6 +107,7 @@ impl FleetNodes {
                 if through.publish_tasks(tasks).is_err() {
                     return;
                 }
+                failpoint!("fleet_tasks_published");
             }
         };
         let publisher = thread::Builder::new().name("publish".into()).spawn(publish).ok();
@@ -269,6 +271,7 @@ impl Nodes for FleetNodes {
         let changes = self.members.hear(node, event, now);
         // Before the message is acknowledged. A full disk may keep it from being known; then that node is asked nothing.
         let _ = self.remember();
+        failpoint!("fleet_node_heard");
         changes
     }
 

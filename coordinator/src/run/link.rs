@@ -9,6 +9,7 @@ use fanfold_shared::backend::fleet::Fleet;
 use fanfold_shared::backend::rabbitmq::{Broker, BrokerError};
 use fanfold_shared::backend::redis::Store;
 use fanfold_shared::backend::{Backend, Closed};
+use fanfold_shared::failpoint;
 use fanfold_shared::fleet::SharedRoot;
 use fanfold_shared::ids::JobId;
 use fanfold_shared::job::JobSpec;
@@ -238,6 +239,7 @@ impl Bound {
             None => {
                 let declaring = self.declaring.take().unwrap_or_else(|| self.declare());
                 let fleet = declaring.join().unwrap_or(Err(BrokerError::Closed(Closed)))?;
+                failpoint!("fleet_queues_declared");
                 self.fleet.insert(Arc::new(fleet)).clone()
             }
         };
@@ -253,6 +255,7 @@ impl Bound {
     pub(super) fn settle(&mut self, nodes: FleetNodes, ended: bool) {
         self.stay = !ended;
         if ended {
+            failpoint!("fleet_nodes_left");
             nodes.forget();
         }
     }
@@ -264,8 +267,10 @@ impl Drop for Bound {
             self.fleet = declaring.join().ok().and_then(Result::ok).map(Arc::new);
         }
         if let Some(fleet) = self.fleet.take().filter(|_| !self.stay) {
+            failpoint!("fleet_before_clean_up");
             // With the broker away they expire by themselves.
             let _ = fleet.clean_up();
+            failpoint!("fleet_after_clean_up");
         }
     }
 }

@@ -18,7 +18,8 @@ const VHOSTS: u32 = 24;
 const USER: &str = "fanfold";
 /// Not one that a log may hold by chance.
 const PASSWORD: &str = "pa55-of-the-tests";
-const START: Duration = Duration::from_secs(60);
+/// Some seconds, but where many tests run beside each other.
+const START: Duration = Duration::from_secs(180);
 
 /// A RabbitMQ server of this test, with a node name, an Erlang port mapper, ports and files of its own.
 pub struct RabbitMq {

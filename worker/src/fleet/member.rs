@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use fanfold_shared::backend::Backend;
 use fanfold_shared::backend::fleet::Fleet;
 use fanfold_shared::backend::rabbitmq::Condition;
+use fanfold_shared::failpoint;
 use fanfold_shared::fleet::{Command, Control, Ticket, WorkerState, wire};
 use fanfold_shared::ids::NodeId;
 use fanfold_shared::message::{FromNode, NodeEvent, NodeMessage};
@@ -90,6 +91,7 @@ impl Life<'_> {
             ticket: self.ticket.number,
             version: env!("CARGO_PKG_VERSION").into(),
         });
+        failpoint!("fleet_joining_said");
         let equipment = match self.equip() {
             Ok(Some(equipment)) => equipment,
             Ok(None) => {

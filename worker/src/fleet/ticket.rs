@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::backend::rabbitmq::{Broker, Consumer};
+use fanfold_shared::failpoint;
 use fanfold_shared::fleet::wire::{self, WireError};
 use fanfold_shared::fleet::{Ticket, names};
 use fanfold_shared::ids::JobId;
@@ -56,7 +57,9 @@ impl Tickets {
             }
             Ok(ticket) => {
                 consumer.cancel();
+                failpoint!("fleet_ticket_in_hand");
                 received.ack();
+                failpoint!("fleet_ticket_acknowledged");
                 Some(ticket)
             }
             // Another worker may be newer, or older.

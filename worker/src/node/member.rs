@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fanfold_shared::failpoint;
 use fanfold_shared::message::{NodeEvent, NodeMessage, OutcomeEnd, Results};
 
 use super::{Node, ahead, lock};
@@ -229,7 +230,10 @@ impl Node {
             return;
         }
         let (tasks, deliveries): (Vec<_>, Vec<_>) = leased.into_iter().unzip();
-        let safe = Box::new(move || deliveries.into_iter().for_each(|delivery| delivery.ack()));
+        let safe = Box::new(move || {
+            failpoint!("fleet_leased");
+            deliveries.into_iter().for_each(|delivery| delivery.ack());
+        });
         self.publish(NodeMessage::Event(NodeEvent::Leased { tasks }), safe);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fanfold_shared::backend::{Closed, OnSafe};
+use fanfold_shared::failpoint;
 use fanfold_shared::message::{FromNode, NodeEvent, NodeMessage};
 
 use super::{LOOK, Node, Order, lock};
@@ -57,12 +58,25 @@ impl Node {
             member.measure(results);
         }
         let pending = Pending::new(&self.pending);
+        let is_result = matches!(body, NodeMessage::Results(_));
         let safe = Box::new(move || {
+            if is_result {
+                failpoint!("fleet_result_confirmed");
+            }
             safe();
+            if is_result {
+                failpoint!("fleet_task_acknowledged");
+            }
             drop(pending);
         });
+        if is_result {
+            failpoint!("fleet_before_result");
+        }
         if self.backend.publish_results(vec![FromNode { node: self.id.clone(), body }], safe) == Err(Closed) {
             self.tell(Order::Kill);
+        }
+        if is_result {
+            failpoint!("fleet_result_published");
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fanfold_shared::backend::Delivery;
+use fanfold_shared::failpoint;
 use fanfold_shared::message::{NodeEvent, NodeMessage, Task};
 
 use super::{LOOK, Node, Order};
@@ -34,14 +35,19 @@ impl Node {
             if deliveries.is_empty() {
                 continue;
             }
+            failpoint!("fleet_task_delivered");
             // Counted before any process may see them.
             let Ok(hand_overs) = self.backend.count_hand_overs(&deliveries) else { return };
+            failpoint!("fleet_task_counted");
             let held: Vec<_> =
                 deliveries.into_iter().zip(hand_overs).filter_map(|(task, count)| self.hold(task, count)).collect();
             for hold in held {
                 let alone = hold.alone;
                 if alone && !(self.wait_until_idle() && self.say_runs_alone(&hold)) {
                     return;
+                }
+                if alone {
+                    failpoint!("fleet_alone_said");
                 }
                 self.work.add(hold);
                 if alone && !self.wait_until_idle() {
@@ -69,7 +75,11 @@ impl Node {
             // Before the coordinator hears of it: what it publishes then is counted anew.
             self.backend.forget_hand_overs(&delivery);
             let event = NodeEvent::HandedBack { task: delivery.clone(), hand_overs };
-            self.publish(NodeMessage::Event(event), Box::new(|| delivery.ack()));
+            let safe = || {
+                failpoint!("fleet_handed_back");
+                delivery.ack();
+            };
+            self.publish(NodeMessage::Event(event), Box::new(safe));
             return None;
         }
         let hold = Hold::new(delivery);
