@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::LONG;
 use crate::SLOW;
 use crate::disturbed::{disturbed, disturbed_job};
-use crate::support::LIMIT;
+use crate::support::{LIMIT, wait_for};
 use crate::world::World;
 
 const ANSWER: Duration = Duration::from_secs(10);
@@ -17,7 +17,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[test]
 fn a_broker_that_is_stopped_killed_and_cut_loses_nothing() {
     let world = World::with_broker();
-    let items = world.job(2400, SLOW, "");
+    let items = world.job(5000, SLOW, "");
     disturbed_job(&world, items, |_| {
         world.broker().stop();
         world.wait_until_blocked("broker");
@@ -27,14 +27,14 @@ fn a_broker_that_is_stopped_killed_and_cut_loses_nothing() {
             let counts = world.place.status()["counts"]["mini_batches_succeeded"].as_u64().unwrap();
             world.wait_for_committed(counts + more);
         };
-        committed(100);
+        committed(50);
         world.broker().kill();
         world.wait_until_blocked("broker");
         world.broker().start_again();
         world.wait_until_free();
-        committed(100);
+        committed(50);
         world.broker().close_all_connections();
-        committed(100);
+        committed(50);
     });
     assert_eq!(world.place.status()["counts"]["attempts_failed"], 0, "nobody is charged");
 }
@@ -55,6 +55,8 @@ fn an_alarm_of_the_broker_holds_the_job_up_and_a_signal_still_ends_it() {
     world.broker().set_alarm(true);
     world.wait_until_blocked("low on memory");
     coordinator.signal(Signal::SIGTERM);
+    // Two at once count as one.
+    wait_for("it to have heard", || coordinator.said().contains("interrupted").then_some(()));
     coordinator.signal(Signal::SIGTERM);
     coordinator.ends(Duration::from_secs(30), 143);
     world.broker().set_alarm(false);
