@@ -13,6 +13,7 @@ mod member;
 mod metrics;
 mod place;
 mod presence;
+pub mod secrets;
 pub mod signals;
 mod ticket;
 pub mod worker;
