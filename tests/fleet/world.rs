@@ -14,7 +14,7 @@ use crate::support::{FANFOLD, Place, assert_each_once, wait_for};
 
 /// The worker's program lies beside the coordinator's. It belongs to another package, so this one's tests see to it themselves that it is
 /// built from what is there now.
-fn worker_program() -> &'static PathBuf {
+pub fn worker_program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let program = PathBuf::from(FANFOLD).with_file_name("fanfold-worker");
