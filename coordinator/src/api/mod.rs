@@ -152,16 +152,17 @@ impl Server {
         let (app, given) = (router(Api { service, token: Arc::new(token) }), handle.clone());
         let serve = move || {
             let ended = runtime.block_on(async move {
-                // To find out which version a silent client would speak, the library waits for ever.
-                let mut server = axum_server::from_tcp(listener)?.handle(given).http1_only();
+                let mut server = axum_server::from_tcp(listener)?.handle(given);
                 server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
                 let app = app.into_make_service();
+                // `http1_only`: to find out which version a silent client would speak, the library waits for ever. It forgets that where it is
+                // told another acceptor afterwards.
                 match tls {
                     Some(tls) => {
                         let tls = RustlsAcceptor::new(tls).handshake_timeout(HEADERS);
-                        server.acceptor(Gate::before(tls)).serve(app).await
+                        server.acceptor(Gate::before(tls)).http1_only().serve(app).await
                     }
-                    None => server.acceptor(Gate::before(DefaultAcceptor::new())).serve(app).await,
+                    None => server.acceptor(Gate::before(DefaultAcceptor::new())).http1_only().serve(app).await,
                 }
             });
             if let Err(error) = ended {
