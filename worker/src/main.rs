@@ -10,7 +10,7 @@ use fanfold_shared::fleet::SharedRoot;
 use fanfold_shared::fleet::config::{FleetConfig, environment};
 use fanfold_shared::report::{self, During, Failure, Report};
 use fanfold_worker::devices::{cores, default_processes, discover};
-use fanfold_worker::fleet::{Settings, health};
+use fanfold_worker::fleet::{Settings, health, secrets};
 use fanfold_worker::guard;
 use fanfold_worker::node::host_name;
 use serde_json::json;
@@ -126,7 +126,7 @@ fn run(cli: Cli) -> Result<report::ExitCode, Failure> {
     if cli.health {
         return if health::is_well(cli.work_dir) { Ok(report::ExitCode::Completed) } else { Err(Unwell.into()) };
     }
-    keep_secrets();
+    secrets::keep();
     let name = format!("fanfold/worker/{}/{}", host_name(), std::process::id());
     let shared = std::path::absolute(&cli.shared).during("find", &cli.shared)?;
     fanfold_worker::fleet::run(Settings {
@@ -140,13 +140,6 @@ fn run(cli: Cli) -> Result<report::ExitCode, Failure> {
         metrics: cli.metrics,
         lease_after: Duration::from_secs(cli.lease_after),
     })
-}
-
-/// Scripts run as the same user, and may not read this program's environment, arguments or memory through `/proc`. It leaves no core
-/// dump either.
-fn keep_secrets() {
-    // SAFETY: takes integers.
-    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
 }
 
 fn describe(cli: &Cli) -> Result<(), Failure> {

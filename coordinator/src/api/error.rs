@@ -79,6 +79,16 @@ impl ApiError {
         )
     }
 
+    /// The body did not come in time.
+    pub fn too_slow(limit: std::time::Duration) -> ApiError {
+        ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            format!("the request was not here within {} s", limit.as_secs()),
+            Some("send it again, in one go".into()),
+        )
+    }
+
     /// The body can't be read.
     pub fn bad_request(message: impl Into<String>, hint: &str) -> ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message, Some(hint.into()))

@@ -5,6 +5,7 @@
 
 mod error;
 mod files;
+mod gate;
 mod metrics;
 mod openapi;
 mod routes;
@@ -23,11 +24,13 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::accept::DefaultAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use hyper_util::rt::TokioTimer;
 
 use crate::service::{Service, Token};
+use gate::Gate;
 
 pub use error::{ApiError, Envelope, ErrorBody};
 pub use openapi::document;
@@ -37,6 +40,8 @@ pub use routes::Submitted;
 pub const MOST_BODY: usize = 1 << 20;
 /// Who has not said what he wants by then is sent away.
 const HEADERS: Duration = Duration::from_secs(10);
+/// Who has not sent the rest of his request by then is sent away as well.
+const BODY: Duration = Duration::from_secs(10);
 /// How long requests under way may take when the service stops.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -135,6 +140,10 @@ impl Server {
                     key: key.clone(),
                     source,
                 })?;
+                // One version of HTTP, so that one set of limits holds for everybody.
+                let mut config = (*tls.get_inner()).clone();
+                config.alpn_protocols = vec![b"http/1.1".to_vec()];
+                tls.reload_from_config(Arc::new(config));
                 Some(tls)
             }
             None => None,
@@ -145,14 +154,15 @@ impl Server {
             let ended = runtime.block_on(async move {
                 let mut server = axum_server::from_tcp(listener)?.handle(given);
                 server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
+                let app = app.into_make_service();
+                // `http1_only`: to find out which version a silent client would speak, the library waits for ever. It forgets that where it is
+                // told another acceptor afterwards.
                 match tls {
                     Some(tls) => {
-                        server
-                            .acceptor(axum_server::tls_rustls::RustlsAcceptor::new(tls))
-                            .serve(app.into_make_service())
-                            .await
+                        let tls = RustlsAcceptor::new(tls).handshake_timeout(HEADERS);
+                        server.acceptor(Gate::before(tls)).http1_only().serve(app).await
                     }
-                    None => server.serve(app.into_make_service()).await,
+                    None => server.acceptor(Gate::before(DefaultAcceptor::new())).http1_only().serve(app).await,
                 }
             });
             if let Err(error) = ended {
@@ -229,8 +239,18 @@ async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response
         Some(token) if api.token.is(token) && announced(&request) > MOST_BODY as u64 => {
             ApiError::too_large(MOST_BODY).into_response()
         }
-        Some(token) if api.token.is(token) => next.run(request).await,
+        Some(token) if api.token.is(token) => whole(request, next).await,
         Some(_) => ApiError::token_wrong().into_response(),
+    }
+}
+
+/// Goes on with a request that came as a whole. Requests are small: who sends one by the drop, or never, is sent away.
+async fn whole(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    match tokio::time::timeout(BODY, axum::body::to_bytes(body, MOST_BODY)).await {
+        Ok(Ok(body)) => next.run(Request::from_parts(head, body.into())).await,
+        Ok(Err(_)) => ApiError::too_large(MOST_BODY).into_response(),
+        Err(_) => ApiError::too_slow(BODY).into_response(),
     }
 }
 

@@ -4,10 +4,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fanfold_shared::fleet::config::{ServerUrl, UrlError};
+use fanfold_shared::fleet::config::{ServerUrl, TlsFiles, UrlError, is_of_certificates};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
+use fanfold_worker::fleet::secrets;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -51,6 +52,7 @@ pub enum Target {
 pub struct Client {
     url: String,
     token: Option<SecretString>,
+    tls: TlsFiles,
     agent: Agent,
 }
 
@@ -109,6 +111,9 @@ impl Report for ClientError {
     fn hint(&self) -> Option<String> {
         match self {
             ClientError::Url(_) => Some("an address looks like http://127.0.0.1:7070".into()),
+            ClientError::Unreachable { why, .. } if is_of_certificates(why) => Some(
+                "give `--ca` (FANFOLD_CA) a PEM file with the authority that signed the service's certificate".into(),
+            ),
             ClientError::Unreachable { .. } => {
                 Some("`fanfold serve` starts one; see to `--service` (FANFOLD_SERVICE), and to `--ca` for https".into())
             }
@@ -183,7 +188,11 @@ impl Client {
     fn new(url: &str, ca: Option<&Path>) -> Result<Client> {
         let parsed = ServerUrl::parse("the service", url, &["http", "https"]).map_err(ClientError::from)?;
         let token = match std::env::var("FANFOLD_TOKEN").ok().filter(|token| !token.is_empty()) {
-            Some(token) => Some(token),
+            Some(token) => {
+                // A script on this host may run as the same user.
+                secrets::keep();
+                Some(token)
+            }
             None => match std::env::var_os("FANFOLD_TOKEN_FILE").filter(|path| !path.is_empty()) {
                 Some(path) => Some(std::fs::read_to_string(&path).during("read", Path::new(&path))?),
                 None => None,
@@ -202,6 +211,7 @@ impl Client {
         Ok(Client {
             url: parsed.to_string().trim_end_matches('/').to_string(),
             token: token.map(|token| SecretString::from(token.trim().to_string())),
+            tls: TlsFiles { ca: parsed.is_tls().then(|| ca.map(Path::to_path_buf)).flatten(), identity: None },
             agent: config.build().into(),
         })
     }
@@ -229,8 +239,10 @@ impl Client {
 
     /// The answer, if it is a good one.
     fn answer(&self, sent: Result<http::Response<Body>, ureq::Error>) -> Result<http::Response<Body>, ClientError> {
-        let mut response =
-            sent.map_err(|error| ClientError::Unreachable { url: self.url.clone(), why: error.to_string() })?;
+        let mut response = sent.map_err(|error| ClientError::Unreachable {
+            url: self.url.clone(),
+            why: self.tls.explain(error.to_string()),
+        })?;
         let status = response.status().as_u16();
         if (200..300).contains(&status) {
             return Ok(response);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fanfold_shared::report::{During, ExitCode, Result};
+use fanfold_worker::fleet::secrets;
 
 use super::fleet::{self, FleetArgs};
 use crate::run::{self, FleetJob, FleetRun, Orders, Purpose, RunRequest, Source, SubmitRequest};
@@ -53,6 +54,8 @@ fn on_fleet(
     overrides: Vec<String>,
     orders: Orders,
 ) -> Result<ExitCode> {
+    // Workers and their scripts may run on this host, as the same user.
+    secrets::keep();
     let link = fleet.link("run")?;
     fleet::reach(&link)?;
     let request = SubmitRequest { source: Source::File(job_file), overrides, job_dir, id: None };

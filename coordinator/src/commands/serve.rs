@@ -8,7 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use fanfold_shared::backend::rabbitmq::BrokerError;
+use fanfold_shared::backend::redis::StoreError;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
+use fanfold_worker::fleet::secrets;
 
 use super::fleet::FleetArgs;
 use crate::api::{ListenConfig, ListenError, Server};
@@ -18,6 +20,8 @@ use crate::signals;
 
 /// How long the broker may take when the service starts. It may be away; it may not refuse us.
 const BROKER: Duration = Duration::from_secs(10);
+/// The same for Redis, which nothing waits for.
+const REDIS: Duration = Duration::from_secs(1);
 /// How long threads may take to end.
 const STOP: Duration = Duration::from_secs(10);
 
@@ -109,6 +113,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let Some(_lock) = lock(&state, args.standby, &orders)? else { return Ok(ExitCode::Completed) };
     let token_file = args.token_file.unwrap_or_else(|| state.join("token"));
     let token = Token::read_or_make(&token_file)?;
+    // Workers and their scripts may run on this host, as the same user.
+    secrets::keep();
     let link = args.fleet.link("coordinator")?;
     match link.broker.wait(BROKER) {
         Ok(()) => {}
@@ -116,6 +122,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Err(error @ BrokerError::Unreachable { .. }) => {
             say(&format!("{error}; the service goes on without it and connects by itself"))
         }
+        Err(error) => return Err(error.into()),
+    }
+    match link.store.ping(REDIS) {
+        Ok(()) => {}
+        Err(error @ StoreError::Unreachable { .. }) => say(&format!("{error}; jobs run without it")),
         Err(error) => return Err(error.into()),
     }
     let config = ServiceConfig { store: state.join("jobs.sqlite"), jobs: jobs.clone(), max_jobs: args.max_jobs.into() };

@@ -4,6 +4,7 @@
 //! nothing here is shared and nothing can be seen half done. What may die between two steps is `docs/design/ledger.md`.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -279,8 +280,14 @@ impl Driver<'_> {
     /// False: something had to be recorded, and there is no room for it.
     fn hear(&mut self, course: &mut Course, message: &FromNode, event: &NodeEvent) -> Result<bool> {
         let (node, now) = (&message.node, Instant::now());
-        self.observer.event(node, event);
         let (settled, split) = (self.aggregate.settled(), self.aggregate.split());
+        // A stranger wrote it, or another version: nobody can hold what the job has not got, and it would never be done with.
+        if !named(event).all(|run| run.start <= run.end && run.end <= split.mini_batches()) {
+            let text = format!("{node} speaks of mini-batches that this job has not got: not believed");
+            self.observer.log(Level::Warning, &text);
+            return Ok(true);
+        }
+        self.observer.event(node, event);
         match event {
             NodeEvent::InitDone { .. } => {
                 course.inits += 1;
@@ -466,6 +473,19 @@ impl Course {
             _ => Ending::Interrupted,
         }
     }
+}
+
+/// The mini-batches that an event names.
+fn named(event: &NodeEvent) -> impl Iterator<Item = &Range<u64>> {
+    let (held, tasks) = match event {
+        NodeEvent::Beat { held } => (held.as_slice(), [].as_slice()),
+        NodeEvent::Leased { tasks } => ([].as_slice(), tasks.as_slice()),
+        NodeEvent::RunsAlone { task } | NodeEvent::HandedBack { task, .. } => {
+            ([].as_slice(), std::slice::from_ref(task))
+        }
+        _ => ([].as_slice(), [].as_slice()),
+    };
+    held.iter().chain(tasks.iter().map(|task| &task.mini_batches))
 }
 
 /// Whether a job of this kind has files whose condition is worth knowing.

@@ -31,6 +31,7 @@ use fanfold_shared::ids::JobId;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, Result};
 use fanfold_shared::state::JobState;
+use fanfold_shared::text::one_line;
 
 use crate::run::{FleetLink, Orders};
 use crate::terminal;
@@ -102,9 +103,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The longest line of the log.
+const MOST_LINE: usize = 4000;
+
 /// A line on stderr, for the log of the service.
 pub fn say(text: &str) {
-    terminal::tell(&format!("{} {text}", iso(wall_us())));
+    // Much of it was written by who sent a message: no line of it may look like another one of ours.
+    terminal::tell(&format!("{} {}", iso(wall_us()), one_line(text, MOST_LINE)));
 }
 
 impl Service {

@@ -20,7 +20,7 @@ use redis::{AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, Pipeline, Redis
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::fleet::config::{ServerUrl, TlsFiles};
+use crate::fleet::config::{ServerUrl, TlsFiles, is_of_certificates};
 use crate::fleet::{WorkerId, WorkerStatus, names};
 use crate::ids::JobId;
 use crate::message::Task;
@@ -138,8 +138,9 @@ impl Report for StoreError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            StoreError::Unreachable { why, .. } if why.contains("ertificate") => {
-                "give the certificate of the authority that signed that of Redis in a file that FANFOLD_CA names".into()
+            StoreError::Unreachable { why, .. } if is_of_certificates(why) => {
+                "set FANFOLD_CA to a PEM file with the authority that signed the certificate of Redis; where Redis asks for one of ours, \
+                 FANFOLD_CERT and FANFOLD_KEY".into()
             }
             StoreError::Unreachable { .. } => {
                 "is Redis running, and are host and port in `--redis` or FANFOLD_REDIS right?".into()
@@ -426,7 +427,8 @@ impl Carrier {
             }
             Ok(Err(error)) => {
                 self.connection = None;
-                self.shared.failed(explain(&error, &self.client), is_refusal(&error));
+                let why = self.shared.config.tls.explain(explain(&error, &self.client));
+                self.shared.failed(why, is_refusal(&error));
                 None
             }
             Err(_) => {

@@ -37,6 +37,24 @@ pub struct TlsFiles {
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
+impl TlsFiles {
+    /// Why a connection failed, with the file that decided who is trusted, if that is what failed.
+    pub fn explain(&self, why: String) -> String {
+        match &self.ca {
+            Some(ca) if is_of_certificates(&why) => {
+                format!("{why}; only the authorities in `{}` are trusted", ca.display())
+            }
+            None if is_of_certificates(&why) => format!("{why}; the authorities of this system are trusted"),
+            _ => why,
+        }
+    }
+}
+
+/// Whether a reason speaks of certificates; libraries spell it as they like.
+pub fn is_of_certificates(why: &str) -> bool {
+    ["ertificate", "UnknownCA", "UnknownIssuer"].iter().any(|word| why.contains(word))
+}
+
 /// Why a URL can't be one of a server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} has no valid address: {why}")]
@@ -195,6 +213,11 @@ impl ServerUrl {
                 url.scheme(),
                 schemes.join("://` or `")
             )));
+        }
+        // A password with a `/`, `?` or `#` in it: what seems to be the rest of the address is a part of the password.
+        let rest = [Some(url.path()), url.query(), url.fragment()];
+        if rest.into_iter().flatten().any(|part| part.contains('@')) {
+            return Err(wrong("there is an `@` after the host; write `/` in a user or password as %2F, `?` as %3F, `#` as %23, `@` as %40".into()));
         }
         let Some(host) = url.host_str() else { return Err(wrong("it names no host".into())) };
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();

@@ -12,6 +12,7 @@ mod member;
 mod metrics;
 mod place;
 mod presence;
+pub mod secrets;
 pub mod signals;
 mod ticket;
 pub mod worker;

@@ -297,7 +297,7 @@ impl Shared {
                     _ => BrokerError::Refused { url, why },
                 }
             }
-            _ => BrokerError::Unreachable { doing, url, why: error.to_string() },
+            _ => BrokerError::Unreachable { doing, url, why: self.config.tls.explain(error.to_string()) },
         }
     }
 }

@@ -27,7 +27,7 @@ pub use self::publisher::Publisher;
 use self::connection::{ANSWER, Health, Links, Role};
 use self::topology::{NOT_FOUND, code};
 use super::Closed;
-use crate::fleet::config::{ServerUrl, TlsFiles};
+use crate::fleet::config::{ServerUrl, TlsFiles, is_of_certificates};
 use crate::report::{ExitCode, Report};
 
 /// The connections of one program. Clones share them; the last one dropped closes them.
@@ -355,8 +355,11 @@ impl Report for BrokerError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            BrokerError::Unreachable { why, .. } if why.contains("ertificate") => {
-                Some("give the certificate of the authority that signed the broker's in a file that FANFOLD_CA names".into())
+            BrokerError::Unreachable { why, .. } if is_of_certificates(why) => {
+                Some(
+                    "set FANFOLD_CA to a PEM file with the authority that signed the broker's certificate; where the broker asks for one \
+                     of ours, FANFOLD_CERT and FANFOLD_KEY".into(),
+                )
             }
             BrokerError::Unreachable { .. } => {
                 Some("is RabbitMQ running, and are host and port in `--broker` or FANFOLD_BROKER right?".into())
