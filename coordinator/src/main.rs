@@ -17,13 +17,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a job on this machine, or go on with one that was interrupted
+    /// Run a job on this machine or on a fleet, or go on with one that was interrupted
     Run(commands::run::Args),
     /// Try again what is out of tries, and go on with a job that failed
     Retry(commands::retry::Args),
     /// Show what would run, and run nothing
     Plan(commands::plan::Args),
-    /// List the jobs of this user
+    /// List the jobs of this user, or of a service
     Ls(commands::ls::Args),
     /// Show how far a job is, and what is wrong with it
     Status(commands::status::Args),

@@ -18,8 +18,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Options for a fleet.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct FleetArgs {
-    /// Run the job on the workers of a fleet, with the message broker at this address (`amqp://user:password@host:5672/`); better given
-    /// in a file that FANFOLD_BROKER_FILE names, or in FANFOLD_BROKER
+    /// The message broker of the fleet whose workers run jobs (`amqp://user:password@host:5672/`); better given in a file that
+    /// FANFOLD_BROKER_FILE names, or in FANFOLD_BROKER
     #[arg(long, value_name = "URL", help_heading = "Fleet")]
     broker: Option<String>,
     /// The Redis of the fleet (`redis://host:6379/`); better in FANFOLD_REDIS_FILE or FANFOLD_REDIS
