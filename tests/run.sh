@@ -42,5 +42,9 @@ done
 
 # With the named points at which the crash tests kill the program.
 echo "== Rust tests"
-cargo test --workspace --all-features --locked --no-fail-fast
+failed=0
+cargo test --workspace --all-features --locked --no-fail-fast || failed=1
+# These mostly wait: for servers to start and to stop, for what is silent to be missed.
+cargo test --workspace --all-features --locked --no-fail-fast --test fleet --test service -- --test-threads 6 || failed=1
+[ "$failed" = 0 ]
 echo "== every test passed"
