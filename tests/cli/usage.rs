@@ -3,7 +3,10 @@
 use super::{completed, json, place, told};
 use crate::support::Place;
 
-const VERBS: [&str; 8] = ["run", "plan", "ls", "status", "logs", "errors", "retry", "doctor"];
+const VERBS: [&str; 18] = [
+    "run", "retry", "plan", "submit", "serve", "ls", "status", "watch", "logs", "errors", "results", "explain",
+    "pause", "resume", "cancel", "nodes", "drain", "doctor",
+];
 
 #[test]
 fn every_verb_has_help() {

@@ -124,8 +124,8 @@ fn the_environment_is_the_jobs_and_holds_no_secret_of_ours() {
     let mut command = place.fanfold();
     command.args(["run", "job.yaml", "--job-dir", "job"]);
     let secrets = [
-        ("FANFOLD_BROKER", "amqp://user:canary-1@broker:5672/"),
-        ("FANFOLD_REDIS", "rediss://:canary-2@redis:6379/0"),
+        ("FANFOLD_KEY", "canary-1"),
+        ("FANFOLD_BROKER_URL", "rediss://:canary-2@redis:6379/0"),
         ("FANFOLD_TOKEN", "canary-3"),
         ("MY_OWN_BROKER_URL", "amqps://me:canary-4@broker/"),
         ("REDIS_PASSWORD", "canary-5"),

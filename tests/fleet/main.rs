@@ -81,7 +81,7 @@ fn node_count_is_how_many_nodes_there_are() {
     let _workers = [world.worker(), world.worker()];
     let coordinator = world.coordinator();
     wait_until_begun(&world.place, 2);
-    assert_eq!(world.place.status()["nodes_wanted"], 0);
+    wait_for("the status to say that no node is wanted", || (world.place.status()["nodes_wanted"] == 0).then_some(()));
     assert_eq!(begun(&world.place).len(), 2, "the other worker has no part in it");
     open_gate(&world.place);
     coordinator.ends(LIMIT, 0);

@@ -85,11 +85,14 @@ impl Secured {
         command.env("FANFOLD_BROKER_FILE", self.secret("broker")).env("FANFOLD_REDIS_FILE", self.secret("redis"));
         command.env("FANFOLD_SHARED", self.place.path(""));
         command.envs(self.more.iter().map(|(name, value)| (*name, value.as_str())));
-        const SYS_PTRACE: libc::c_ulong = 19;
-        // SAFETY: one system call. Without root's rights it fails, and there is nothing to give up.
+        // CAP_SYS_PTRACE; and CAP_SYS_ADMIN and CAP_PERFMON, with which newer kernels let root read other processes as well.
+        const LOOK: [libc::c_ulong; 3] = [19, 21, 38];
+        // SAFETY: system calls only. Without root's rights they fail, and there is nothing to give up.
         unsafe {
             command.pre_exec(|| {
-                libc::prctl(libc::PR_CAPBSET_DROP, SYS_PTRACE, 0, 0, 0);
+                for capability in LOOK {
+                    libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+                }
                 Ok(())
             });
         }

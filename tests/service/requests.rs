@@ -116,7 +116,7 @@ fn only_who_has_the_token_is_answered() {
     assert_eq!(served.get_as("/v1/jobs", Some(&format!("bearer {}", served.token))).0, 200);
     insta::assert_snapshot!(shown(&served, served.get_as("/v1/jobs", None)), @r##"
     401 token_missing: this service wants a token
-      hint: send `Authorization: Bearer <token>`; the service's `--token-file` holds it
+      hint: give the path of the service's token file in FANFOLD_TOKEN_FILE; another program sends `Authorization: Bearer <token>`
     "##);
     insta::assert_snapshot!(shown(&served, served.get_as("/v1/jobs", Some("Bearer x"))), @r##"
     401 token_wrong: the token is not this service's

@@ -128,10 +128,10 @@ fn run(cli: Cli) -> Result<report::ExitCode, Failure> {
     }
     secrets::keep();
     let name = format!("fanfold/worker/{}/{}", host_name(), std::process::id());
-    let shared = std::path::absolute(&cli.shared).during("find", &cli.shared)?;
+    let shared = SharedRoot::find(&cli.shared).during("find the shared directory", &cli.shared)?;
     fanfold_worker::fleet::run(Settings {
         fleet: FleetConfig::read(cli.broker.as_deref(), cli.redis.as_deref(), name, environment)?,
-        shared: SharedRoot::new(shared),
+        shared,
         pool: cli.pool,
         gpus: cli.gpus,
         processes: cli.processes,

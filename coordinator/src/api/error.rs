@@ -41,7 +41,7 @@ impl ApiError {
 
     /// No token was shown.
     pub fn token_missing() -> ApiError {
-        let hint = "send `Authorization: Bearer <token>`; the service's `--token-file` holds it".into();
+        let hint = "give the path of the service's token file in FANFOLD_TOKEN_FILE; another program sends `Authorization: Bearer <token>`".into();
         ApiError::new(StatusCode::UNAUTHORIZED, "token_missing", "this service wants a token", Some(hint))
     }
 

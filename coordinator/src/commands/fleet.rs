@@ -52,7 +52,7 @@ impl FleetArgs {
     pub fn shared(&self) -> Result<SharedRoot> {
         let shared = self.shared.clone().or_else(|| environment("FANFOLD_SHARED").map(PathBuf::from));
         let shared = shared.unwrap_or_else(|| "/".into());
-        Ok(SharedRoot::new(std::path::absolute(&shared).during("find", &shared)?))
+        Ok(SharedRoot::find(&shared).during("find the shared directory", &shared)?)
     }
 
     /// Starts to connect.

@@ -137,6 +137,7 @@ fn told(view: &StatusView, asked: Option<Asked>) -> String {
             format!("{id} {state}: it comes to rest when what runs is finished")
         }
         Some(Asked::Cancel) if !state.is_final() => format!("{id} {state}: it was told, and has not ended yet"),
+        None if state == JobState::Paused => format!("{id} goes on"),
         _ => format!("{id} {state}"),
     }
 }

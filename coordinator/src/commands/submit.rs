@@ -72,7 +72,7 @@ fn travels(job_file: &Path, shared: Option<&Path>) -> Result<PathBuf> {
     let absolute = std::path::absolute(job_file).during("find", job_file)?;
     match shared {
         Some(shared) => {
-            let shared = SharedRoot::new(std::path::absolute(shared).during("find", shared)?);
+            let shared = SharedRoot::find(shared).during("find the shared directory", shared)?;
             Ok(shared.relative(&absolute).map_err(crate::service::ServiceError::from)?)
         }
         None => Ok(absolute),

@@ -134,9 +134,13 @@ impl FleetNodes {
         Ok(nodes)
     }
 
-    /// No node is expected any more, and no later coordinator should look for one.
+    /// No node is waited for any more, and no later coordinator should look for one, unless it could not be told to leave (a broker with
+    /// an alarm takes no commands): then it still holds what it held, and listens to whoever knows its worker.
     pub fn forget(mut self) {
         self.over = true;
+        if !self.members.known().is_empty() {
+            return;
+        }
         // What can't be removed asks nodes that don't answer.
         let _ = fs::remove_file(&self.file);
     }

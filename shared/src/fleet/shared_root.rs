@@ -1,5 +1,6 @@
 //! The directory that coordinator and workers share, wherever each has it mounted.
 
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 /// Where this program has the shared directory. Paths travel relative to it.
@@ -22,6 +23,24 @@ impl SharedRoot {
     /// The shared directory is mounted at `root`, an absolute path.
     pub fn new(root: impl Into<PathBuf>) -> SharedRoot {
         SharedRoot { root: root.into() }
+    }
+
+    /// The shared directory as somebody typed it: made absolute, without `.` and `..`.
+    ///
+    /// # Errors
+    /// There is no such directory.
+    pub fn find(typed: &Path) -> io::Result<SharedRoot> {
+        let mut root = PathBuf::new();
+        for component in std::path::absolute(typed)?.components() {
+            match component {
+                Component::ParentDir => drop(root.pop()),
+                component => root.push(component),
+            }
+        }
+        match std::fs::metadata(&root)?.is_dir() {
+            true => Ok(SharedRoot { root }),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }
     }
 
     /// Where it is mounted here.
@@ -76,6 +95,16 @@ mod tests {
         assert_eq!(here.adopt(there.root(), Path::new("/usr/bin/python3")), Path::new("/usr/bin/python3"));
         let all = SharedRoot::new("/");
         assert_eq!(all.local(&all.relative(Path::new("/x/y")).unwrap()).unwrap(), Path::new("/x/y"));
+    }
+
+    #[test]
+    fn a_shared_directory_is_found_as_it_was_typed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        let typed = dir.path().join("nowhere/../");
+        assert_eq!(SharedRoot::find(&typed).unwrap().root(), dir.path());
+        assert_eq!(SharedRoot::find(&dir.path().join("file")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert!(SharedRoot::find(&dir.path().join("absent")).is_err());
     }
 
     #[test]

@@ -412,7 +412,9 @@ impl Broker {
                     supervised.clone().keep_declared(),
                 );
             });
-            runtime.shutdown_background();
+            // A thread of the library's panics, aloud, when what it waits for is cancelled: what is left of it waits for the end of the
+            // program instead.
+            std::mem::forget(runtime);
         };
         let thread = std::thread::Builder::new().name("broker".into()).spawn(supervise).map_err(no_thread)?;
         Ok(Broker { owner: Arc::new(Owner { shared, thread: Mutex::new(Some(thread)) }) })
