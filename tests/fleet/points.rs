@@ -103,7 +103,7 @@ fn a_worker_may_be_killed_at_every_named_point() {
         let items = world.job(200, SLOW, "");
         let victim = world.worker_with(armed(point));
         let coordinator = world.coordinator();
-        victim.is_killed(LIMIT);
+        victim.dies(LIMIT);
         let _other = world.worker();
         coordinator.ends(LONG, 0);
         world.each_once_and_nothing_left(&items);
@@ -117,7 +117,7 @@ fn a_worker_that_dies_with_its_ticket_is_replaced() {
     let items = world.job(12, SLOW, "");
     let victim = world.worker_with(armed(TICKET_LOST));
     let coordinator = world.coordinator();
-    victim.is_killed(LIMIT);
+    victim.dies(LIMIT);
     let _other = world.worker();
     coordinator.ends(LONG, 0);
     world.each_once_and_nothing_left(&items);
@@ -129,7 +129,7 @@ fn a_worker_may_be_killed_when_the_job_is_done() {
     let items = world.job(100, SLOW, "");
     let (victim, _other) = (world.worker_with(armed(LEAVING)), world.worker());
     let coordinator = world.coordinator();
-    victim.is_killed(LIMIT);
+    victim.dies(LIMIT);
     coordinator.ends(LONG, 0);
     world.each_once_and_nothing_left(&items);
 }
@@ -145,7 +145,7 @@ fn an_heir_may_be_killed_with_what_it_inherited() {
         drop(first);
         open_gate(&world.place);
         let heir = world.worker_with(armed(point));
-        heir.is_killed(LIMIT);
+        heir.dies(LIMIT);
         let _third = world.worker();
         coordinator.ends(LONG, 0);
         world.each_once_and_nothing_left(&items);
@@ -161,7 +161,7 @@ fn a_worker_may_be_killed_when_it_leases() {
         armed(LEASED)(command);
     });
     let coordinator = world.coordinator();
-    victim.is_killed(LIMIT);
+    victim.dies(LIMIT);
     open_gate(&world.place);
     let _other = world.worker();
     coordinator.ends(LONG, 0);
@@ -173,7 +173,7 @@ fn a_coordinator_may_be_killed_at_every_named_point() {
     for_each(COORDINATOR, 3, |world, point| {
         let items = world.job(200, SLOW, "");
         let _workers: [Running; 2] = [world.worker(), world.worker()];
-        world.coordinator_with(armed(point)).is_killed(LIMIT);
+        world.coordinator_with(armed(point)).dies(LIMIT);
         world.coordinator().ends(LONG, 0);
         world.each_once_and_nothing_left(&items);
     });

@@ -53,7 +53,7 @@ pub struct World {
 
 /// A broker of the test's own, or one virtual host of that which the tests share.
 pub enum Broker {
-    Own(RabbitMq),
+    Own(Box<RabbitMq>),
     Shared,
 }
 
@@ -79,7 +79,13 @@ impl World {
     pub fn with_broker() -> World {
         let broker = RabbitMq::start();
         let url = broker.url();
-        World { place: Place::new(), broker: Broker::Own(broker), redis: Redis::start(), url, pool: "default".into() }
+        World {
+            place: Place::new(),
+            broker: Broker::Own(Box::new(broker)),
+            redis: Redis::start(),
+            url,
+            pool: "default".into(),
+        }
     }
 
     /// The broker that is the test's own.

@@ -34,7 +34,7 @@ pub type Answer = (u16, Value);
 impl Served {
     /// A service that has just started.
     pub fn new() -> Served {
-        let mut served = Served { service: None, world: World::new(), url: String::new(), token: String::new() };
+        let mut served = Served { service: None, world: World::apart(), url: String::new(), token: String::new() };
         served.start(&[]);
         served
     }

@@ -139,7 +139,7 @@ impl Running {
 
     /// Waits until it is killed with SIGKILL, by whomever. Returns what it said.
     #[track_caller]
-    pub fn is_killed(mut self, limit: Duration) -> String {
+    pub fn dies(mut self, limit: Duration) -> String {
         let deadline = Instant::now() + limit;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -1,5 +1,7 @@
 //! The `fanfold-worker` program against a true broker and Redis; the test is its coordinator.
 
+#![expect(clippy::single_range_in_vec_init, reason = "one run of mini-batches is a list of one range")]
+
 mod world;
 
 use std::fs;

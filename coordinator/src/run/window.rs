@@ -143,7 +143,7 @@ impl Window {
     /// already.
     pub fn tasks(&mut self, settled: &IntervalSet, split: &Split, now: Instant) -> Vec<Task> {
         let mut tasks = Vec::new();
-        while self.shape.one_alone && self.out.is_empty() || !self.shape.one_alone {
+        while self.out.is_empty() || !self.shape.one_alone {
             let Some(task) = self.suspects.pop_front() else { break };
             self.publish_unsettled(task, settled, split, now, &mut tasks);
         }

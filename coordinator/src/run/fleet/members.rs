@@ -241,11 +241,11 @@ impl Members {
         if self.end.is_some() || self.nodes.values().any(going) {
             return Vec::new();
         }
-        let causes = self.nodes.values().filter_map(|member| match &member.phase {
+        let mut causes = self.nodes.values().rev().filter_map(|member| match &member.phase {
             Phase::GaveUp(cause) => Some(cause.clone()),
             _ => None,
         });
-        causes.last().map(Change::Hopeless).into_iter().collect()
+        causes.next().map(Change::Hopeless).into_iter().collect()
     }
 
     /// Decides what is due.

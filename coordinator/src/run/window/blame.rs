@@ -219,7 +219,7 @@ impl Window {
         let mut again = 0;
         for (start, out) in self.cut_out_where(|out| out.is_old(now)) {
             let unheld = self.unheld(&(start..out.end));
-            let held = unheld.iter().fold(vec![start..out.end], |held, gap| without(held, gap));
+            let held = unheld.iter().fold(std::iter::once(start..out.end).collect(), without);
             for run in held {
                 self.put_back(run.start, Out { end: run.end, missing_since: None, ..out.clone() });
             }
@@ -436,7 +436,7 @@ mod tests {
     fn what_nobody_holds_is_published_again_when_the_queue_is_empty() {
         let mut world = world();
         let (settled, split) = (world.settled.clone(), world.split.clone());
-        world.window.beat(&node("a"), &[0..3], &settled, &split, world.now);
+        world.window.beat(&node("a"), std::slice::from_ref(&(0..3)), &settled, &split, world.now);
         world.later(10);
         assert!(!world.window.is_unheld(world.now), "too early");
         world.later(6);
