@@ -256,5 +256,7 @@ fn results_larger_than_a_message_arrive() {
 fn a_hundred_thousand_tiny_mini_batches_arrive() {
     let world = World::new();
     let items = world.job(100_000, PLAIN, "");
-    disturbed_job(&world, items, |_| ());
+    let _workers = [world.worker(), world.worker()];
+    world.coordinator().ends(LIMIT, 0);
+    world.each_once_and_nothing_left(&items);
 }

@@ -159,11 +159,19 @@ impl World {
         assert!(verified.status.success(), "{}", text(&verified));
     }
 
-    /// No queue and no counter of the job is left.
+    /// The jobs of this place: the one that tests call `job`, or those of a service.
+    fn job_ids(&self) -> Vec<JobId> {
+        match fs::read_dir(self.place.path("fanfold-jobs")) {
+            Ok(jobs) => jobs.flatten().map(|job| JobId(job.file_name().to_string_lossy().into_owned())).collect(),
+            Err(_) => vec![self.job_id()],
+        }
+    }
+
+    /// No queue and no counter of a job is left.
     #[track_caller]
     pub fn nothing_left(&self) {
-        let (link, id) = (self.link(), self.job_id());
-        for queue in [names::tasks_queue(&id), names::results_queue(&id)] {
+        let link = self.link();
+        for queue in self.job_ids().iter().flat_map(|id| [names::tasks_queue(id), names::results_queue(id)]) {
             wait_for(&format!("the queue {queue} to be gone"), || {
                 matches!(link.depth(&queue, ANSWER), Ok(None)).then_some(())
             });

@@ -8,7 +8,7 @@ use fanfold_test_servers::{Redis, RedisOptions, TestCa};
 use super::ECHO;
 use super::world::{Secured, broker, ca, client, identity};
 use crate::running::job_of;
-use crate::support::assert_each_once;
+use crate::support::{assert_each_once, wait_for};
 
 #[test]
 fn a_whole_job_over_tls_and_nobody_else_is_trusted() {
@@ -33,8 +33,9 @@ fn a_whole_job_over_tls_and_nobody_else_is_trusted() {
     let items = secured.place.write_items(20);
     let job = secured.run(&["submit", "job.yaml", "--wait"]).expect(0).stdout.trim().to_string();
     assert_each_once(&secured.rows(&job), &items);
-    let counted = secured.run(&["nodes"]).expect(0).stdout;
-    assert!(counted.contains("default"), "what a worker says of itself came through Redis: {counted}");
+    wait_for("what the worker says of itself to come through Redis", || {
+        secured.run(&["nodes"]).expect(0).stdout.contains("default").then_some(())
+    });
 
     // Without TLS there is no answer to who speaks none.
     let mut stream = TcpStream::connect(secured.address()).unwrap();

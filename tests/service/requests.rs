@@ -35,12 +35,12 @@ fn bad_requests_are_told_what_is_wrong() {
       hint: send `{"job_file": "path/to/job.yaml"}` or `{"job": {…the keys of a job file…}}`
     "##);
     insta::assert_snapshot!(post(r#"{"job_file": "../job.yaml"}"#), @r##"
-    400 outside_shared_directory: `../job.yaml` is not under the shared directory `<place>/`
-      hint: workers see nothing but the shared directory: put the files under `<place>/`
+    400 outside_shared_directory: `../job.yaml` is not under the shared directory `<place>`
+      hint: workers see nothing but the shared directory: put the files under `<place>`
     "##);
     insta::assert_snapshot!(post(r#"{"job_file": "/etc/passwd"}"#), @r##"
-    400 outside_shared_directory: `/etc/passwd` is not under the shared directory `<place>/`
-      hint: workers see nothing but the shared directory: put the files under `<place>/`
+    400 outside_shared_directory: `/etc/passwd` is not under the shared directory `<place>`
+      hint: workers see nothing but the shared directory: put the files under `<place>`
     "##);
     let absent = post(r#"{"job_file": "absent.yaml"}"#);
     assert!(
