@@ -86,7 +86,8 @@ fn is_at(file: &File, path: &Path) -> bool {
     identity(file.metadata()) == identity(fs::metadata(path))
 }
 
-fn whole_file(kind: libc::c_int) -> libc::flock {
+/// A lock of the whole file, of this kind.
+pub(crate) fn whole_file(kind: libc::c_int) -> libc::flock {
     libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
@@ -97,7 +98,8 @@ fn whole_file(kind: libc::c_int) -> libc::flock {
     }
 }
 
-fn who(file: &mut File) -> String {
+/// Who holds the lock, as the file says.
+pub(crate) fn who(file: &mut File) -> String {
     let mut text = String::new();
     // A second program may look before the holder has written, or may read what no program of ours wrote.
     match file.take(1024).read_to_string(&mut text) {

@@ -20,6 +20,7 @@ mod writer;
 pub use error::LedgerError;
 pub use location::network_file_system;
 pub use lock::JobLock;
+pub(crate) use lock::{who, whole_file};
 pub use model::*;
 pub use reader::{FailureFilter, LedgerReader};
 pub(crate) use record::{Fate, GroupRecord, NewFailure, NewGroup, ProcessChange};

@@ -2,7 +2,7 @@
 //! back from a program that was killed.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use std::time::Duration;
 use fanfold_shared::report::{During, ExitCode, Failure, Report, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+
+use crate::ledger::{who, whole_file};
 
 /// Between two tries of a service that stands by.
 const STANDBY: Duration = Duration::from_millis(250);
@@ -48,7 +50,7 @@ impl StateLock {
     pub fn acquire(state: &Path) -> Result<StateLock> {
         let path = state.join("lock");
         let mut file = open(&path)?;
-        match fcntl(&file, FcntlArg::F_OFD_SETLK(&write_lock())) {
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {
             Ok(_) => {}
             Err(Errno::EAGAIN | Errno::EACCES) => {
                 return Err(InUse { state: state.to_path_buf(), holder: who(&mut file) }.into());
@@ -82,25 +84,6 @@ impl StateLock {
 
 fn open(path: &Path) -> Result<File> {
     Ok(OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).during("open", path)?)
-}
-
-fn write_lock() -> libc::flock {
-    libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        // Must be 0 for locks of this kind.
-        l_pid: 0,
-    }
-}
-
-fn who(file: &mut File) -> String {
-    let mut text = String::new();
-    match file.take(1024).read_to_string(&mut text) {
-        Ok(_) if !text.trim().is_empty() => text.trim().to_string(),
-        _ => "another program".to_string(),
-    }
 }
 
 #[cfg(test)]
