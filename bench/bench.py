@@ -191,6 +191,8 @@ def peak(pid):
 
 def main():
     options = arguments()
+    # Python as it is for most people: it keeps what it compiled.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     build = ["cargo", "build", "--release", "--locked"]
     build += [f"--package={package}" for package in ("fanfold", "fanfold-worker", "fanfold-yardstick")]
     environment = dict(os.environ, CARGO_TARGET_DIR=str(ROOT / "target"))

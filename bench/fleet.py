@@ -1,5 +1,6 @@
 """The parts of the benchmark in which jobs run on a fleet: RabbitMQ, Redis, coordinator and one worker with two processes, all on this machine."""
 import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -190,11 +191,9 @@ def digits(bench, options):
 def seconds_from_ready(bench, status):
     """From the moment at which the last process was ready (the pipe's clock starts there, too) to the last commit."""
     master = (bench.folder / "job" / "logs" / "sys" / "master_role.txt").read_text().splitlines()
-    ready = [line.split()[0].strip("[]") for line in master if "is ready after" in line]
-    from datetime import datetime
-
-    last = max(datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp() for stamp in ready)
-    return status["timing"]["last_commit_us"] / 1e6 - last
+    stamps = [line.split("|")[0] for line in master if "is ready after" in line]
+    ready = [datetime.datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f").replace(tzinfo=datetime.timezone.utc) for stamp in stamps]
+    return status["timing"]["last_commit_us"] / 1e6 - max(ready).timestamp()
 
 
 def bare_pipe(bench, items, depth, per, python, environment):

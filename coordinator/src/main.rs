@@ -42,7 +42,7 @@ enum Command {
     /// Let a job finish what runs, and stand still
     Pause(commands::orders::Args),
     /// Go on with a job that stands still
-    Resume(commands::orders::Args),
+    Resume(commands::orders::ResumeArgs),
     /// Give a job to a service
     Submit(commands::submit::Args),
     /// Run the coordinator of a fleet as a service

@@ -3,7 +3,8 @@
     pip install pika
     FANFOLD_BROKER=amqp://user:password@host:5672/ python enqueue.py path/to/job.yaml
 
-The path is relative to the directory that the fleet shares, or absolute as the service sees it.
+The path is relative to the directory that the fleet shares, or absolute as the service sees it. Ends with 0 if the job is
+Completed, with 1 if it came to rest in any other way. docs/security.md has the rights that its user needs.
 """
 
 import json
@@ -19,8 +20,9 @@ def main(job_file):
     channel = connection.channel()
     channel.confirm_delivery()
 
-    # Before the job is there, so that none of its events is missed.
-    channel.exchange_declare("fanfold.events", "topic", durable=True)
+    # Before the job is there, so that none of its events is missed. `passive`: the service declares the exchange, and who only
+    # listens needs no right to.
+    channel.exchange_declare("fanfold.events", passive=True)
     inbox = channel.queue_declare("", exclusive=True).method.queue
     channel.queue_bind(inbox, "fanfold.events", "job.#")
 
@@ -42,7 +44,10 @@ def main(job_file):
     job, seen = None, {}
     for method, properties, body in channel.consume(inbox, auto_ack=True, inactivity_timeout=600):
         if method is None:
-            sys.exit("nothing was heard for ten minutes")
+            if job is None:
+                sys.exit("no answer for ten minutes: is a service there? The request waits in fanfold.jobs")
+            # A job that runs says nothing until its state changes.
+            continue
         said = json.loads(body)
         if properties.correlation_id == "answer":
             if said["answer"] == "refused":
@@ -53,9 +58,16 @@ def main(job_file):
             # The first event may be here before the answer.
             seen[said["job_id"]] = said
         event = seen.get(job)
-        if event and event["state"] in ("Completed", "Failed", "Canceled"):
+        if not event:
+            continue
+        if event["state"] in ("Completed", "Failed", "Canceled"):
             print(event["job_id"], event["state"], event["items_succeeded"], "of", event["items"], event["output"])
+            if event["cause"]:
+                print("cause:", event["cause"], file=sys.stderr)
             sys.exit(0 if event["state"] == "Completed" else 1)
+        if event["state"] == "Paused":
+            # Nothing more comes by itself.
+            sys.exit("{job_id} is Paused ({cause}): `fanfold resume {job_id}` goes on with it".format(**event))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 #
 #   FANFOLD_SERVICE=http://127.0.0.1:7070 FANFOLD_TOKEN_FILE=path/to/token sh enqueue.sh path/to/job.yaml
 #
-# The path is relative to the directory that the fleet shares, or absolute as the service sees it.
+# The path is relative to the directory that the fleet shares, or absolute as the service sees it. Ends with 0 if the job is Completed,
+# with 1 if it came to rest in any other way.
 set -eu
 job_file=$1
 service=${FANFOLD_SERVICE:-http://127.0.0.1:7070}
@@ -27,6 +28,8 @@ while :; do
     case $state in
         Completed) break ;;
         Failed | Canceled) echo "$job is $state" >&2; exit 1 ;;
+        # Nothing more happens by itself.
+        Paused) echo "$job is Paused: \`fanfold resume $job\` goes on with it" >&2; exit 1 ;;
     esac
     sleep 1
 done

@@ -209,6 +209,17 @@ impl ErrorKind {
     }
 }
 
+/// Who a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The worker, as [`crate::fleet::WorkerId`].
+    pub worker: String,
+    /// Its host name.
+    pub host: String,
+    /// How many processes it runs; 0: it has not joined yet.
+    pub processes: u32,
+}
+
 /// Something that happened on a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum NodeEvent {
@@ -243,6 +254,9 @@ pub enum NodeEvent {
     },
     /// The node is alive, and this is all that it holds: delivered to it and not yet safely answered, ascending.
     Beat {
+        /// Who it is, for a coordinator that knows nothing of it any more. None: it does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Identity>,
         /// Runs of mini-batches.
         held: Vec<Range<u64>>,
     },

@@ -144,7 +144,13 @@ fn a_paused_job() {
     assert!(status.starts_with("echo-<id> Paused\n  cause: interrupted\n\n"), "{status}");
     assert!(status.contains("output/parallel_run_step.txt.partial ("), "{status}");
     assert!(!status.contains("PER SECOND") && !status.contains("time to go"), "nobody works on it: {status}");
-    assert_eq!(json(&place, &["status", "job"])["coordinator"], "gone");
+    let value = json(&place, &["status", "job"]);
+    assert_eq!(value["coordinator"], "gone");
+    // What the command said when it was interrupted.
+    let again = told(&place, value["go_on"].as_str().expect("a command"));
+    assert_eq!(again, "fanfold run <place>/job/job.yaml --job-dir <place>/job");
+    assert!(status.ends_with(&format!("\ngo on     {again}\n")), "{status}");
+    assert!(said(&place, &["watch", "job"]).starts_with("echo-<id> Paused: "), "it is at rest");
     assert!(said(&place, &["ls"]).contains(" Paused "));
     assert_eq!(said(&place, &["errors", "job"]), "No failures.\n");
 }
@@ -188,6 +194,8 @@ fn a_job_whose_program_was_killed() {
     assert!(status.ends_with(&format!("\ngo on     {again}\n")), "{status}");
     assert!(!status.contains("PER SECOND"), "{status}");
     assert!(said(&place, &["ls"]).contains(" Running (stopped: coordinator is gone) "));
+    let watched = place.run(&["watch", "job"]).expect(4).stdout;
+    assert!(watched.contains(" Running (stopped: coordinator is gone): "), "{watched}");
     assert_eq!(json(&place, &["status", "job"])["coordinator"], "gone");
     place.nothing_left().unwrap();
     place.write("go", "");

@@ -1,6 +1,8 @@
 //! What `fanfold plan` and `fanfold run` say where no terminal is.
 
-use super::{RUN, completed, failed, interrupt, json, place, place_of, running, said, told};
+use std::fs;
+
+use super::{RUN, completed, failed, interrupt, json, paused, place, place_of, running, said, told};
 
 #[test]
 fn plan_says_what_would_run_and_runs_nothing() {
@@ -53,9 +55,59 @@ fn plan_says_what_would_run_and_runs_nothing() {
     let plan = json(&place, &["plan", "job.yaml", "--set", "mini_batch_size=8"]);
     assert_eq!((&plan["items"], &plan["mini_batches"], &plan["processes"]), (&20.into(), &3.into(), &1.into()));
     assert_eq!((&plan["inputs"][0]["items"], &plan["job"]["mini_batch_size"]), (&20.into(), &8.into()));
-    let mut left: Vec<_> = std::fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut left: Vec<_> = fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["go", "items.txt", "job.yaml", "score.py"], "nothing was made");
+}
+
+#[test]
+fn plan_for_a_fleet_looks_at_nothing_that_workers_bring() {
+    let place = place();
+    fs::create_dir(place.path("elsewhere")).unwrap();
+    let shared = place.path("").display().to_string();
+    let plan = |shared: &str, more: &[&str]| {
+        let servers = ["plan", "job.yaml", "--broker", "amqp://nobody/", "--redis", "redis://nobody/", "--shared"];
+        // Only workers need to have it.
+        let python = ["--set", "environment.python=/nowhere/python3"];
+        place.run(&[&servers[..], &[shared], &python, more].concat())
+    };
+    let text = plan(&shared, &["--set", "node_count=3", "--set", "compute_target=gpu"]).expect(0).stdout;
+    insta::assert_snapshot!(told(&place, text.split("\n\nResolved").next().unwrap()), @r#"
+    echo: 20 lines in 20 mini-batches
+      input0        20 lines, 20 mini-batches
+      nodes         up to 3 of pool `gpu`
+      processes     1 on each node
+      snapshot      1 file, 255 B
+      output        fanfold-jobs/<job id>/output/parallel_run_step.txt
+    "#);
+    let text = plan(&shared, &["--set", "process_count_per_node="]).expect(0).stdout;
+    assert!(text.contains("\n  nodes         as many as come of pool `default`\n"), "{text}");
+    assert!(text.contains("\n  processes     as many as each worker brings\n"), "{text}");
+    let plan_json: serde_json::Value =
+        serde_json::from_str(&plan(&shared, &["--json", "--set", "node_count=3"]).expect(0).stdout).unwrap();
+    assert_eq!((&plan_json["pool"], &plan_json["node_count"]), (&"default".into(), &3.into()));
+    assert!(plan_json["processes"].is_null() && plan_json["gpus"].is_null(), "{plan_json}");
+    let elsewhere = place.path("elsewhere").display().to_string();
+    insta::assert_snapshot!(told(&place, &plan(&elsewhere, &[]).expect(2).stderr), @r#"
+    error: the job directory: `<place>/fanfold-jobs/<job id>` is not under the shared directory `<place>/elsewhere`
+    hint: on a fleet the job lies where every worker sees it: name a directory under `<place>/elsewhere` with `--job-dir`, or start fanfold there
+    "#);
+}
+
+#[test]
+fn resume_goes_on_here_or_on_the_fleet_that_is_named() {
+    let place = paused();
+    let ran = place.run(&["resume", "./job", "--redis", "redis://nobody/"]).expect(2);
+    insta::assert_snapshot!(told(&place, &ran.stderr), @r#"
+    error: the address of the broker is not known
+    hint: set FANFOLD_BROKER_FILE to the path of a file with it, or FANFOLD_BROKER or `--broker` to an address like amqp://user:password@host:5672/
+    "#);
+    assert_eq!(json(&place, &["status", "job"])["state"], "Paused", "nothing was touched");
+    let ran = place.run(&["resume", "./job"]).expect(0);
+    assert!(ran.stderr.contains("\nContinues: 1"), "{}", ran.stderr);
+    assert_eq!(place.rows().len(), 20);
+    let ran = place.run(&["resume", "./job"]).expect(2);
+    assert!(ran.stderr.contains("is Completed: there is nothing to resume"), "{}", ran.stderr);
 }
 
 #[test]
@@ -189,7 +241,10 @@ fn an_interrupted_job_says_how_to_go_on_and_does() {
     let (before, summary) = text.split_once("\n\n").expect("a summary");
     assert!(before.contains("\ninterrupted: finishing what runs; "), "{before}");
     assert!(summary.starts_with("echo-<id> Paused after <time>\n  cause         interrupted\n"), "{summary}");
-    assert!(summary.contains("\n  next          fanfold run job.yaml --job-dir <place>/job    # go on"), "{summary}");
+    assert!(
+        summary.contains("\n  next          fanfold run <place>/job/job.yaml --job-dir <place>/job    # go on"),
+        "{summary}"
+    );
     let ran = place.run(&RUN).expect(0);
     assert!(ran.stderr.contains("\nContinues: 1"), "{}", ran.stderr);
     assert_eq!(place.rows().len(), 20);
@@ -201,7 +256,7 @@ fn a_reader_that_had_enough_is_no_error() {
     let place = completed();
     // More than a pipe holds.
     let log = place.job().join("logs/user/stdout/0/process000.stdout.txt");
-    std::fs::write(&log, "a line of the script\n".repeat(50_000)).unwrap();
+    fs::write(&log, "a line of the script\n".repeat(50_000)).unwrap();
     let line = format!("\"{}\" logs job stdout | head -n 1; echo ${{PIPESTATUS[0]}}", crate::support::FANFOLD);
     let mut command = Command::new("bash");
     command.args(["-c", &line]).current_dir(place.path("")).stdin(Stdio::null());

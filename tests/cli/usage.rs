@@ -16,6 +16,9 @@ fn every_verb_has_help() {
         assert!(all.stdout.contains(&format!("\n  {verb} ")), "`{verb}` is missing in:\n{}", all.stdout);
         let help = place.run(&[verb, "--help"]).expect(0);
         assert!(help.stdout.contains(&format!("Usage: fanfold {verb}")), "{}", help.stdout);
+        if matches!(verb, "run" | "retry" | "plan" | "resume") {
+            assert!(help.stdout.contains("--shared <DIR>"), "it takes a fleet: {}", help.stdout);
+        }
         assert_eq!(help.stdout, place.run(&["help", verb]).expect(0).stdout);
         assert_eq!(help.stderr, "");
         assert!(help.stdout.lines().all(|line| line.chars().count() <= 100), "{}", help.stdout);

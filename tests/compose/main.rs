@@ -1,5 +1,5 @@
 //! What `compose/` deploys, on real servers of the test's own: its users are enough for a job and for nothing else, and every metric that its
-//! alerts and its dashboard ask for is one that somebody has.
+//! alerts and its dashboard ask for is one that somebody has. Each alert has a section that says what to do.
 
 mod job;
 mod rights;
@@ -64,6 +64,24 @@ fn the_users_may_do_their_work_and_no_more() {
 #[test]
 fn a_job_runs_with_these_users_and_every_metric_asked_for_is_there() {
     job::runs();
+}
+
+#[test]
+fn each_alert_leads_to_what_to_do_about_it() {
+    let alerts = fs::read_to_string(servers::compose("prometheus/alerts.yml")).unwrap();
+    let operations = fs::read_to_string(servers::compose("../docs/operations.md")).unwrap();
+    let sections: Vec<&str> = operations.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let told = |mark: &str| alerts.lines().filter_map(|line| line.trim_start().strip_prefix(mark)).collect::<Vec<_>>();
+    let names = told("- alert: ");
+    assert!(names.len() > 10, "{names:?}");
+    for name in &names {
+        assert!(sections.contains(name), "docs/operations.md has no section `### {name}`");
+    }
+    let links: Vec<String> = names.iter().map(|name| format!("docs/operations.md#{}", name.to_lowercase())).collect();
+    assert_eq!(told("runbook_url: "), links, "each alert's runbook_url is that of its own section, in their order");
+    for section in sections.iter().filter(|section| section.starts_with("Fanfold")) {
+        assert!(names.contains(section), "docs/operations.md has a section for `{section}`, which is no alert");
+    }
 }
 
 #[test]

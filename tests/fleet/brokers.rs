@@ -5,11 +5,11 @@ use std::time::Duration;
 use fanfold_shared::fleet::names;
 use nix::sys::signal::Signal;
 
-use crate::LONG;
-use crate::SLOW;
-use crate::disturbed::{disturbed, disturbed_job};
+use crate::disturbed::disturbed;
+use crate::running::open_gate;
 use crate::support::{LIMIT, wait_for};
 use crate::world::World;
+use crate::{LASTING, LONG, PACED, SLOW};
 
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -17,32 +17,26 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[test]
 fn a_broker_that_is_stopped_killed_and_cut_loses_nothing() {
     let world = World::with_broker();
-    let items = world.job(5000, SLOW, "");
-    disturbed_job(&world, items, |_| {
+    disturbed(&world, |_| {
         world.broker().stop();
         world.wait_until_blocked("broker");
         world.broker().start_again();
         world.wait_until_free();
-        let committed = |more: u64| {
-            let counts = world.place.status()["counts"]["mini_batches_succeeded"].as_u64().unwrap();
-            world.wait_for_committed(counts + more);
-        };
-        committed(50);
+        world.wait_for_more_committed(50);
         world.broker().kill();
         world.wait_until_blocked("broker");
         world.broker().start_again();
         world.wait_until_free();
-        committed(50);
+        world.wait_for_more_committed(50);
         world.broker().close_all_connections();
-        committed(50);
+        world.wait_for_more_committed(50);
     });
-    assert_eq!(world.place.status()["counts"]["attempts_failed"], 0, "nobody is charged");
 }
 
 #[test]
 fn an_alarm_of_the_broker_holds_the_job_up_and_a_signal_still_ends_it() {
     let world = World::with_broker();
-    let items = world.job(2500, SLOW, "");
+    let items = world.job(LASTING, PACED, "");
     let _workers = [world.worker(), world.worker()];
     let coordinator = world.coordinator();
     world.wait_for_nodes(2);
@@ -50,8 +44,7 @@ fn an_alarm_of_the_broker_holds_the_job_up_and_a_signal_still_ends_it() {
     world.wait_until_blocked("low on memory");
     world.broker().set_alarm(false);
     world.wait_until_free();
-    let committed = world.place.status()["counts"]["mini_batches_succeeded"].as_u64().unwrap();
-    world.wait_for_committed(committed + 50);
+    world.wait_for_more_committed(50);
     world.broker().set_alarm(true);
     world.wait_until_blocked("low on memory");
     coordinator.signal(Signal::SIGTERM);
@@ -60,6 +53,7 @@ fn an_alarm_of_the_broker_holds_the_job_up_and_a_signal_still_ends_it() {
     coordinator.signal(Signal::SIGTERM);
     coordinator.ends(Duration::from_secs(30), 143);
     world.broker().set_alarm(false);
+    open_gate(&world.place);
     world.coordinator().ends(LONG, 0);
     world.each_once_and_nothing_left(&items);
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::disturbed::{disturbed, disturbed_job};
+use crate::LONG;
+use crate::disturbed::{disturbed, disturbed_and_charged};
 use crate::running::{GATED, Running, begun, open_gate, wait_until_begun};
 use crate::support::{LIMIT, wait_for};
 use crate::world::{World, kill_9};
-use crate::{LONG, SLOW};
 
 #[test]
 fn a_coordinator_is_killed_again_and_again() {
@@ -119,8 +119,7 @@ fn workers_wait_for_a_coordinator_that_has_no_room() {
 #[test]
 fn a_coordinator_and_a_worker_are_killed_together() {
     let world = World::new();
-    let items = world.job(400, SLOW, "");
-    disturbed_job(&world, items, |fleet| {
+    disturbed_and_charged(&world, |fleet| {
         kill_9(&fleet.workers[0]);
         kill_9(&fleet.coordinator);
         fleet.workers[0] = world.worker();

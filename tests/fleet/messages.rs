@@ -8,11 +8,11 @@ use fanfold_shared::message::{FromNode, Task};
 
 use serde::{Deserialize, Serialize};
 
-use crate::disturbed::disturbed_job;
+use crate::disturbed::disturbed_and_charged;
 use crate::running::{GATED, open_gate, wait_until_begun};
 use crate::support::{LIMIT, wait_for};
 use crate::world::World;
-use crate::{LONG, PLAIN, SLOW};
+use crate::{LASTING, LONG, PACED, PLAIN};
 
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -62,8 +62,7 @@ fn copies(link: &Broker, queue: &str, count: usize) -> Vec<Vec<u8>> {
 #[test]
 fn messages_that_come_twice_and_in_another_order_change_nothing() {
     let world = World::new();
-    let items = world.job(1500, SLOW, "");
-    disturbed_job(&world, items, |_| {
+    disturbed_and_charged(&world, |_| {
         let (link, id) = (world.link(), world.job_id());
         let results = copies(&link, &names::results_queue(&id), 3);
         let results = results.into_iter().rev().flat_map(|body| vec![outgoing(names::RESULTS, &id.0, body); 3]);
@@ -100,7 +99,7 @@ fn garbage() -> Vec<Vec<u8>> {
 #[test]
 fn garbage_goes_to_the_dead_letters_and_the_job_goes_on() {
     let world = World::apart();
-    let items = world.job(900, SLOW, "");
+    let items = world.job(LASTING, PACED, "");
     let workers = [world.worker(), world.worker()];
     let coordinator = world.coordinator();
     world.wait_for_nodes(2);
@@ -133,6 +132,7 @@ fn garbage_goes_to_the_dead_letters_and_the_job_goes_on() {
     sent.push(outgoing(names::TASKS, &id.0, newer.clone()));
     sent.push(outgoing(names::RESULTS, &id.0, newer));
     publish(&link, sent);
+    open_gate(&world.place);
     coordinator.ends(LONG, 0);
     world.each_once(&items);
     world.nothing_left();

@@ -1,9 +1,10 @@
 //! A Redis that is emptied, restarted, away, full or read-only: nothing depends on it but how much is suspected.
 
 use crate::disturbed::disturbed;
+use crate::running::open_gate;
 use crate::support::LIMIT;
 use crate::world::{World, kill_9};
-use crate::{LONG, SLOW};
+use crate::{LASTING, LONG, PACED, SLOW};
 
 fn ok(answer: &str) {
     assert!(answer.starts_with("+OK"), "{answer}");
@@ -60,7 +61,7 @@ fn a_redis_may_hang() {
 #[test]
 fn a_redis_that_is_away_is_told_of_once_and_deaths_are_borne() {
     let world = World::new();
-    let items = world.job(600, SLOW, "");
+    let items = world.job(LASTING, PACED, "");
     let workers = [world.worker(), world.worker()];
     let coordinator = world.coordinator();
     world.wait_for_nodes(2);
@@ -68,6 +69,7 @@ fn a_redis_that_is_away_is_told_of_once_and_deaths_are_borne() {
     world.redis.stop();
     world.wait_for_committed(200);
     kill_9(&workers[0]);
+    open_gate(&world.place);
     coordinator.ends(LONG, 0);
     // The coordinator asks Redis for nothing while a job runs: workers do, and say so.
     let said = workers[1].said();

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 
-use crate::running::Running;
+use crate::running::{Running, open_gate};
 use crate::support::{LIMIT, Place, wait_for};
 use crate::world::{World, kill_9};
-use crate::{LONG, SLOW};
+use crate::{LASTING, LONG, PACED};
 
 /// How soon work must flow; two seconds on an idle machine, more where tests run beside each other.
 const SOON: Duration = Duration::from_secs(8);
@@ -42,7 +42,7 @@ fn now() -> f64 {
 #[test]
 fn from_one_worker_to_eight_to_two() {
     let world = World::new();
-    let items = world.job(3000, SLOW, "");
+    let items = world.job(LASTING, PACED, "");
     let mut workers: Vec<Running> = vec![world.worker()];
     let coordinator = world.coordinator();
     world.wait_for_nodes(1);
@@ -52,6 +52,7 @@ fn from_one_worker_to_eight_to_two() {
         leaving.signal(Signal::SIGTERM);
         leaving.ends(LIMIT, 0);
     }
+    open_gate(&world.place);
     coordinator.ends(LONG, 0);
     world.each_once_and_nothing_left(&items);
     assert_eq!(world.place.status()["counts"]["attempts_failed"], 0, "nobody is charged");

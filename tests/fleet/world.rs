@@ -208,6 +208,13 @@ impl World {
         });
     }
 
+    /// Waits until so many more mini-batches have succeeded than now.
+    #[track_caller]
+    pub fn wait_for_more_committed(&self, more: u64) {
+        let now = self.place.status()["counts"]["mini_batches_succeeded"].as_u64().expect("a number");
+        self.wait_for_committed(now + more);
+    }
+
     /// Waits until the job says that it is held up, and by what.
     #[track_caller]
     pub fn wait_until_blocked(&self, by: &str) {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use fanfold_test_servers::{Identity, RabbitMq, RabbitMqOptions, Redis, TestCa};
+use fanfold_test_servers::{Identity, RabbitMq, RabbitMqOptions, Redis, TestCa, VHOSTS};
 
 use crate::fleet::worker_program;
 use crate::running::Running;
@@ -38,6 +38,7 @@ pub fn broker() -> &'static RabbitMq {
         RabbitMq::start_with(RabbitMqOptions {
             tls: Some(identity().clone()),
             client_ca: Some(ca().file()),
+            vhosts: VHOSTS,
             ..RabbitMqOptions::default()
         })
     })

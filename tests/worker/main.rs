@@ -37,7 +37,7 @@ fn a_worker_joins_runs_leaves_and_leaves_nothing_behind() {
     world.tell(&node, Command::Report);
     world.hear(
         "a beat without anything held",
-        |message| matches!(event(message), Some(NodeEvent::Beat { held }) if held.is_empty()),
+        |message| matches!(event(message), Some(NodeEvent::Beat { held, .. }) if held.is_empty()),
     );
     world.tell(&node, Command::Drain);
     world.hear("Left", is_left);
@@ -182,7 +182,7 @@ fn a_task_that_takes_long_is_leased_and_what_waits_goes_to_others() {
     world.hear("Leased", leased);
     world.hear(
         "a beat with what is leased",
-        |message| matches!(event(message), Some(NodeEvent::Beat { held }) if held.iter().any(|run| run.contains(&0))),
+        |message| matches!(event(message), Some(NodeEvent::Beat { held, .. }) if held.iter().any(|run| run.contains(&0))),
     );
     world.go();
     let mut seen = Vec::new();

@@ -11,6 +11,7 @@ use fanfold_shared::items::ItemReader;
 use fanfold_shared::job::{self, JobSpec, Places};
 use fanfold_shared::layout::{JobDir, NodeDir};
 use fanfold_shared::report::{During, Failure, Report};
+use fanfold_shared::split::Split;
 
 use crate::descriptors;
 use crate::devices::{NodeDevices, default_processes, discover};
@@ -97,14 +98,14 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
     let gpus = gpus.or(spec.gpus.as_deref());
     let found = discover(gpus, inherited_mask(spec).as_deref())?;
     let wanted = processes.unwrap_or_else(|| process_count(spec, found.len()));
-    let (processes, advice) = descriptors::affordable(wanted);
+    let (processes, advice) = descriptors::affordable(at_work(wanted, items.split()));
     if let Some(advice) = advice {
         tell(Word::Note(Level::Warning, &advice));
     }
     let chosen = gpus.is_some();
     let mut waiting = |text: &str| tell(Word::Note(Level::Info, text));
     let devices = NodeDevices::take(&found, chosen, processes, spec.surplus_processes, &id.0, cancel, &mut waiting)?;
-    if let Some(advice) = devices.advice(processes) {
+    if let Some(advice) = devices.advice(wanted) {
         tell(Word::Note(Level::Warning, &advice));
     }
     let work = workdir::prepare(job, &dir, &spec.models)?;
@@ -143,6 +144,11 @@ fn is_the_jobs_own(error: &EnvironmentError) -> bool {
 /// What the job says, else what a node with so many devices runs by default.
 pub fn process_count(spec: &JobSpec, devices: usize) -> u32 {
     spec.process_count_per_node.unwrap_or_else(|| default_processes(devices))
+}
+
+/// Of so many processes those that a job can keep busy: one that never gets a mini-batch would only load the model.
+pub fn at_work(processes: u32, split: &Split) -> u32 {
+    u32::try_from(split.mini_batches()).unwrap_or(u32::MAX).clamp(1, processes.max(1))
 }
 
 /// The mask that bounds the node: the job's own, else what this program inherited.

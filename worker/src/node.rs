@@ -33,6 +33,7 @@ use fanfold_shared::message::NodeEvent;
 use fanfold_shared::report::{During, Result};
 
 use crate::devices::{Binding, ChildEnv, NodeDevices, child_env};
+use crate::environment;
 use crate::equip::Equipment;
 use crate::guard::{Guard, OomWatch, Swept};
 use crate::host;
@@ -123,7 +124,7 @@ impl Node {
         for directory in directories.iter().filter_map(|file| file.parent()).chain([job.spool().as_path()]) {
             fs::create_dir_all(directory).during("create", directory)?;
         }
-        let host = host::install(&dir.python())?;
+        let host = host::install(environment::user_cache().as_deref(), &dir.python())?;
         let fingerprints = Fingerprints::create(&job.items(), items.items())?;
         let slots = plan.processes as usize;
         let node = Arc::new(Node {
@@ -175,8 +176,10 @@ impl Node {
         if self.order() == Order::Work {
             self.tell(Order::Drain);
         }
-        // What waits in the queue is for others.
-        self.backend.hold(0);
+        // What waits in the queue is for others, and so is what the broker sent before it heard that.
+        while self.member.is_some() && !slots.iter().all(thread::JoinHandle::is_finished) {
+            self.take_no_more(LOOK);
+        }
         for slot in slots {
             if slot.join().is_err() {
                 self.broken("a slot's thread panicked: this is a bug of fanfold".into());
@@ -212,6 +215,8 @@ impl Node {
 
     fn tell(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::SeqCst);
+        // First: what goes back now must not come again.
+        self.backend.hold(0);
         self.work.drain();
     }
 

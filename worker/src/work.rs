@@ -31,7 +31,8 @@ struct Open {
     /// One bit for each mini-batch: answered.
     answered: Vec<u64>,
     remaining: u64,
-    delivery: Option<Delivery<Task>>,
+    /// What carries the task: one delivery, several if it was published again or lost with a connection; none when it is leased.
+    deliveries: Vec<Delivery<Task>>,
 }
 
 impl Hold {
@@ -45,7 +46,7 @@ impl Hold {
             attempt,
             alone: delivery.alone,
             since: Instant::now(),
-            open: Mutex::new(Open { answered, remaining, delivery: Some(delivery) }),
+            open: Mutex::new(Open { answered, remaining, deliveries: vec![delivery] }),
         })
     }
 
@@ -77,33 +78,28 @@ impl Hold {
         Task { mini_batches: self.mini_batches.clone(), attempt: self.attempt, alone: self.alone }
     }
 
-    /// Takes the delivery out of it: from then on the task is held without one, and dropping it gives nothing back. None: it
-    /// is held so already, or all of it is answered.
-    pub fn lease(&self) -> Option<Delivery<Task>> {
-        lock(&self.open).delivery.take()
+    /// Takes what carries it out of it: from then on the task is held without, and dropping it gives nothing back. Empty: it is held so
+    /// already, or all of it is answered.
+    pub fn lease(&self) -> Vec<Delivery<Task>> {
+        std::mem::take(&mut lock(&self.open).deliveries)
     }
 
     /// Whether it is held without a delivery, and not answered.
     pub fn is_leased(&self) -> bool {
         let open = lock(&self.open);
-        open.delivery.is_none() && open.remaining > 0
+        open.deliveries.is_empty() && open.remaining > 0
     }
 
-    /// The same task came once more, as its earlier delivery was lost with a connection: this one is settled in its place.
+    /// The same task came once more: its earlier delivery was lost with a connection, or there are two of them. They are settled together:
+    /// one that was given back now would only come again.
     pub fn renew(&self, delivery: Delivery<Task>) {
         let mut open = lock(&self.open);
-        match open.delivery.replace(delivery) {
-            // Counted back, as it should be: it is in hand once.
-            Some(former) => {
-                drop(open);
-                drop(former);
-            }
+        if open.deliveries.is_empty() {
             // Leased, or answered: the message has done what it is for.
-            None => {
-                let delivery = open.delivery.take();
-                drop(open);
-                delivery.into_iter().for_each(Delivery::ack);
-            }
+            drop(open);
+            delivery.ack();
+        } else {
+            open.deliveries.push(delivery);
         }
     }
 
@@ -118,11 +114,10 @@ impl Hold {
                 open.remaining -= 1;
             }
         }
-        if open.remaining == 0
-            && let Some(delivery) = open.delivery.take()
-        {
+        if open.remaining == 0 {
+            let deliveries = std::mem::take(&mut open.deliveries);
             drop(open);
-            delivery.ack();
+            deliveries.into_iter().for_each(Delivery::ack);
         }
     }
 }
@@ -171,18 +166,26 @@ impl Work {
         Ok(Work { state: Mutex::new(state), changed: Condvar::new(), wakers })
     }
 
-    /// Adds a task behind all others.
+    /// Adds a task behind all others. Once drained, it goes back to the queue instead.
     pub fn add(&self, hold: Arc<Hold>) {
         let mini_batches = hold.mini_batches.clone();
         let mut state = lock(&self.state);
+        if state.drained {
+            drop(state);
+            return drop(hold);
+        }
         state.waiting += mini_batches.end - mini_batches.start;
         state.pieces.push_back(Piece { hold, mini_batches });
         self.wake_idle(&state);
     }
 
-    /// Puts mini-batches that a process did not run back, before all others.
+    /// Puts mini-batches that a process did not run back, before all others. Once drained, they go back to the queue instead.
     pub fn give_back(&self, pieces: impl IntoIterator<Item = Piece>) {
         let mut state = lock(&self.state);
+        if state.drained {
+            drop(state);
+            return pieces.into_iter().for_each(drop);
+        }
         for piece in pieces {
             state.waiting += piece.mini_batches.end - piece.mini_batches.start;
             state.pieces.push_front(piece);
@@ -396,22 +399,27 @@ mod tests {
     fn a_leased_task_gives_nothing_back() {
         let (backend, delivery) = task(0..2);
         let hold = Hold::new(delivery);
-        hold.lease().unwrap().ack();
-        assert!(hold.lease().is_none());
+        hold.lease().into_iter().for_each(Delivery::ack);
+        assert!(hold.lease().is_empty());
         hold.answered(0..1);
         drop(hold);
         assert!(!unsettled(&backend));
     }
 
     #[test]
-    fn a_new_delivery_takes_the_place_of_the_old_one() {
+    fn copies_of_a_task_are_settled_together() {
         let (former, delivery) = task(0..1);
         let (backend, again) = task(0..1);
         let hold = Hold::new(delivery);
         hold.renew(again);
-        assert!(unsettled(&former), "the old one is let go");
+        assert!(!unsettled(&former), "none is let go before");
         hold.answered(0..1);
-        assert!(!unsettled(&backend), "the new one is acknowledged");
+        assert!(!unsettled(&former) && !unsettled(&backend), "both are acknowledged");
+        let ((one, first), (two, second)) = (task(0..1), task(0..1));
+        let given_back = Hold::new(first);
+        given_back.renew(second);
+        drop(given_back);
+        assert!(unsettled(&one) && unsettled(&two), "or both go back");
         let (late, delivery) = task(0..1);
         hold.renew(delivery);
         assert!(!unsettled(&late), "what is answered needs no message any more");
@@ -439,6 +447,13 @@ mod tests {
         work.add(Hold::new(delivery));
         work.drain();
         assert!(work.take(0, 1, false).is_none());
+        assert!(unsettled(&backend));
+        let (backend, late) = task(0..4);
+        work.add(Hold::new(late));
+        assert!(unsettled(&backend), "what comes afterwards as well");
+        let (backend, late) = task(0..4);
+        let hold = Hold::new(late);
+        work.give_back([Piece { mini_batches: hold.mini_batches.clone(), hold }]);
         assert!(unsettled(&backend));
     }
 }

@@ -270,7 +270,7 @@ impl<'a> Planner<'_, 'a> {
     fn lose(&mut self, outcome: &Outcome) {
         let id = outcome.mini_batch;
         if id < self.mini_batches && !self.is_settled(&self.split.mini_batch(id).1) {
-            self.plan.again.push(Retry { mini_batch: id, attempt: outcome.attempt.max(self.last_failed(id) + 1) });
+            self.plan.again.push(Retry { mini_batch: id, attempt: self.last_failed(id) + 1 });
         }
     }
 

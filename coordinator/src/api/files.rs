@@ -11,14 +11,13 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, Result};
-use fanfold_shared::state::JobState;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::Envelope;
 use super::{Api, ApiError, blocking};
 use crate::commands::{errors as errors_view, logs as logs_view};
-use crate::service::{Job, Service, ServiceError};
+use crate::service::{Job, ServiceError};
 
 /// How long a log is: whoever follows it asks for what follows.
 pub(crate) const END: &str = "fanfold-end";
@@ -128,8 +127,7 @@ pub async fn results(
     Query(query): Query<ResultsQuery>,
 ) -> Result<Response, ApiError> {
     blocking(move || {
-        let job = api.service.find(&id)?;
-        let (file, length) = result_file(&api.service, &job, query.partial)?;
+        let (file, length) = api.service.status(&api.service.find(&id)?).result(query.partial)?;
         let length_header = [
             (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_string()),
             (header::CONTENT_LENGTH, length.to_string()),
@@ -152,26 +150,6 @@ fn log_file(job: &Job, path: &str) -> Result<PathBuf, ApiError> {
         .into_iter()
         .find(|file| file == relative || file.strip_prefix("logs").is_ok_and(|rest| rest == relative));
     Ok(dir.root().join(known.ok_or_else(absent)?))
-}
-
-/// The result that there is, and how much of it is proven.
-fn result_file(service: &Service, job: &Job, partial: bool) -> Result<(File, u64), ApiError> {
-    let status = service.status(job).status;
-    let nothing = |what: &str| ServiceError::NoResult { job: job.id.clone(), state: status.state, what: what.into() };
-    let Some(file) = &status.output.file else {
-        return Err(match job.state {
-            JobState::Queued | JobState::Preparing => nothing("it has no result yet"),
-            _ => nothing("its results are what its script stored (`summary_only`)"),
-        }
-        .into());
-    };
-    let path = match (status.state, partial) {
-        (JobState::Completed, _) => file.clone(),
-        (_, false) => return Err(nothing("its result is not whole").into()),
-        (_, true) => crate::aggregate::partial_path(file),
-    };
-    let Ok(open) = File::open(&path) else { return Err(nothing("it has no result yet").into()) };
-    Ok((open, status.output.bytes))
 }
 
 /// The bytes of the file that are whole lines; the last one may be being written just now.

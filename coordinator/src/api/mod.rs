@@ -33,8 +33,9 @@ use crate::service::{Service, Token};
 use gate::Gate;
 
 pub use error::{ApiError, Envelope, ErrorBody};
+pub(crate) use files::END;
 pub use openapi::document;
-pub use routes::Submitted;
+pub use routes::Receipt;
 
 /// A request is never larger, bytes.
 pub const MOST_BODY: usize = 1 << 20;

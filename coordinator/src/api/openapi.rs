@@ -4,7 +4,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{Envelope, ErrorBody};
-use super::routes::{RetryRequest, Submission, Submitted};
+use super::routes::{Receipt, RetryRequest, Submission};
 use super::{files, routes};
 
 #[derive(OpenApi)]
@@ -32,7 +32,7 @@ use super::{files, routes};
         routes::openapi,
         routes::metrics,
     ),
-    components(schemas(Envelope, ErrorBody, Submission, Submitted, RetryRequest)),
+    components(schemas(Envelope, ErrorBody, Submission, Receipt, RetryRequest)),
     security(("token" = [])),
     modifiers(&Token)
 )]

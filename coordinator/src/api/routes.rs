@@ -16,7 +16,7 @@ use super::error::Envelope;
 use super::{Api, ApiError, MOST_BODY, blocking, metrics as figures};
 use crate::commands::ls;
 use crate::commands::nodes as nodes_view;
-use crate::service::{Asked, Job, Service};
+use crate::service::{Caller, Job, Service};
 
 /// What a job is made of: either `job_file` or `job`.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -33,7 +33,8 @@ pub struct Submission {
 
 /// The answer to a submission.
 #[derive(Serialize, Deserialize, ToSchema)]
-pub struct Submitted {
+#[schema(as = Submitted)]
+pub struct Receipt {
     /// The version of this form: 1.
     pub version: u32,
     /// The job.
@@ -70,8 +71,8 @@ pub async fn healthz() -> &'static str {
 #[utoipa::path(post, path = "/v1/jobs", request_body = Submission,
     params(("Idempotency-Key" = Option<String>, Header, description = "Chosen by the caller; the same request again makes no second job")),
     responses(
-        (status = 201, description = "It is a job now.", body = Submitted),
-        (status = 200, description = "It has been a job since an earlier request.", body = Submitted),
+        (status = 201, description = "It is a job now.", body = Receipt),
+        (status = 200, description = "It has been a job since an earlier request.", body = Receipt),
         (status = 400, description = "It can't be one.", body = Envelope),
         (status = 409, description = "The key was used for another request.", body = Envelope),
         (status = 413, description = "It is too large.", body = Envelope)))]
@@ -93,18 +94,18 @@ pub async fn submit(
         ApiError::bad_request(format!("the request can't be read: {error}"), hint)
     })?;
     let accepted = blocking(move || {
-        let asked = Asked { key: key.as_deref(), source: "http", who: WHO, redelivered: false };
-        Ok(api.service.submit(&request, &asked)?)
+        let caller = Caller { key: key.as_deref(), source: "http", who: WHO, redelivered: false };
+        Ok(api.service.submit(&request, &caller)?)
     });
     let accepted = accepted.await?;
     let status = if accepted.duplicate { StatusCode::OK } else { StatusCode::CREATED };
-    let submitted = Submitted {
+    let receipt = Receipt {
         version: 1,
         job_id: accepted.job.id.0,
         job_dir: accepted.job.dir.display().to_string(),
         duplicate: accepted.duplicate,
     };
-    Ok((status, Json(submitted)).into_response())
+    Ok((status, Json(receipt)).into_response())
 }
 
 /// The jobs, the newest first: what `fanfold ls --json` says.

@@ -1,13 +1,11 @@
-//! The service as the verbs see it: where it is, how to prove who asks, and what it answers.
+//! The service over HTTP, as the verbs see it: how to prove who asks, and what it answers.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanfold_shared::fleet::config::{ServerUrl, TlsFiles, UrlError, is_of_certificates};
-use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
-use fanfold_shared::state::JobState;
 use fanfold_worker::fleet::secrets;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -16,37 +14,14 @@ use serde_json::Value;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body, http};
 
-use crate::api::Envelope;
-use crate::registry::Registry;
-use crate::report::Coordinator;
+use crate::api::{END, Envelope};
 use crate::service::StatusView;
 
-/// Between two looks at a job that is followed.
-pub const LOOK: Duration = Duration::from_millis(500);
 /// To connect, and to be answered.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Where systems keep the authorities that they trust.
 const SYSTEM_CA: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-
-/// Where the service is. Without it, a verb is about job directories and the jobs of this user.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct ServiceArgs {
-    /// Ask the service at this address; its token is in FANFOLD_TOKEN, or in the file that FANFOLD_TOKEN_FILE names
-    #[arg(long = "service", value_name = "URL", env = "FANFOLD_SERVICE", hide_env_values = true)]
-    url: Option<String>,
-    /// Trust these authorities (PEM) instead of the system's, for https
-    #[arg(long, value_name = "FILE", env = "FANFOLD_CA")]
-    ca: Option<PathBuf>,
-}
-
-/// What a verb is about.
-pub enum Target {
-    /// A job directory.
-    Dir(JobDir),
-    /// A job of a service: its id, or the beginning of it.
-    Service(Client, String),
-}
 
 /// A service.
 pub struct Client {
@@ -125,67 +100,12 @@ impl Report for ClientError {
     }
 }
 
-impl ServiceArgs {
-    /// The service at `url`, for a verb whose other options are those of a fleet.
-    pub fn at(url: Option<String>) -> ServiceArgs {
-        let ca = std::env::var_os("FANFOLD_CA").filter(|path| !path.is_empty());
-        ServiceArgs { url, ca: ca.map(PathBuf::from) }
-    }
-
-    /// The service, if one is named.
-    ///
-    /// # Errors
-    /// Its address, the token's file or the authorities can't be used.
-    pub fn client(&self) -> Result<Option<Client>> {
-        match self.url.as_deref().filter(|url| !url.is_empty()) {
-            Some(url) => Client::new(url, self.ca.as_deref()).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// The service, for a verb that needs one.
-    ///
-    /// # Errors
-    /// As [`ServiceArgs::client`], or none is named.
-    pub fn needed(&self, verb: &'static str) -> Result<Client> {
-        Ok(self.client()?.ok_or(ClientError::NoService(verb))?)
-    }
-
-    /// What `job` means: a path is a job directory in any case; else it is a job of the service that is named, or of this user.
-    ///
-    /// # Errors
-    /// As [`ServiceArgs::client`], or there is no such job of this user.
-    pub fn find(&self, job: &str) -> Result<Target> {
-        let is_path = job.contains('/') || matches!(job, "." | "..");
-        match self.client()? {
-            Some(client) if !is_path => Ok(Target::Service(client, job.into())),
-            _ => Ok(Target::Dir(Registry::of_user().find(job)?)),
-        }
-    }
-}
-
-impl Target {
-    /// The job's status.
-    ///
-    /// # Errors
-    /// It can't be read, or the service does not give it.
-    pub fn status(&self) -> Result<StatusView> {
-        match self {
-            Target::Dir(dir) => Ok(StatusView::of(dir).during("read", dir.status_json())?),
-            Target::Service(client, job) => client.status(job),
-        }
-    }
-}
-
-/// Whether nothing of the job will change by itself.
-pub fn is_at_rest(view: &StatusView) -> bool {
-    let resting = view.status.state.is_final() || view.status.state == JobState::Paused;
-    view.coordinator == Coordinator::Gone && (resting || view.status.state == JobState::Running)
-        || view.status.state.is_final()
-}
-
 impl Client {
-    fn new(url: &str, ca: Option<&Path>) -> Result<Client> {
+    /// The service at `url`, with the token that the environment names.
+    ///
+    /// # Errors
+    /// The address, the token's file or the authorities can't be used.
+    pub fn new(url: &str, ca: Option<&Path>) -> Result<Client> {
         let parsed = ServerUrl::parse("the service", url, &["http", "https"]).map_err(ClientError::from)?;
         let token = match std::env::var("FANFOLD_TOKEN").ok().filter(|token| !token.is_empty()) {
             Some(token) => {
@@ -252,9 +172,7 @@ impl Client {
             Ok(Envelope { error }) => {
                 Err(ClientError::Refused { status, code: error.code, message: error.message, hint: error.hint })
             }
-            Err(_) => {
-                Err(ClientError::Stranger { url: self.url.clone(), why: format!("it answers with status {status}") })
-            }
+            Err(_) => Err(self.stranger(format!("it answers with status {status}"))),
         }
     }
 
@@ -275,7 +193,7 @@ impl Client {
     }
 
     fn read<T: DeserializeOwned>(&self, mut response: http::Response<Body>) -> Result<T, ClientError> {
-        let stranger = |why: String| ClientError::Stranger { url: self.url.clone(), why };
+        let stranger = |why: String| self.stranger(why);
         // A list of a hundred thousand jobs is some 30 MB.
         let text = response
             .body_mut()
@@ -286,18 +204,39 @@ impl Client {
         serde_json::from_str(&text).map_err(|error| stranger(error.to_string()))
     }
 
-    /// Asks for bytes, as they come; and how many there are of what was asked, where the service says so.
+    /// An answer in JSON as what it should be.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn understand<T: DeserializeOwned>(&self, answer: Value) -> Result<T, ClientError> {
+        serde_json::from_value(answer).map_err(|error| self.stranger(error.to_string()))
+    }
+
+    fn stranger(&self, why: String) -> ClientError {
+        ClientError::Stranger { url: self.url.clone(), why }
+    }
+
+    /// Asks for bytes, as they come.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn stream(
+    pub fn stream(&self, path: &[&str], query: &[(&str, &str)]) -> Result<impl Read + use<>, ClientError> {
+        Ok(bytes(self.get_response(path, query)?))
+    }
+
+    /// [`Client::stream`] of a file that grows, and how long it is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn stream_to_end(
         &self,
         path: &[&str],
         query: &[(&str, &str)],
-    ) -> Result<(impl Read + use<>, Option<u64>), ClientError> {
+    ) -> Result<(impl Read + use<>, u64), ClientError> {
         let response = self.get_response(path, query)?;
-        let end = response.headers().get("fanfold-end").and_then(|end| end.to_str().ok()?.parse().ok());
-        Ok((response.into_body().into_with_config().limit(u64::MAX).reader(), end))
+        let end = response.headers().get(END).and_then(|end| end.to_str().ok()?.parse().ok());
+        let end = end.ok_or_else(|| self.stranger(format!("its answer has no header `{END}`")))?;
+        Ok((bytes(response), end))
     }
 
     /// Orders something.
@@ -337,10 +276,12 @@ impl Client {
     }
 
     fn view(&self, value: Value) -> Result<StatusView> {
-        let stranger =
-            |error: serde_json::Error| ClientError::Stranger { url: self.url.clone(), why: error.to_string() };
-        Ok(StatusView::from_json(value).map_err(stranger)?)
+        Ok(StatusView::from_json(value).map_err(|error| self.stranger(error.to_string()))?)
     }
+}
+
+fn bytes(response: http::Response<Body>) -> impl Read {
+    response.into_body().into_with_config().limit(u64::MAX).reader()
 }
 
 /// The authorities in `ca`, else the system's.
@@ -359,16 +300,6 @@ fn authorities(ca: Option<&Path>) -> Result<RootCerts> {
         return Err(ClientError::NoCertificate(path).into());
     }
     Ok(RootCerts::new_with_certs(&certificates))
-}
-
-/// Copies what comes to `out`, to the end of it.
-///
-/// # Errors
-/// Reading or writing failed.
-pub fn copy(from: &mut dyn Read, out: &mut dyn io::Write) -> io::Result<u64> {
-    let copied = io::copy(from, out)?;
-    out.flush()?;
-    Ok(copied)
 }
 
 #[cfg(test)]

@@ -12,8 +12,10 @@ use fanfold_shared::report::{During, ExitCode, IoError, Result};
 use fanfold_shared::text::{counted, grouped, harmless};
 use serde::{Deserialize, Serialize};
 
-use super::client::{Client, ServiceArgs, Target};
-use super::is_broken_pipe;
+use super::args::JobArgs;
+use super::client::Client;
+use super::target::Target;
+use super::{piped, written};
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::report::{ErrorLine, ErrorSummary, Example, last_lines};
 use crate::run::item_names;
@@ -26,11 +28,8 @@ const STDERR: usize = 50;
 /// What `errors` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A job id, the beginning of one, or a job directory
-    #[arg(value_name = "JOB")]
-    pub job: String,
     #[command(flatten)]
-    service: ServiceArgs,
+    job: JobArgs,
     /// With the traceback of each distinct error
     #[arg(long)]
     pub full: bool,
@@ -48,19 +47,13 @@ pub struct Args {
 /// Shows the job's failures.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
     let kind = args.kind.as_deref();
-    let dir = match args.service.find(&args.job)? {
+    let dir = match args.job.find()? {
         Target::Dir(dir) => dir,
         Target::Service(client, job) => return remote(args, &client, &job, out),
     };
-    let outcome = if args.json {
-        write_lines(&dir, kind, out)
-    } else {
-        let groups = groups_of(&dir, kind)?;
-        write_groups(&groups, args, out).during("write", "standard output")
-    };
-    match outcome {
-        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::Completed),
-        outcome => Ok(outcome.map(|()| ExitCode::Completed)?),
+    match args.json {
+        true => piped(write_lines(&dir, kind, out).map_err(Into::into)),
+        false => Ok(written(write_groups(&groups_of(&dir, kind)?, args, out))?),
     }
 }
 
@@ -69,13 +62,12 @@ fn remote(args: &Args, client: &Client, job: &str, out: &mut dyn Write) -> Resul
     let path = ["v1", "jobs", job, "errors"];
     let kind = args.kind.as_deref().map(|kind| ("kind", kind));
     let outcome = if args.json {
-        let (mut lines, _) = client.stream(&path, kind.as_slice())?;
-        std::io::copy(&mut lines, out).map(drop)
+        std::io::copy(&mut client.stream(&path, kind.as_slice())?, out).map(drop)
     } else {
         let query: Vec<(&str, &str)> = kind.into_iter().chain([("grouped", "true")]).collect();
         write_groups(&client.get(&path, &query)?, args, out)
     };
-    Ok(super::written(outcome)?)
+    Ok(written(outcome)?)
 }
 
 /// The failures that count; where there are none, the attempts that failed and were tried again.
@@ -249,14 +241,7 @@ mod tests {
     }
 
     fn args(full: bool, limit: usize, kind: Option<&str>) -> Args {
-        Args {
-            job: String::new(),
-            service: ServiceArgs::default(),
-            full,
-            kind: kind.map(Into::into),
-            limit,
-            json: false,
-        }
+        Args { job: JobArgs::default(), full, kind: kind.map(Into::into), limit, json: false }
     }
 
     fn text(dir: &JobDir, args: &Args) -> String {

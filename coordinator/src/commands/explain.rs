@@ -5,18 +5,16 @@ use std::io::Write;
 use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::text::harmless;
 
-use super::client::{ServiceArgs, Target};
+use super::args::JobArgs;
+use super::target::Target;
 use super::written;
 use crate::service::{Explained, Waiting, explain};
 
 /// Say why a job waits, or what it is busy with.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A job id, the beginning of one, or a job directory
-    #[arg(value_name = "JOB")]
-    job: String,
     #[command(flatten)]
-    service: ServiceArgs,
+    job: JobArgs,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -27,7 +25,7 @@ pub struct Args {
 /// # Errors
 /// The job's status can't be read.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
-    let explained: Explained = match args.service.find(&args.job)? {
+    let explained: Explained = match args.job.find()? {
         Target::Service(client, job) => client.get(&["v1", "jobs", &job, "explain"], &[])?,
         target => explain(&target.status()?, &Waiting::default()),
     };

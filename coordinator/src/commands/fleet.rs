@@ -1,16 +1,20 @@
 //! Where broker, Redis and the shared directory are: options of every command that talks to a fleet.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use fanfold_shared::backend::rabbitmq::{Broker, BrokerConfig};
 use fanfold_shared::backend::redis::{Store, StoreConfig};
 use fanfold_shared::fleet::SharedRoot;
 use fanfold_shared::fleet::config::{ConfigError, FleetConfig, environment};
-use fanfold_shared::report::{During, Result};
+use fanfold_shared::report::{During, ExitCode, Result};
+use fanfold_worker::fleet::secrets;
 use fanfold_worker::node::host_name;
 
-use crate::run::FleetLink;
+use crate::report::Comeback;
+use crate::run::{FleetJob, FleetLink, FleetRun, Orders, Purpose, run_on_fleet};
 
 /// How long servers may take to answer when a command begins.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -60,19 +64,36 @@ impl FleetArgs {
     /// # Errors
     /// What was given can't be used. A server that is away is none: see [`reach`].
     pub fn link(&self, role: &str) -> Result<FleetLink> {
+        // Workers and their scripts may run on this host, as the same user.
+        secrets::keep();
         let FleetConfig { broker, redis, tls, name } = self.config(role)?;
         let shared = self.shared()?;
         let broker = Broker::start(BrokerConfig { url: broker, tls: tls.clone(), name: name.clone() })?;
         let store = Store::start(StoreConfig { url: redis, tls, name })?;
         Ok(FleetLink { broker, store, shared })
     }
+
+    /// Runs a job with the nodes of the fleet, to its end or until it is stopped; this program is its coordinator.
+    ///
+    /// # Errors
+    /// As [`FleetArgs::link`], a server does not answer, or what keeps the job from running; see [`run_on_fleet`].
+    pub fn coordinate(&self, role: &str, job: FleetJob, purpose: Purpose, orders: Orders) -> Result<ExitCode> {
+        let link = self.link(role)?;
+        reach(&link)?;
+        let comeback = Comeback::Fleet { shared: link.shared.root().to_path_buf() };
+        let on_state = Arc::new(|_, _: Option<&str>| ());
+        let outcome = run_on_fleet(&link, FleetRun { job, purpose, orders, on_state, comeback, quiet: false });
+        link.broker.close();
+        outcome
+    }
 }
 
 /// Waits until both servers answer.
-///
-/// # Errors
-/// One does not.
-pub fn reach(link: &FleetLink) -> Result<()> {
-    link.broker.wait(LIMIT)?;
-    Ok(link.store.ping(LIMIT)?)
+fn reach(link: &FleetLink) -> Result<()> {
+    // Both at once: a job that is short should start soon.
+    thread::scope(|scope| {
+        let redis = scope.spawn(|| link.store.ping(LIMIT));
+        link.broker.wait(LIMIT)?;
+        Ok(redis.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
+    })
 }

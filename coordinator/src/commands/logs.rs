@@ -5,16 +5,17 @@ mod show;
 pub(crate) use show::tail_start;
 
 use std::fs;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::layout::JobDir;
-use fanfold_shared::report::{During, ExitCode, Report, Result};
+use fanfold_shared::report::{ExitCode, Report, Result};
 use fanfold_shared::text::size;
 use serde::{Deserialize, Serialize};
 
-use super::client::{self, Client, ServiceArgs, Target, is_at_rest};
-use super::{is_broken_pipe, written};
+use super::args::JobArgs;
+use super::target::Target;
+use super::{piped, written};
 use crate::terminal::{Align, Table};
 
 /// The version of what `--json` writes.
@@ -23,15 +24,12 @@ const VERSION: u32 = 1;
 /// What `logs` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A job id, the beginning of one, or a job directory
-    #[arg(value_name = "JOB")]
-    pub job: String,
+    #[command(flatten)]
+    job: JobArgs,
     /// `overview`, `result`, `errors`, `master`, `driver`, a process (`process000`, `<node>/process000`), or a part of a file's
     /// path in the log tree; without it, the files are listed
     #[arg(value_name = "WHICH")]
     pub which: Option<String>,
-    #[command(flatten)]
-    service: ServiceArgs,
     /// Of a process: what it wrote to standard output
     #[arg(long)]
     pub stdout: bool,
@@ -73,28 +71,6 @@ impl Report for LogsError {
     }
 }
 
-/// Lists or shows the job's logs.
-pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
-    let dir = match args.service.find(&args.job)? {
-        Target::Dir(dir) => dir,
-        Target::Service(client, job) => return remote(args, &client, &job, out),
-    };
-    let Some(which) = &args.which else {
-        let listed = listed(&dir);
-        return Ok(written(if args.json { write_json(&dir, &listed, out) } else { write_table(&dir, &listed, out) })?);
-    };
-    let files = select(&dir, which, args.stdout, args.stderr);
-    if files.is_empty() {
-        return Err(LogsError::NoMatch { which: which.clone(), job: args.job.clone() }.into());
-    }
-    // What scripts print may steer a terminal; a file or a pipe gets the bytes as they are.
-    let raw = !io::stdout().is_terminal();
-    match show::show(&dir, &files, args.tail, args.follow, raw, out) {
-        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::Completed),
-        outcome => Ok(outcome.map(|()| ExitCode::Completed)?),
-    }
-}
-
 /// What a service answers.
 #[derive(Deserialize)]
 struct List {
@@ -102,55 +78,34 @@ struct List {
     files: Vec<Listed>,
 }
 
-/// [`run`] on a job of a service.
-fn remote(args: &Args, client: &Client, job: &str, out: &mut dyn Write) -> Result<ExitCode> {
-    let list: List = client.get(&["v1", "jobs", job, "logs"], &[])?;
-    let dir = JobDir::new(&list.job_dir);
+/// Lists or shows the job's logs.
+///
+/// # Errors
+/// The job can't be found, no file is meant, or one can't be read.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
+    let target = args.job.find()?;
     let Some(which) = &args.which else {
-        let outcome = if args.json { write_json(&dir, &list.files, out) } else { write_table(&dir, &list.files, out) };
-        return Ok(written(outcome)?);
+        let List { job_dir, files } = match &target {
+            Target::Dir(dir) => List { job_dir: dir.root().to_path_buf(), files: listed(dir) },
+            Target::Service(client, job) => client.get(&["v1", "jobs", job, "logs"], &[])?,
+        };
+        let dir = JobDir::new(job_dir);
+        return Ok(written(if args.json { write_json(&dir, &files, out) } else { write_table(&dir, &files, out) })?);
     };
-    let all = list.files.iter().map(|file| PathBuf::from(&file.path)).collect();
+    let all = match &target {
+        Target::Dir(dir) => files(dir),
+        Target::Service(client, job) => {
+            let list: List = client.get(&["v1", "jobs", job, "logs"], &[])?;
+            list.files.into_iter().map(|file| file.path.into()).collect()
+        }
+    };
     let files = chosen(all, which, args.stdout, args.stderr);
     if files.is_empty() {
-        return Err(LogsError::NoMatch { which: which.clone(), job: args.job.clone() }.into());
+        return Err(LogsError::NoMatch { which: which.clone(), job: args.job.job.clone() }.into());
     }
+    // What scripts print may steer a terminal; a file or a pipe gets the bytes as they are.
     let raw = !io::stdout().is_terminal();
-    let mut at = vec![0_u64; files.len()];
-    let (mut last_shown, mut first) = (None, true);
-    loop {
-        // Asked before the last look, so that what was written before the end is shown.
-        let over = !args.follow || is_at_rest(&client.status(job)?);
-        for (i, file) in files.iter().enumerate() {
-            let path: Vec<&str> =
-                ["v1", "jobs", job, "logs"].into_iter().chain(file.iter().filter_map(|part| part.to_str())).collect();
-            let tail = args.tail.filter(|_| first).map(|lines| lines.to_string());
-            let from = at[i].to_string();
-            let query: Vec<(&str, &str)> = match &tail {
-                Some(lines) => vec![("tail", lines)],
-                None => vec![("from", &from)],
-            };
-            let (mut body, end) = client.stream(&path, &query)?;
-            let mut bytes = Vec::new();
-            body.read_to_end(&mut bytes).during("read", file)?;
-            at[i] = end.unwrap_or(at[i] + bytes.len() as u64);
-            if first && files.len() > 1 || !first && !bytes.is_empty() && files.len() > 1 {
-                show::heading(file, &mut last_shown, i, out)?;
-            }
-            let outcome = match raw {
-                true => out.write_all(&bytes),
-                false => out.write_all(fanfold_shared::text::harmless(&String::from_utf8_lossy(&bytes)).as_bytes()),
-            };
-            if let Err(error) = outcome.and_then(|()| out.flush()) {
-                return Ok(written(Err(error))?);
-            }
-        }
-        first = false;
-        if over {
-            return Ok(ExitCode::Completed);
-        }
-        std::thread::sleep(client::LOOK);
-    }
+    piped(show::show(&target, &files, args.tail, args.follow, raw, out))
 }
 
 /// The files of the job's log tree, and the driver's log: paths relative to the job directory, sorted.
@@ -236,27 +191,6 @@ fn describe(path: &str) -> &'static str {
     found.map_or("", |(_, _, what)| what)
 }
 
-/// The files that are meant, relative to the job directory.
-fn select(dir: &JobDir, which: &str, stdout: bool, stderr: bool) -> Vec<PathBuf> {
-    let logs = dir.logs();
-    let named = match which {
-        "overview" => Some(fs::canonicalize(logs.overview(None)).unwrap_or(logs.overview(None))),
-        "result" => Some(logs.job_result()),
-        "errors" | "error" => Some(logs.user_errors()),
-        "master" => Some(logs.master_role()),
-        "driver" => Some(dir.driver_log()),
-        "readme" => Some(logs.readme()),
-        _ => None,
-    };
-    if let Some(path) = named {
-        // Canonical where the link was, so both are.
-        let root = fs::canonicalize(dir.root()).unwrap_or(dir.root().to_path_buf());
-        let path = fs::canonicalize(&path).unwrap_or(path);
-        return path.strip_prefix(root).ok().filter(|_| path.is_file()).map(Path::to_path_buf).into_iter().collect();
-    }
-    chosen(files(dir), which, stdout, stderr)
-}
-
 /// Those of `files` that are meant.
 fn chosen(files: Vec<PathBuf>, which: &str, stdout: bool, stderr: bool) -> Vec<PathBuf> {
     let named = match which {
@@ -322,9 +256,13 @@ mod tests {
         (root, dir)
     }
 
+    fn select(dir: &JobDir, which: &str, (stdout, stderr): (bool, bool)) -> Vec<PathBuf> {
+        chosen(files(dir), which, stdout, stderr)
+    }
+
     fn shown(dir: &JobDir, which: &str, (stdout, stderr): (bool, bool), raw: bool) -> String {
         let mut out = Vec::new();
-        show::show(dir, &select(dir, which, stdout, stderr), None, false, raw, &mut out).unwrap();
+        show::show(dir, &select(dir, which, (stdout, stderr)), None, false, raw, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -376,8 +314,8 @@ mod tests {
             shown(&dir, "0/process000", (false, true), false),
             "==> logs/sys/node/0/process000.stderr.txt <==\nC says \\x1b[31mno\n\n==> logs/user/stderr/0/process000.stderr.txt <==\nPython says no\n"
         );
-        assert_eq!(select(&dir, "user/std", false, false).len(), 2);
-        assert!(select(&dir, "result", false, false).is_empty(), "it is not there yet");
-        assert!(select(&dir, "process001", false, false).is_empty());
+        assert_eq!(select(&dir, "user/std", none).len(), 2);
+        assert!(select(&dir, "result", none).is_empty(), "it is not there yet");
+        assert!(select(&dir, "process001", none).is_empty());
     }
 }

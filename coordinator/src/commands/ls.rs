@@ -10,7 +10,7 @@ use fanfold_shared::text::grouped;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::client::ServiceArgs;
+use super::args::ServiceArgs;
 use super::written;
 use crate::registry::{Entry, Registry};
 use crate::report::{Coordinator, Status, coordinator_of};

@@ -2,6 +2,7 @@
 //!
 //! Data goes to the writer that `run` is given (standard output), everything else to stderr.
 
+pub mod args;
 pub mod client;
 pub mod doctor;
 pub mod errors;
@@ -18,11 +19,12 @@ pub mod run;
 pub mod serve;
 pub mod status;
 pub mod submit;
+pub mod target;
 pub mod watch;
 
 use std::io;
 
-use fanfold_shared::report::{During, ExitCode, IoError};
+use fanfold_shared::report::{During, ExitCode, IoError, Result};
 
 /// The end of a verb that has written its data: a reader that had enough (`| head`) is no error.
 fn written(outcome: io::Result<()>) -> Result<ExitCode, IoError> {
@@ -33,8 +35,12 @@ fn written(outcome: io::Result<()>) -> Result<ExitCode, IoError> {
 }
 
 /// [`written`] for what reads files as it writes: only an error of `out` itself may be a pipe that broke.
-fn is_broken_pipe(error: &IoError) -> bool {
-    error.source.kind() == io::ErrorKind::BrokenPipe
+fn piped(outcome: Result<()>) -> Result<ExitCode> {
+    let Err(failure) = outcome else { return Ok(ExitCode::Completed) };
+    match failure.downcast::<IoError>()? {
+        error if error.source.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::Completed),
+        error => Err(error.into()),
+    }
 }
 
 #[cfg(test)]
@@ -57,7 +63,11 @@ mod tests {
         Submit(super::submit::Args),
         Watch(super::watch::Args),
         Results(super::results::Args),
+        Run(super::run::Args),
+        Plan(super::plan::Args),
         Cancel(super::orders::Args),
+        Pause(super::orders::Args),
+        Resume(super::orders::ResumeArgs),
         Explain(super::explain::Args),
         Nodes(super::nodes::Args),
         Drain(super::nodes::DrainArgs),
@@ -90,6 +100,13 @@ mod tests {
             ("fanfold drain gpu-01", true),
             ("fanfold drain", false),
             ("fanfold retry --failed score-1a", true),
+            ("fanfold retry --failed score-1a --set a=1 --service https://h:7070 --ca ca.pem", true),
+            ("fanfold retry --failed ./job --shared /mnt --broker amqp://h/ --redis redis://h/", true),
+            ("fanfold resume ./job --shared /mnt --broker amqp://h/ --redis redis://h/", true),
+            ("fanfold resume score-1a --service https://h:7070 --ca ca.pem --json", true),
+            ("fanfold pause ./job --shared /mnt", false),
+            ("fanfold run job.yaml --set a=1 --set b=2 --shared /mnt", true),
+            ("fanfold plan job.yaml --set a=1 --shared /mnt --broker amqp://h/ --redis redis://h/", true),
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).is_ok(), accepted, "{line}");
         }

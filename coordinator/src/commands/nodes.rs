@@ -9,7 +9,7 @@ use fanfold_shared::text::grouped;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::client::ServiceArgs;
+use super::args::ServiceArgs;
 use super::written;
 use crate::terminal::{Align, Table};
 
@@ -106,7 +106,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
     if args.json {
         return Ok(written(writeln!(out, "{answer:#}"))?);
     }
-    let list: List = client.get(&["v1", "nodes"], &[])?;
+    let list: List = client.understand(answer)?;
     Ok(written(write_table(&list.workers, out))?)
 }
 

@@ -8,25 +8,36 @@ use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
 use serde_json::json;
 
-use super::client::{LOOK, ServiceArgs, Target};
+use super::args::JobArgs;
+use super::fleet::FleetArgs;
+use super::target::{LOOK, Target};
 use super::{status, written};
 use crate::report::Coordinator;
-use crate::run::{self, Asked, RunRequest};
+use crate::run::{self, Asked, FleetJob, Purpose, RunRequest, Source, SubmitRequest};
 use crate::service::{ServiceError, StatusView};
 use crate::signals;
 
 /// How long it is waited for that a job has come to rest.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What the verbs take.
+/// What `cancel` and `pause` take.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A job id, the beginning of one, or a job directory
-    #[arg(value_name = "JOB")]
-    job: String,
     #[command(flatten)]
-    service: ServiceArgs,
+    job: JobArgs,
     /// Write the job's status as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `resume` takes.
+#[derive(Debug, clap::Args)]
+pub struct ResumeArgs {
+    #[command(flatten)]
+    job: JobArgs,
+    #[command(flatten)]
+    fleet: FleetArgs,
+    /// Of a job of a service: write its status as JSON
     #[arg(long)]
     json: bool,
 }
@@ -55,7 +66,7 @@ impl Report for Unheard {
 /// # Errors
 /// The job is over, or nobody hears.
 pub fn cancel(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
-    give(args, "cancel", Some(Asked::Cancel), out)
+    give(args, "cancel", Asked::Cancel, out)
 }
 
 /// Finishes what runs; then the job stands still.
@@ -63,29 +74,40 @@ pub fn cancel(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
 /// # Errors
 /// As [`cancel`].
 pub fn pause(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
-    give(args, "pause", Some(Asked::Pause), out)
+    give(args, "pause", Asked::Pause, out)
 }
 
-/// Goes on with a job: a service's job there, any other one here.
+/// Goes on with a job: a service's job there, any other one here, in the foreground.
 ///
 /// # Errors
 /// The job is over, or can't be taken up.
-pub fn resume(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
-    give(args, "resume", None, out)
+pub fn resume(args: &ResumeArgs, out: &mut dyn Write) -> Result<ExitCode> {
+    match args.job.find()? {
+        Target::Service(client, job) => {
+            let view = client.order(&job, "resume", &json!({}))?;
+            let StatusView { status, .. } = &view;
+            let told = match status.state {
+                JobState::Paused => format!("{} goes on", status.job_id),
+                state => format!("{} {state}", status.job_id),
+            };
+            answer(&view, &told, args.json, out)
+        }
+        Target::Dir(dir) => go_on(&dir, &args.fleet),
+    }
 }
 
-fn give(args: &Args, verb: &'static str, asked: Option<Asked>, out: &mut dyn Write) -> Result<ExitCode> {
-    let target = args.service.find(&args.job)?;
-    let view = match (&target, asked) {
-        (Target::Service(client, job), _) => client.order(job, verb, &json!({}))?,
-        (Target::Dir(dir), Some(asked)) => ask(dir, verb, asked)?,
-        (Target::Dir(dir), None) => return resume_here(dir),
+fn give(args: &Args, verb: &'static str, asked: Asked, out: &mut dyn Write) -> Result<ExitCode> {
+    let target = args.job.find()?;
+    let view = match &target {
+        Target::Service(client, job) => client.order(job, verb, &json!({}))?,
+        Target::Dir(dir) => ask(dir, verb, asked)?,
     };
-    let view = settled(&target, view, asked)?;
-    match args.json {
-        true => Ok(written(status::write_json(&view, out))?),
-        false => Ok(written(writeln!(out, "{}", told(&view, asked)))?),
-    }
+    let view = settled(&target, view)?;
+    answer(&view, &told(&view, asked), args.json, out)
+}
+
+fn answer(view: &StatusView, told: &str, json: bool, out: &mut dyn Write) -> Result<ExitCode> {
+    Ok(written(if json { status::write_json(view, out) } else { writeln!(out, "{told}") })?)
 }
 
 /// Leaves a request for whoever works on the job.
@@ -102,23 +124,26 @@ fn ask(dir: &JobDir, verb: &'static str, asked: Asked) -> Result<StatusView> {
     Ok(view)
 }
 
-/// In the foreground, as `fanfold run` does.
-fn resume_here(dir: &JobDir) -> Result<ExitCode> {
+/// As `fanfold run` does with the job's own copy of its job file; on the fleet, if one is named.
+fn go_on(dir: &JobDir, fleet: &FleetArgs) -> Result<ExitCode> {
     let view = StatusView::of(dir).during("read", dir.status_json())?;
     if view.status.state.is_final() {
         let job = fanfold_shared::ids::JobId(view.status.job_id.clone());
         return Err(ServiceError::NotNow { job, state: view.status.state, verb: "resume" }.into());
     }
     let orders = signals::orders().during("take signals in", "this process")?;
-    let request =
-        RunRequest { job_file: dir.job_yaml(), job_dir: Some(dir.root().to_path_buf()), overrides: Vec::new() };
-    run::run(&request, &orders)
+    let (job_file, job_dir, overrides) = (dir.job_yaml(), Some(dir.root().to_path_buf()), Vec::new());
+    if fleet.is_given() {
+        let request = SubmitRequest { source: Source::File(job_file), overrides, job_dir, id: None };
+        return fleet.coordinate("resume", FleetJob::Request(request), Purpose::Run, orders);
+    }
+    run::run(&RunRequest { job_file, job_dir, overrides }, &orders)
 }
 
 /// Waits a moment for the job to do what it was told.
-fn settled(target: &Target, mut view: StatusView, asked: Option<Asked>) -> Result<StatusView> {
+fn settled(target: &Target, mut view: StatusView) -> Result<StatusView> {
     let deadline = Instant::now() + PATIENCE;
-    while asked.is_some() && Instant::now() < deadline {
+    while Instant::now() < deadline {
         let state = view.status.state;
         let gone = view.coordinator == Coordinator::Gone;
         if state.is_final() || (state == JobState::Paused && gone) {
@@ -130,14 +155,13 @@ fn settled(target: &Target, mut view: StatusView, asked: Option<Asked>) -> Resul
     Ok(view)
 }
 
-fn told(view: &StatusView, asked: Option<Asked>) -> String {
+fn told(view: &StatusView, asked: Asked) -> String {
     let (id, state) = (&view.status.job_id, view.status.state);
     match asked {
-        Some(Asked::Pause) if state != JobState::Paused && !state.is_final() => {
+        Asked::Pause if state != JobState::Paused && !state.is_final() => {
             format!("{id} {state}: it comes to rest when what runs is finished")
         }
-        Some(Asked::Cancel) if !state.is_final() => format!("{id} {state}: it was told, and has not ended yet"),
-        None if state == JobState::Paused => format!("{id} goes on"),
+        Asked::Cancel if !state.is_final() => format!("{id} {state}: it was told, and has not ended yet"),
         _ => format!("{id} {state}"),
     }
 }

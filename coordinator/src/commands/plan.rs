@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 
 use fanfold_shared::job::{self, InputType, JobSpec};
 use fanfold_shared::layout::JobDir;
-use fanfold_shared::report::{ExitCode, Result};
+use fanfold_shared::report::{During, ExitCode, Result};
 use fanfold_shared::split::Split;
 use fanfold_shared::text::{counted, grouped, size};
 use fanfold_worker::devices::discover;
 use serde_json::json;
 
+use super::args::SetArgs;
+use super::fleet::FleetArgs;
 use super::written;
 use crate::prepare::{listing, snapshot};
-use crate::run::{inherited_mask, output_dir, output_file, process_count};
+use crate::run::{at_work, inherited_mask, is_shared, output_dir, output_file, process_count};
 
 /// The version of what `--json` prints.
 const PLAN_VERSION: u32 = 1;
@@ -27,40 +29,66 @@ pub struct Args {
     /// Where the job would lie
     #[arg(long, value_name = "DIR")]
     job_dir: Option<PathBuf>,
-    /// Set a key of the job file; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    overrides: Vec<String>,
+    #[command(flatten)]
+    set: SetArgs,
+    #[command(flatten)]
+    fleet: FleetArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
+/// What the job would run on.
+enum Nodes {
+    /// This machine, with so many processes and these GPUs.
+    Here { processes: u32, gpus: Vec<String> },
+    /// Workers, which know themselves what they have.
+    Fleet,
+}
+
 /// Prints the plan to `out`.
 ///
 /// # Errors
-/// What would keep the job from running.
+/// What would keep the job from running. Whether the servers of a fleet answer is not tried.
 pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
-    let spec = job::load(&args.job_file, &args.overrides)?;
     let dir = JobDir::new(args.job_dir.unwrap_or_else(|| PathBuf::from("fanfold-jobs").join("<job id>")));
+    let spec = if args.fleet.is_given() {
+        args.fleet.config("plan")?;
+        let spec = job::load_for_fleet(&args.job_file, &args.set.overrides)?;
+        is_shared(&args.fleet.shared()?, &spec, &std::path::absolute(dir.root()).during("find", dir.root())?)?;
+        spec
+    } else {
+        job::load(&args.job_file, &args.set.overrides)?
+    };
     let own = listing::own_directories(&dir, &output_dir(&spec, &dir));
     let snapshot = snapshot::preview(&spec, &own)?;
     let counted = listing::count(&spec, &own, &|| false)?;
-    let devices = discover(spec.gpus.as_deref(), inherited_mask(&spec).as_deref())?;
-    let devices: Vec<String> = devices.into_iter().map(|device| device.visible).collect();
-    let processes = process_count(&spec, devices.len());
+    let nodes = if args.fleet.is_given() {
+        Nodes::Fleet
+    } else {
+        let devices = discover(spec.gpus.as_deref(), inherited_mask(&spec).as_deref())?;
+        let processes = at_work(process_count(&spec, devices.len()), &counted.split);
+        Nodes::Here { processes, gpus: devices.into_iter().map(|device| device.visible).collect() }
+    };
     let notes: Vec<&String> = snapshot.notes.iter().chain(&counted.notes).collect();
     let text = if args.json {
         let inputs = counted.split.inputs.iter().map(|input| {
             let items = input.items.end - input.items.start;
             json!({ "name": input.name, "items": items, "mini_batches": items.div_ceil(counted.split.mini_batch_items) })
         });
+        let (processes, gpus, pool, node_count) = match &nodes {
+            Nodes::Here { processes, gpus } => (Some(processes), Some(gpus), None, None),
+            Nodes::Fleet => (None, None, Some(&spec.compute_target), spec.node_count),
+        };
         let plan = json!({
             "version": PLAN_VERSION,
             "items": counted.split.items(),
             "mini_batches": counted.split.mini_batches(),
             "inputs": inputs.collect::<Vec<_>>(),
             "processes": processes,
-            "gpus": devices,
+            "gpus": gpus,
+            "pool": pool,
+            "node_count": node_count,
             "snapshot": { "files": snapshot.files, "bytes": snapshot.bytes },
             "notes": notes,
             "job": spec,
@@ -68,7 +96,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
         format!("{plan:#}\n")
     } else {
         let output = output_file(&spec, &dir).unwrap_or_else(|| output_dir(&spec, &dir));
-        table(&spec, &counted.split, processes, &devices, &snapshot, &output, &notes)
+        table(&spec, &counted.split, &nodes, &snapshot, &output, &notes)
     };
     Ok(written(out.write_all(text.as_bytes()))?)
 }
@@ -76,8 +104,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
 fn table(
     spec: &JobSpec,
     split: &Split,
-    processes: u32,
-    devices: &[String],
+    nodes: &Nodes,
     snapshot: &snapshot::Snapshot,
     output: &Path,
     notes: &[&String],
@@ -95,11 +122,19 @@ fn table(
         let root = if input.root.is_empty() { String::new() } else { format!(" under {}", input.root) };
         row(&input.name, format!("{}{root}, {}", counted(items, item), counted(mini_batches, "mini-batch")));
     }
-    let gpus = match devices {
-        [] => "no GPUs".to_string(),
-        devices => format!("GPUs {}", devices.join(", ")),
-    };
-    row("processes", format!("{} on this machine, {gpus}", grouped(processes.into())));
+    match nodes {
+        Nodes::Here { processes, gpus } => {
+            let gpus = if gpus.is_empty() { "no GPUs".to_string() } else { format!("GPUs {}", gpus.join(", ")) };
+            row("processes", format!("{} on this machine, {gpus}", grouped((*processes).into())));
+        }
+        Nodes::Fleet => {
+            let count =
+                spec.node_count.map_or("as many as come".into(), |most| format!("up to {}", grouped(most.into())));
+            row("nodes", format!("{count} of pool `{}`", spec.compute_target));
+            let processes = spec.process_count_per_node.map(|count| format!("{} on each node", grouped(count.into())));
+            row("processes", processes.unwrap_or_else(|| "as many as each worker brings".into()));
+        }
+    }
     row("snapshot", format!("{}, {}", counted(snapshot.files, "file"), size(snapshot.bytes)));
     row("output", output.display().to_string());
     for note in notes {

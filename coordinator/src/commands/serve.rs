@@ -10,7 +10,6 @@ use std::time::Duration;
 use fanfold_shared::backend::rabbitmq::BrokerError;
 use fanfold_shared::backend::redis::StoreError;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
-use fanfold_worker::fleet::secrets;
 
 use super::fleet::FleetArgs;
 use crate::api::{ListenConfig, ListenError, Server};
@@ -113,8 +112,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let Some(_lock) = lock(&state, args.standby, &orders)? else { return Ok(ExitCode::Completed) };
     let token_file = args.token_file.unwrap_or_else(|| state.join("token"));
     let token = Token::read_or_make(&token_file)?;
-    // Workers and their scripts may run on this host, as the same user.
-    secrets::keep();
     let link = args.fleet.link("coordinator")?;
     match link.broker.wait(BROKER) {
         Ok(()) => {}

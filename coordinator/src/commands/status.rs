@@ -7,21 +7,18 @@ use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::text::{counted, grouped, harmless, one_line, rate};
 
-use super::client::ServiceArgs;
+use super::args::JobArgs;
 use super::ls::state_in_words;
 use super::written;
-use crate::report::{Coordinator, output_in_words, shell_word};
+use crate::report::{Coordinator, output_in_words};
 use crate::service::StatusView;
 use crate::terminal::{Align, Table};
 
 /// What `status` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A job id, the beginning of one, or a job directory
-    #[arg(value_name = "JOB")]
-    pub job: String,
     #[command(flatten)]
-    target: ServiceArgs,
+    job: JobArgs,
     /// Write the job's status.json, with the coordinator's fate and the age of the figures
     #[arg(long)]
     pub json: bool,
@@ -29,7 +26,7 @@ pub struct Args {
 
 /// Shows the job's state and figures.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
-    let view = args.target.find(&args.job)?.status()?;
+    let view = args.job.find()?.status()?;
     let outcome = if args.json { write_json(&view, out) } else { write_text(&view, out) };
     Ok(written(outcome)?)
 }
@@ -129,9 +126,7 @@ pub(super) fn write_text(view: &StatusView, out: &mut dyn Write) -> io::Result<(
         table.row(["figures", &format!("{} old", duration(age))]);
     }
     if coordinator == Coordinator::Gone && !status.state.is_final() {
-        // Its own copy has what was given with `--set`, and nobody moved it away from the job.
-        let command = format!("fanfold run {} --job-dir {}", shell_word(&dir.job_yaml()), shell_word(dir.root()));
-        table.row(["go on", &command]);
+        table.row(["go on", &status.go_on()]);
     }
     table.write(out)
 }
@@ -141,7 +136,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::report::{Pace, Snapshot, Status, fixtures::*};
+    use crate::report::{Comeback, Pace, Snapshot, Status, fixtures::*};
 
     fn text(snapshot: &Snapshot, coordinator: Coordinator) -> String {
         let pace = Pace { items_per_second: 24.2, mini_batches_per_second: 12.1, eta_seconds: Some(13.0) };
@@ -186,6 +181,27 @@ mod tests {
         let begin = "score-1a2b3c4d Running (stopped: coordinator is gone)\n  blocked: disk full\n";
         assert!(text.starts_with(begin), "{text}");
         assert!(!text.contains("time to go"), "nobody is going anywhere: {text}");
+    }
+
+    #[test]
+    fn what_stands_still_goes_on_where_it_was() {
+        let go_on = |comeback: Option<Comeback>| {
+            let mut facts = facts(Path::new("/jobs/score-1a2b3c4d"));
+            facts.comeback = comeback.clone().unwrap_or(Comeback::Here);
+            let mut status = Status::new(&facts, &running(), &Pace::default());
+            if comeback.is_none() {
+                // As an earlier version wrote it.
+                status.go_on = None;
+            }
+            let mut out = Vec::new();
+            write_text(&StatusView { status, coordinator: Coordinator::Gone, age: 0.0 }, &mut out).unwrap();
+            String::from_utf8(out).unwrap().lines().last().unwrap().to_string()
+        };
+        let here = "go on     fanfold run /jobs/score-1a2b3c4d/job.yaml --job-dir /jobs/score-1a2b3c4d";
+        assert_eq!(go_on(None), here);
+        assert_eq!(go_on(Some(Comeback::Here)), here);
+        assert_eq!(go_on(Some(Comeback::Fleet { shared: "/mnt/a b".into() })), format!("{here} --shared '/mnt/a b'"));
+        assert_eq!(go_on(Some(Comeback::Service)), "go on     fanfold resume score-1a2b3c4d");
     }
 
     #[test]

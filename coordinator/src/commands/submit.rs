@@ -8,9 +8,10 @@ use fanfold_shared::job;
 use fanfold_shared::report::{During, ExitCode, Result};
 use serde_json::Value;
 
-use super::client::{ServiceArgs, Target};
+use super::args::{ServiceArgs, SetArgs};
+use super::target::Target;
 use super::{watch, written};
-use crate::api::Submitted;
+use crate::api::Receipt;
 use crate::terminal;
 
 /// Give a job to a service, which runs it on its fleet.
@@ -19,9 +20,8 @@ pub struct Args {
     /// The job file, under the directory that the fleet shares
     #[arg(value_name = "JOB.yaml")]
     job_file: PathBuf,
-    /// Set a key of the job file, e.g. `--set mini_batch_size=5`; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    overrides: Vec<String>,
+    #[command(flatten)]
+    set: SetArgs,
     #[command(flatten)]
     service: ServiceArgs,
     /// Where this machine has the shared directory, if not where the service has it
@@ -46,23 +46,23 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     let client = args.service.needed("submit")?;
     if args.job_file.exists() {
         // Faults are told here with their lines, as `plan` does; what is not on this machine, the service looks at.
-        job::load_for_fleet(&args.job_file, &args.overrides)?;
+        job::load_for_fleet(&args.job_file, &args.set.overrides)?;
     }
     let job_file = travels(&args.job_file, args.shared.as_deref())?;
-    let request = JobRequest { source: JobSource::File { job_file }, set: args.overrides };
+    let request = JobRequest { source: JobSource::File { job_file }, set: args.set.overrides };
     // Sent twice by a network that stutters, it is one job.
     let key = args.key.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let answer: Value = client.post(&["v1", "jobs"], Some(&key), &request)?;
     if args.json {
         return Ok(written(writeln!(out, "{answer:#}"))?);
     }
-    let submitted: Submitted = serde_json::from_value(answer).during("understand", Path::new(client.url()))?;
-    if submitted.duplicate {
-        terminal::tell(&format!("{} is the job of an earlier request with this key", submitted.job_id));
+    let Receipt { job_id, duplicate, .. } = client.understand(answer)?;
+    if duplicate {
+        terminal::tell(&format!("{job_id} is the job of an earlier request with this key"));
     }
-    let code = written(writeln!(out, "{}", submitted.job_id).and_then(|()| out.flush()))?;
+    let code = written(writeln!(out, "{job_id}").and_then(|()| out.flush()))?;
     match args.wait {
-        true => watch::follow(&Target::Service(client, submitted.job_id), false, &mut std::io::stderr()),
+        true => watch::follow(&Target::Service(client, job_id), false, &mut std::io::stderr()),
         false => Ok(code),
     }
 }

@@ -8,7 +8,8 @@ use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, grouped, one_line, rate};
 
-use super::client::{LOOK, ServiceArgs, Target, is_at_rest};
+use super::args::JobArgs;
+use super::target::{LOOK, Target, is_at_rest};
 use super::written;
 use crate::service::StatusView;
 
@@ -20,11 +21,8 @@ const AWAY: Duration = Duration::from_secs(60);
 /// Follow a job until it is over, and exit as `fanfold run` would.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A job id, the beginning of one, or a job directory
-    #[arg(value_name = "JOB")]
-    job: String,
     #[command(flatten)]
-    service: ServiceArgs,
+    job: JobArgs,
     /// Write the status as one line of JSON whenever it changes
     #[arg(long)]
     json: bool,
@@ -35,7 +33,7 @@ pub struct Args {
 /// # Errors
 /// Its status can't be read.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
-    follow(&args.service.find(&args.job)?, args.json, out)
+    follow(&args.job.find()?, args.json, out)
 }
 
 /// Writes how the job gets on until it has come to rest; the exit code says how it ended.
@@ -98,10 +96,14 @@ fn in_words(view: &StatusView) -> String {
         parts.push(format!("{} failed", counted(counts.items_failed, "item")));
     }
     if status.state == JobState::Running {
-        parts.push(match status.nodes {
-            0 => "waits for nodes".into(),
-            nodes => format!("{} items/s on {}", rate(status.items_per_second), counted(nodes.into(), "node")),
-        });
+        match (status.nodes, &status.blocked) {
+            // Why nothing moves says more.
+            (0, Some(_)) => (),
+            (0, None) => parts.push("waits for nodes".into()),
+            (nodes, _) => {
+                parts.push(format!("{} items/s on {}", rate(status.items_per_second), counted(nodes.into(), "node")))
+            }
+        }
         parts.extend(status.eta_seconds.map(|eta| format!("{} to go", duration(eta))));
     }
     parts.extend(status.blocked.iter().map(|blocked| one_line(blocked, 200).into_owned()));
@@ -126,5 +128,31 @@ pub(super) fn exit_of(view: &StatusView) -> ExitCode {
         JobState::Completed | JobState::Paused => ExitCode::Completed,
         // Its coordinator is gone.
         _ => ExitCode::Unreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::report::{Coordinator, NodeLine, Pace, Status, fixtures::*};
+
+    fn line(nodes: Vec<NodeLine>, blocked: Option<&str>, coordinator: Coordinator) -> String {
+        let mut snapshot = running();
+        (snapshot.nodes, snapshot.blocked) = (nodes, blocked.map(str::to_string));
+        let status = Status::new(&facts(Path::new("/j")), &snapshot, &Pace::default());
+        in_words(&StatusView { status, coordinator, age: 0.0 })
+    }
+
+    #[test]
+    fn a_line_says_once_what_the_job_waits_for() {
+        let nodes = running().nodes;
+        insta::assert_snapshot!(line(nodes.clone(), None, Coordinator::Alive), @"score-1a2b3c4d Running: 120 of 276 mini-batches (43 %), 3 items failed, 0.00 items/s on 1 node");
+        insta::assert_snapshot!(line(vec![], None, Coordinator::Alive), @"score-1a2b3c4d Running: 120 of 276 mini-batches (43 %), 3 items failed, waits for nodes");
+        let blocked = "waits for nodes: 2 wanted in pool `gpu`, none has come";
+        insta::assert_snapshot!(line(vec![], Some(blocked), Coordinator::Alive), @"score-1a2b3c4d Running: 120 of 276 mini-batches (43 %), 3 items failed, waits for nodes: 2 wanted in pool `gpu`, none has come");
+        let full = "disk full: cannot write `/out`";
+        insta::assert_snapshot!(line(nodes, Some(full), Coordinator::Gone), @"score-1a2b3c4d Running (stopped: coordinator is gone): 120 of 276 mini-batches (43 %), 3 items failed, 0.00 items/s on 1 node, disk full: cannot write `/out`");
     }
 }

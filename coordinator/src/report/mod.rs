@@ -37,7 +37,7 @@ pub use readme::write_readme;
 pub use replace::replace_file;
 pub use reporter::{ItemNames, Reporter};
 pub use result::{job_result_tells, next_steps, output_in_words, shell_word, write_job_result};
-pub use snapshot::{JobFacts, NodeLine, ProcessState, Snapshot};
+pub use snapshot::{Comeback, JobFacts, NodeLine, ProcessState, Snapshot};
 pub use status::{
     STATUS_VERSION, Status, StatusCounts, StatusError, StatusFile, StatusNode, StatusOutput, StatusProcess,
 };
@@ -46,6 +46,7 @@ pub use user_errors::{ErrorSummary, Example, write_user_errors};
 pub(crate) use result::rerun;
 #[cfg(test)]
 pub(crate) use snapshot::fixtures;
+pub(crate) use snapshot::resume;
 pub(crate) use user_errors::last_lines;
 #[cfg(test)]
 pub(crate) use user_errors::tests::failure as failure_fixture;

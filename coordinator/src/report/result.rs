@@ -10,7 +10,7 @@ use fanfold_shared::report::ExitCode;
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, cut, grouped, harmless, size};
 
-use super::{JobFacts, Snapshot, replace_file};
+use super::{Comeback, JobFacts, Snapshot, replace_file};
 
 /// Distinct errors in the file.
 const ERRORS: usize = 10;
@@ -22,8 +22,12 @@ pub fn next_steps(facts: &JobFacts, snapshot: &Snapshot) -> Vec<(String, &'stati
     let mut steps = Vec::new();
     let id = &facts.id;
     if !snapshot.state.is_final() {
-        let (file, dir) = (shell_word(&facts.job_file), shell_word(facts.dir.root()));
-        steps.push((format!("fanfold run {file} --job-dir {dir}"), "go on where it stopped"));
+        let purpose = match facts.comeback {
+            // They are no part of the command, because they hold passwords.
+            Comeback::Fleet { .. } => "go on where it stopped, with the same broker and Redis",
+            Comeback::Here | Comeback::Service => "go on where it stopped",
+        };
+        steps.push((facts.go_on(), purpose));
     }
     if snapshot.failures_stand {
         steps.push((format!("fanfold errors {id}"), "what failed, grouped; --full with tracebacks"));
@@ -230,10 +234,15 @@ mod tests {
     #[test]
     fn a_paused_job_names_the_command_that_continues_it() {
         let mut facts = facts(Path::new("/jobs/it's here"));
-        facts.job_file = "my job.yaml".into();
         let mut snapshot = running();
         snapshot.state = JobState::Paused;
-        let (command, _) = &next_steps(&facts, &snapshot)[0];
-        assert_eq!(command, r"fanfold run 'my job.yaml' --job-dir '/jobs/it'\''s here'");
+        let here = r"fanfold run '/jobs/it'\''s here/job.yaml' --job-dir '/jobs/it'\''s here'";
+        let steps = |facts: &JobFacts| next_steps(facts, &snapshot).swap_remove(0);
+        assert_eq!(steps(&facts), (here.into(), "go on where it stopped"));
+        facts.comeback = Comeback::Fleet { shared: "/mnt/my fleet".into() };
+        let with = "go on where it stopped, with the same broker and Redis";
+        assert_eq!(steps(&facts), (format!("{here} --shared '/mnt/my fleet'"), with));
+        facts.comeback = Comeback::Service;
+        assert_eq!(steps(&facts), ("fanfold resume score-1a2b3c4d".into(), "go on where it stopped"));
     }
 }

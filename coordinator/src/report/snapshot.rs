@@ -6,7 +6,22 @@ use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::state::JobState;
 
+use super::shell_word;
 use crate::ledger::{ErrorGroup, Totals};
+
+/// How a job that stands still is gone on with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Comeback {
+    /// On this machine.
+    Here,
+    /// On the fleet that shares this directory.
+    Fleet {
+        /// Where this machine has it.
+        shared: PathBuf,
+    },
+    /// By its service.
+    Service,
+}
 
 /// What does not change while one coordinator runs a job.
 #[derive(Clone, Debug)]
@@ -17,8 +32,10 @@ pub struct JobFacts {
     pub name: String,
     /// Where it lies.
     pub dir: JobDir,
-    /// The job file as the user gave it, or the resolved one in the job directory: what `fanfold run` continues with.
+    /// The job file as the user gave it, or the resolved one in the job directory.
     pub job_file: PathBuf,
+    /// How it is gone on with.
+    pub comeback: Comeback,
     /// The final path of the output file; None for `summary_only`.
     pub output_file: Option<PathBuf>,
     /// The output directory.
@@ -35,6 +52,28 @@ pub struct JobFacts {
     pub pid: u32,
     /// Its host.
     pub host: String,
+}
+
+impl JobFacts {
+    /// The command that goes on with the job. It works from any directory, and with what was given with `--set`: the job's own copy of its
+    /// job file has that, and nobody moved it away from the job.
+    pub fn go_on(&self) -> String {
+        match &self.comeback {
+            Comeback::Here => run_again(&self.dir),
+            Comeback::Fleet { shared } => format!("{} --shared {}", run_again(&self.dir), shell_word(shared)),
+            Comeback::Service => resume(&self.id),
+        }
+    }
+}
+
+/// The command that goes on with the job in `dir` on this machine.
+pub fn run_again(dir: &JobDir) -> String {
+    format!("fanfold run {} --job-dir {}", shell_word(&dir.job_yaml()), shell_word(dir.root()))
+}
+
+/// The command that makes a service go on with its job.
+pub fn resume(id: &JobId) -> String {
+    format!("fanfold resume {id}")
 }
 
 /// The job at one moment.
@@ -138,6 +177,7 @@ pub(crate) mod fixtures {
             name: "score".into(),
             dir: JobDir::new(dir),
             job_file: "job.yaml".into(),
+            comeback: Comeback::Here,
             output_file: Some("/data/out/parallel_run_step.txt".into()),
             output_dir: "/data/out".into(),
             thresholds_set: false,

@@ -4,10 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::clock::{serde_us, serde_us_option};
+use fanfold_shared::layout::JobDir;
 use fanfold_shared::state::JobState;
 use serde::{Deserialize, Serialize};
 
 use super::replace::Reserved;
+use super::snapshot::run_again;
 use super::{JobFacts, Pace, Snapshot, replace_file};
 use crate::ledger::Totals;
 
@@ -28,8 +30,11 @@ pub struct Status {
     pub name: String,
     /// Where it lies.
     pub job_dir: PathBuf,
-    /// What `fanfold run` continues it with, absolute.
+    /// The job file as it was given, absolute.
     pub job_file: PathBuf,
+    /// The command that goes on with it; null if it is over.
+    #[serde(default)]
+    pub go_on: Option<String>,
     /// Its state.
     pub state: JobState,
     /// Why it is in that state.
@@ -184,6 +189,7 @@ impl Status {
             name: facts.name.clone(),
             job_dir: lossy(facts.dir.root()),
             job_file: lossy(&std::path::absolute(&facts.job_file).unwrap_or_else(|_| facts.job_file.clone())),
+            go_on: (!snapshot.state.is_final()).then(|| facts.go_on()),
             state: snapshot.state,
             cause: snapshot.cause.clone(),
             blocked: snapshot.blocked.clone(),
@@ -246,6 +252,11 @@ impl Status {
                 })
                 .collect(),
         }
+    }
+
+    /// The command that goes on with the job; of a file that says none, the one for this machine.
+    pub fn go_on(&self) -> String {
+        self.go_on.clone().unwrap_or_else(|| run_again(&JobDir::new(&self.job_dir)))
     }
 
     /// Reads the file at `path`.
@@ -337,6 +348,7 @@ mod tests {
           "name": "score",
           "job_dir": "/jobs/score-1a2b3c4d",
           "job_file": "/data/job.yaml",
+          "go_on": "fanfold run /jobs/score-1a2b3c4d/job.yaml --job-dir /jobs/score-1a2b3c4d",
           "state": "Running",
           "cause": null,
           "blocked": null,

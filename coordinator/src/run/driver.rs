@@ -35,6 +35,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
 /// How long a lack of progress is left to the node to explain, when no process became ready.
 const INIT_SPEAKS: Duration = Duration::from_secs(5);
+/// A mini-batch never takes longer, whatever somebody says.
+const DAY_US: u64 = 24 * 3600 * 1_000_000;
 /// Items whose fingerprints are taken at once.
 const STRETCH: u64 = 4096;
 /// Between two looks for tasks that nobody holds.
@@ -120,7 +122,7 @@ impl Driver<'_> {
             let most = [self.spec.node_count, self.orders.node_limit()].into_iter().flatten().min();
             let changes = self.nodes.keep(Wanted { work_waits: self.window.work_waits(slots), most }, now);
             if !self.changed(&mut course, changes)? {
-                return Ok(course.given_up_on_room());
+                return Ok(self.give_up_on_room(course));
             }
             self.window.set_slots(slots);
             self.publish(&mut course)?;
@@ -129,8 +131,7 @@ impl Driver<'_> {
             }
             let Ok(deliveries) = self.backend.receive_results(GROUP_BYTES, LOOK) else { break };
             if !self.take(&mut course, deliveries)? || !self.look_for_the_unheld(&mut course)? {
-                // Nothing that a node still says could be committed: nobody waits for it. Embedded, its handle, dropped, kills it.
-                return Ok(course.given_up_on_room());
+                return Ok(self.give_up_on_room(course));
             }
             self.judge(&mut course)?;
             let blocked = self.blocked(&course);
@@ -196,8 +197,9 @@ impl Driver<'_> {
         for delivery in &deliveries {
             match &delivery.body {
                 NodeMessage::Results(results) => {
+                    self.nodes.heard(&delivery.node, Instant::now());
                     outcomes += results.outcomes.len() as u64;
-                    elapsed_us += results.outcomes.iter().map(|outcome| outcome.elapsed_us).sum::<u64>();
+                    elapsed_us += results.outcomes.iter().map(|outcome| outcome.elapsed_us.min(DAY_US)).sum::<u64>();
                 }
                 NodeMessage::Event(event) => {
                     if !self.hear(course, delivery, event)? {
@@ -262,6 +264,14 @@ impl Driver<'_> {
         for retry in &committed.again {
             self.window.retry_alone(retry.mini_batch, retry.attempt);
         }
+        for charge in &blame.charges {
+            let (mini_batch, split) = (charge.mini_batch, self.aggregate.split());
+            let again = committed.again.iter().any(|retry| retry.mini_batch == mini_batch);
+            if !again && !self.aggregate.settled().meets(&split.mini_batch(mini_batch).1) {
+                // An earlier coordinator had charged it, and died before it was tried again.
+                self.window.retry_alone(mini_batch, self.aggregate.spent(mini_batch) + 1);
+            }
+        }
         if !blame.charges.is_empty() {
             course.clock.progress(Instant::now());
         }
@@ -274,7 +284,19 @@ impl Driver<'_> {
         let blocked =
             format!("disk full: cannot write `{}` ({why}); make room, the job goes on by itself", path.display());
         self.observer.tick(self.aggregate, &self.window, self.nodes, Some(&blocked));
+        // Or they leave, as if nobody were there.
+        self.nodes.tell(Instant::now());
         thread::sleep(DISK_FULL_RETRY);
+    }
+
+    /// How a job ends whose user does not wait for room on the disk: nothing that a node still says could be committed, so nobody waits for
+    /// it.
+    fn give_up_on_room(&mut self, course: Course) -> Ending {
+        self.nodes.end(End::Kill, Instant::now());
+        match course.ending {
+            Some(Ending::Canceled) => Ending::Canceled,
+            _ => Ending::Interrupted,
+        }
     }
 
     /// False: something had to be recorded, and there is no room for it.
@@ -282,7 +304,7 @@ impl Driver<'_> {
         let (node, now) = (&message.node, Instant::now());
         let (settled, split) = (self.aggregate.settled(), self.aggregate.split());
         // A stranger wrote it, or another version: nobody can hold what the job has not got, and it would never be done with.
-        if !named(event).all(|run| run.start <= run.end && run.end <= split.mini_batches()) {
+        if !named(event).all(|run| run.start < run.end && run.end <= split.mini_batches()) {
             let text = format!("{node} speaks of mini-batches that this job has not got: not believed");
             self.observer.log(Level::Warning, &text);
             return Ok(true);
@@ -301,7 +323,7 @@ impl Driver<'_> {
                     None => drop(course.held_up.remove(&key)),
                 }
             }
-            NodeEvent::Beat { held } => self.window.beat(node, held, settled, split, now),
+            NodeEvent::Beat { held, .. } => self.window.beat(node, held, settled, split, now),
             NodeEvent::RunsAlone { task } => self.window.runs_alone(node, task),
             NodeEvent::Leased { tasks } => tasks.iter().for_each(|task| self.window.leased(node, task)),
             NodeEvent::HandedBack { task, .. } => {
@@ -448,7 +470,9 @@ impl Driver<'_> {
     }
 
     fn drain(&mut self, course: &mut Course) {
-        let (limits, now) = (self.spec.run_invocation_timeout + 2 * self.spec.task_overhead_timeout, Instant::now());
+        // What still runs when everything is settled is a copy: nobody waits for its result.
+        let run = if course.ending == Some(Ending::Settled) { 0 } else { self.spec.run_invocation_timeout };
+        let (limits, now) = (run + 2 * self.spec.task_overhead_timeout, Instant::now());
         course.patience = Some(now + Duration::from_secs(limits) + DRAIN_MARGIN);
         self.nodes.end(End::Drain, now);
     }
@@ -465,20 +489,12 @@ impl Course {
     fn end(&mut self, ending: Ending) {
         self.ending.get_or_insert(ending);
     }
-
-    /// How a job ends whose user does not wait for room on the disk.
-    fn given_up_on_room(self) -> Ending {
-        match self.ending {
-            Some(Ending::Canceled) => Ending::Canceled,
-            _ => Ending::Interrupted,
-        }
-    }
 }
 
 /// The mini-batches that an event names.
 fn named(event: &NodeEvent) -> impl Iterator<Item = &Range<u64>> {
     let (held, tasks) = match event {
-        NodeEvent::Beat { held } => (held.as_slice(), [].as_slice()),
+        NodeEvent::Beat { held, .. } => (held.as_slice(), [].as_slice()),
         NodeEvent::Leased { tasks } => ([].as_slice(), tasks.as_slice()),
         NodeEvent::RunsAlone { task } | NodeEvent::HandedBack { task, .. } => {
             ([].as_slice(), std::slice::from_ref(task))

@@ -36,10 +36,8 @@ const ANSWER: Duration = Duration::from_secs(3);
 const AWAY: Duration = Duration::from_secs(5);
 /// For the first node to come, before anybody speaks of waiting.
 const ARRIVAL: Duration = Duration::from_secs(2);
-/// For the next ticket to come.
-const TICKETS: Duration = Duration::from_millis(100);
-/// For each question to the broker.
-const LIMIT: Duration = Duration::from_secs(5);
+/// For all tickets to be looked at; some thousand a second.
+const TICKETS: Duration = Duration::from_secs(5);
 
 /// See the module documentation.
 pub struct FleetNodes {
@@ -67,7 +65,8 @@ pub struct FleetNodes {
 }
 
 impl FleetNodes {
-    /// Declares what tickets and commands need, and takes up the nodes that an earlier coordinator of this job had.
+    /// Takes up the nodes that an earlier coordinator of this job had. What tickets and commands go through must be there: see
+    /// [`topology`].
     ///
     /// # Errors
     /// The broker refuses or is away.
@@ -80,14 +79,14 @@ impl FleetNodes {
         again: bool,
     ) -> std::result::Result<FleetNodes, BrokerError> {
         let pool = spec.compute_target.clone();
-        link.broker.declare(topology(&pool), LIMIT)?;
         if again {
             // The window is made anew.
             fleet.purge_tasks()?;
         }
         let file = dir.internal().join("nodes.json");
-        let known: Vec<Known> =
+        let mut known: Vec<Known> =
             fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        known.retain(|known| names::is_worker(&known.worker));
         let now = Instant::now();
         let asked = known.iter().map(|known| known.node.clone()).collect();
         let control = link.broker.publisher(Unroutable::Drop, CONTROL_BYTES);
@@ -110,13 +109,16 @@ impl FleetNodes {
                 failpoint!("fleet_tasks_published");
             }
         };
-        let publisher = thread::Builder::new().name("publish".into()).spawn(publish).ok();
+        let publisher = thread::Builder::new().name("publish".into()).spawn(publish).map_err(|error| {
+            let (doing, url) = ("start what publishes", link.broker.url().to_string());
+            BrokerError::Unreachable { doing, url, why: error.to_string() }
+        })?;
         let nodes = FleetNodes {
             members: Members::new(&pool, known.clone(), now),
             link: link.clone(),
             fleet,
             tasks: Some(tasks),
-            publisher,
+            publisher: Some(publisher),
             control,
             job: id.clone(),
             ticket,
@@ -177,32 +179,12 @@ impl FleetNodes {
         }
     }
 
-    /// Takes the job's own tickets out of the pool's queue, where somebody could still take one of a job that is over. Those of other
-    /// jobs go back to their places.
-    fn take_back_tickets(&self, now: Instant) {
-        let mut loose = self.members.loose(now);
-        if loose == 0 {
-            return;
-        }
-        let consumer = self.link.broker.consumer(&names::nodes_queue(&self.pool), u16::MAX);
-        let mut others = Vec::new();
-        while loose > 0 {
-            let received = consumer.receive(1, TICKETS).unwrap_or_default();
-            if received.is_empty() {
-                break;
-            }
-            for message in received {
-                match wire::decode::<Ticket>(&message.body) {
-                    Ok(ticket) if ticket.job == self.job => {
-                        message.ack();
-                        loose -= 1;
-                    }
-                    _ => others.push(message),
-                }
-            }
-        }
-        drop(others);
-        consumer.close();
+    /// Takes the job's own tickets out of the pool's queue, where somebody could still take one of a job that is over.
+    fn take_back_tickets(&self) {
+        let job = self.job.clone();
+        let is_ours = move |body: &[u8]| wire::decode::<Ticket>(body).is_ok_and(|ticket| ticket.job == job);
+        // Whoever has one in hand at this moment finds no queues, and leaves after some seconds.
+        let _ = self.link.broker.withdraw(&names::nodes_queue(&self.pool), self.members.loose(), is_ours, TICKETS);
     }
 
     /// Writes down whom the next coordinator should ask. It need not survive a power cut: a node that nobody knows leaves by itself.
@@ -235,7 +217,7 @@ impl FleetNodes {
 }
 
 /// What tickets and commands go through.
-fn topology(pool: &str) -> Topology {
+pub fn topology(pool: &str) -> Topology {
     let queue = names::nodes_queue(pool);
     Topology {
         exchanges: vec![(names::NODES.into(), ExchangeKind::Direct), (names::CONTROL.into(), ExchangeKind::Direct)],
@@ -268,6 +250,15 @@ impl Nodes for FleetNodes {
         changes
     }
 
+    fn tell(&mut self, now: Instant) {
+        let told = self.members.tell(now);
+        self.send(told);
+    }
+
+    fn heard(&mut self, node: &NodeId, now: Instant) {
+        self.members.heard(node, now);
+    }
+
     fn hear(&mut self, node: &NodeId, event: &NodeEvent, now: Instant) -> Vec<Change> {
         if matches!(event, NodeEvent::Beat { .. } | NodeEvent::Left) {
             self.asked.0.remove(node);
@@ -280,12 +271,20 @@ impl Nodes for FleetNodes {
     }
 
     fn end(&mut self, how: End, now: Instant) {
-        if !self.members.is_ending() && self.away().is_none() {
+        let first = !self.members.is_ending();
+        self.members.end(how, now);
+        if self.away().is_some() {
+            return;
+        }
+        // Before a node that leaves looks for the next one.
+        if first {
+            self.take_back_tickets();
+        }
+        self.tell(now);
+        if first {
             // Nobody is to begin what still waits; what can't be taken back is given back by the nodes.
             let _ = self.fleet.purge_tasks();
-            self.take_back_tickets(now);
         }
-        self.members.end(how, now);
     }
 
     fn all_gone(&self, now: Instant) -> bool {

@@ -18,14 +18,14 @@ use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::state::JobState;
 
 use super::Orders;
-use super::fleet::FleetNodes;
+use super::fleet::{FleetNodes, topology};
 use super::observer::Audience;
 use super::prepare::{Prepared, Purpose, TakeUp};
 use super::submit::{self, Submitted};
 use crate::ledger::Totals;
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
-use crate::report::{Pace, Snapshot, Status, StatusFile};
+use crate::report::{Comeback, Pace, Snapshot, Status, StatusFile};
 
 /// For each question to the broker.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -107,12 +107,14 @@ pub struct FleetRun {
     pub orders: Orders,
     /// Who wants to know of its states.
     pub on_state: OnState,
+    /// How it is gone on with once it stands still.
+    pub comeback: Comeback,
     /// Nothing is written to the terminal.
     pub quiet: bool,
 }
 
 /// Checks a request, makes its job directory, records the job in it and takes its copy of the script: from then on it is a job in
-/// state Queued. Nothing runs.
+/// state Queued, which a service runs. Nothing runs yet.
 ///
 /// # Errors
 /// The job file's, those of [`super::SubmitError`], a path that other machines can't see, or that another program holds the job.
@@ -135,7 +137,7 @@ fn queue(submitted: Submitted, request: &SubmitRequest) -> Result<NewJob> {
             Source::Inline { .. } => None,
         });
         snapshot::take(spec, dir, &beside)?;
-        let facts = super::facts(&submitted, spec, dir.job_yaml(), 0, *created_us);
+        let facts = super::facts(&submitted, spec, dir.job_yaml(), Comeback::Service, 0, *created_us);
         StatusFile::new(dir.status_json()).write(&Status::new(&facts, &queued(*created_us), &Pace::default()));
         // `fanfold ls` not showing it is no reason to refuse it.
         let _ = Registry::of_user().add(&Entry::new(&id.0, &spec.name, dir.root(), *created_us));
@@ -170,7 +172,7 @@ fn queued(now_us: u64) -> Snapshot {
 /// What stops a job before it runs, or ends its coordinator with everything that was committed safe ([`super::run`]). How the job ended
 /// by itself is the exit code.
 pub fn run_on_fleet(link: &FleetLink, run: FleetRun) -> Result<ExitCode> {
-    let FleetRun { job, purpose, orders, on_state, quiet } = run;
+    let FleetRun { job, purpose, orders, on_state, comeback, quiet } = run;
     let (submitted, job_file, own_script) = match job {
         FleetJob::Request(request) => {
             let submitted = submit::submit_to_fleet(&link.shared, &request)?;
@@ -184,7 +186,7 @@ pub fn run_on_fleet(link: &FleetLink, run: FleetRun) -> Result<ExitCode> {
     };
     let audience = Audience { on_state: Some(on_state), quiet };
     let mut bound = Bound::begin(link, &submitted);
-    let take_up = TakeUp { purpose, orders: &orders, on_fleet: true, own_script, audience };
+    let take_up = TakeUp { purpose, orders: &orders, comeback, own_script, audience };
     super::go_on(submitted, &job_file, &take_up, Some(&mut bound))
 }
 
@@ -193,6 +195,7 @@ pub(super) struct Bound {
     link: FleetLink,
     id: JobId,
     dir: JobDir,
+    pool: String,
     /// Declares the queues while the job is prepared.
     declaring: Option<JoinHandle<Result<Fleet, BrokerError>>>,
     fleet: Option<Arc<Fleet>>,
@@ -202,17 +205,28 @@ pub(super) struct Bound {
 
 impl Bound {
     fn begin(link: &FleetLink, submitted: &Submitted) -> Bound {
-        let Submitted { id, dir, .. } = submitted;
-        let mut bound =
-            Bound { link: link.clone(), id: id.clone(), dir: dir.clone(), declaring: None, fleet: None, stay: false };
+        let Submitted { id, dir, spec, .. } = submitted;
+        let mut bound = Bound {
+            link: link.clone(),
+            id: id.clone(),
+            dir: dir.clone(),
+            pool: spec.compute_target.clone(),
+            declaring: None,
+            fleet: None,
+            stay: false,
+        };
         bound.declaring = Some(bound.declare());
         bound
     }
 
     fn declare(&self) -> JoinHandle<Result<Fleet, BrokerError>> {
-        let Bound { link, id, dir, .. } = self;
-        let (link, id, dir) = (link.clone(), id.clone(), dir.clone());
-        thread::spawn(move || Fleet::coordinate(&link.broker, &link.store, &id, &dir, LIMIT))
+        let Bound { link, id, dir, pool, .. } = self;
+        let (link, id, dir, tickets) = (link.clone(), id.clone(), dir.clone(), topology(pool));
+        thread::spawn(move || {
+            let fleet = Fleet::coordinate(&link.broker, &link.store, &id, &dir, LIMIT)?;
+            link.broker.declare(tickets, LIMIT)?;
+            Ok(fleet)
+        })
     }
 
     /// The nodes, once the queues are there. None: the broker is away, and the job was told to stop.
@@ -266,7 +280,8 @@ impl Drop for Bound {
         if let Some(declaring) = self.declaring.take() {
             self.fleet = declaring.join().ok().and_then(Result::ok).map(Arc::new);
         }
-        if let Some(fleet) = self.fleet.take().filter(|_| !self.stay) {
+        // After a panic everything stays: what is confirmed there is not lost to the next start.
+        if let Some(fleet) = self.fleet.take().filter(|_| !self.stay && !thread::panicking()) {
             failpoint!("fleet_before_clean_up");
             // With the broker away they expire by themselves.
             let _ = fleet.clean_up();

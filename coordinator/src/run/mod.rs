@@ -34,7 +34,7 @@ use fanfold_worker::node::{self, Node};
 use fanfold_worker::slot::page::LeftRunning;
 
 use crate::aggregate::{Aggregate, CommitError, Part};
-use crate::report::{JobFacts, exit_code};
+use crate::report::{Comeback, JobFacts, exit_code};
 use driver::{Driver, Ending};
 use link::Bound;
 use nodes::{Nodes, Only};
@@ -44,14 +44,14 @@ use requests::Requests;
 use submit::Submitted;
 use window::{Shape, Window};
 
-pub use fanfold_worker::equip::{inherited_mask, process_count};
+pub use fanfold_worker::equip::{at_work, inherited_mask, process_count};
 pub use link::{FleetJob, FleetLink, FleetRun, NewJob, OnState, Source, SubmitRequest, run_on_fleet, submit_job};
 pub(crate) use observer::item_names;
 pub use orders::Orders;
 pub use places::{output_dir, output_file};
 pub use prepare::Purpose;
 pub use requests::{Asked, ask};
-pub use submit::SubmitError;
+pub use submit::{SubmitError, is_shared};
 
 /// What `fanfold run` was asked.
 #[derive(Clone, Debug)]
@@ -71,9 +71,7 @@ pub struct RunRequest {
 /// that was committed safe. How a job ended by itself is the exit code.
 pub fn run(request: &RunRequest, orders: &Orders) -> Result<ExitCode> {
     let submitted = submit::submit(&request.job_file, &request.overrides, request.job_dir.as_deref())?;
-    let take_up =
-        TakeUp { purpose: Purpose::Run, orders, on_fleet: false, own_script: false, audience: Audience::default() };
-    go_on(submitted, &request.job_file, &take_up, None)
+    go_on(submitted, &request.job_file, &here(Purpose::Run, orders, false), None)
 }
 
 /// Opens the mini-batches out of tries again and goes on with the job, which may be Failed or Completed. Keys that may change on
@@ -83,14 +81,11 @@ pub fn run(request: &RunRequest, orders: &Orders) -> Result<ExitCode> {
 /// As [`run`].
 pub fn retry_failed(dir: &JobDir, overrides: &[String], orders: &Orders) -> Result<ExitCode> {
     let submitted = submit::reopen(dir, overrides, None)?;
-    let take_up = TakeUp {
-        purpose: Purpose::RetryFailed,
-        orders,
-        on_fleet: false,
-        own_script: true,
-        audience: Audience::default(),
-    };
-    go_on(submitted, &dir.job_yaml(), &take_up, None)
+    go_on(submitted, &dir.job_yaml(), &here(Purpose::RetryFailed, orders, true), None)
+}
+
+fn here(purpose: Purpose, orders: &Orders, own_script: bool) -> TakeUp<'_> {
+    TakeUp { purpose, orders, comeback: Comeback::Here, own_script, audience: Audience::default() }
 }
 
 fn go_on(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>, bound: Option<&mut Bound>) -> Result<ExitCode> {
@@ -328,13 +323,21 @@ fn until_there_is_room<T>(
 }
 
 /// The facts that every report begins with.
-fn facts(submitted: &Submitted, spec: &JobSpec, job_file: PathBuf, settled_before: u64, started_us: u64) -> JobFacts {
+fn facts(
+    submitted: &Submitted,
+    spec: &JobSpec,
+    job_file: PathBuf,
+    comeback: Comeback,
+    settled_before: u64,
+    started_us: u64,
+) -> JobFacts {
     let output_dir = output_dir(spec, &submitted.dir);
     JobFacts {
         id: submitted.id.clone(),
         name: spec.name.clone(),
         dir: submitted.dir.clone(),
         job_file,
+        comeback,
         output_file: places::output_file(spec, &submitted.dir),
         output_dir,
         thresholds_set: spec.error_threshold >= 0

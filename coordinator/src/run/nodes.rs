@@ -44,7 +44,7 @@ pub struct Wanted {
     pub most: Option<u32>,
 }
 
-/// See the module documentation. None of it waits for anything.
+/// See the module documentation. Nothing of it waits for long.
 pub trait Nodes {
     /// Publishes tasks.
     fn publish(&mut self, tasks: Vec<Task>);
@@ -54,6 +54,12 @@ pub trait Nodes {
 
     /// Does what is due; to be called many times a second.
     fn keep(&mut self, wanted: Wanted, now: Instant) -> Vec<Change>;
+
+    /// Says again what nodes are to do, and nothing else: for a time in which nothing can be recorded.
+    fn tell(&mut self, now: Instant);
+
+    /// A node lives: results came from it.
+    fn heard(&mut self, node: &NodeId, now: Instant);
 
     /// A node spoke.
     fn hear(&mut self, node: &NodeId, event: &NodeEvent, now: Instant) -> Vec<Change>;
@@ -129,6 +135,10 @@ impl Nodes for Only {
         self.left = true;
         vec![Change::Hopeless(Cause::bug("the node's thread ended without saying so"))]
     }
+
+    fn tell(&mut self, _: Instant) {}
+
+    fn heard(&mut self, _: &NodeId, _: Instant) {}
 
     fn hear(&mut self, node: &NodeId, event: &NodeEvent, _: Instant) -> Vec<Change> {
         match event {

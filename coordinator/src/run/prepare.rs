@@ -26,6 +26,7 @@ use crate::aggregate::{Aggregate, AggregateConfig, Recovered};
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
+use crate::report::Comeback;
 
 /// A job that is ready to run.
 pub struct Prepared {
@@ -53,8 +54,8 @@ pub struct TakeUp<'a> {
     pub purpose: Purpose,
     /// What is asked of it.
     pub orders: &'a Orders,
-    /// Its nodes are on other machines.
-    pub on_fleet: bool,
+    /// How it is gone on with once it stands still; unless that is here, its nodes are on other machines.
+    pub comeback: Comeback,
     /// It was submitted with a copy of its script, and whatever became of the script since is no concern of it.
     pub own_script: bool,
     /// Who is told.
@@ -158,14 +159,14 @@ impl Report for PrepareError {
 /// # Errors
 /// Everything that keeps it from running; nothing was run, and nothing of another job was touched.
 pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<Outcome> {
-    let TakeUp { purpose, orders, on_fleet, own_script, ref audience } = *take_up;
+    let TakeUp { purpose, orders, ref comeback, own_script, ref audience } = *take_up;
     let began = Instant::now();
     let started_us = clock::wall_us();
     audience.state(JobState::Preparing, None);
     let Submitted { dir, spec, continued, .. } = &submitted;
     match purpose {
         Purpose::Run if *continued => {
-            if let Some(over) = over(&submitted, job_file, audience)? {
+            if let Some(over) = over(&submitted, job_file, take_up)? {
                 return Ok(over);
             }
         }
@@ -194,7 +195,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     if *continued {
         submitted.record()?;
     }
-    let facts = facts(&submitted, spec, job_file.to_path_buf(), 0, started_us);
+    let facts = facts(&submitted, spec, job_file.to_path_buf(), comeback.clone(), 0, started_us);
     let Submitted { dir, id, spec, lock, continued, .. } = submitted;
     let (mut aggregate, mut recovered) = Aggregate::open(AggregateConfig {
         job: dir.clone(),
@@ -228,7 +229,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     }
     let equipped = match aggregate.totals().mini_batches_remaining() {
         0 => Ok(None),
-        _ if on_fleet => {
+        _ if *comeback != Comeback::Here => {
             observer.asking(&spec);
             fingerprints(&spec, &dir, items.items())
                 .map(|fingerprints| Some(Equipped { equipment: None, fingerprints }))
@@ -288,7 +289,8 @@ fn fingerprints(spec: &JobSpec, dir: &JobDir, items: u64) -> Result<Option<Finge
 }
 
 /// A job that ended is not run again.
-fn over(submitted: &Submitted, job_file: &Path, audience: &Audience) -> Result<Option<Outcome>> {
+fn over(submitted: &Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<Option<Outcome>> {
+    let TakeUp { comeback, audience, .. } = take_up;
     let ledger = match LedgerReader::open(&submitted.dir) {
         Ok(ledger) => ledger,
         Err(LedgerError::Absent { .. }) => return Ok(None),
@@ -301,7 +303,7 @@ fn over(submitted: &Submitted, job_file: &Path, audience: &Audience) -> Result<O
     let began_us = status.started_us.unwrap_or(status.created_us);
     // As it was run, not as it would be run now.
     let spec = submitted.before.as_ref().unwrap_or(&submitted.spec);
-    let facts = facts(submitted, spec, job_file.to_path_buf(), 0, began_us);
+    let facts = facts(submitted, spec, job_file.to_path_buf(), comeback.clone(), 0, began_us);
     super::observer::close_late(&facts, &ledger, &status, submitted.spec.logging_level, audience.clone())?;
     match status.state {
         JobState::Completed => {

@@ -12,7 +12,7 @@ use fanfold_shared::durable;
 use fanfold_shared::failpoint;
 use fanfold_shared::fleet::{Outside, SharedRoot};
 use fanfold_shared::ids::JobId;
-use fanfold_shared::job::{self, Difference, JobRecord, JobSpec, RECORD_VERSION, RecordError};
+use fanfold_shared::job::{self, Difference, JobRecord, JobSpec, RECORD_VERSION};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 
@@ -105,23 +105,6 @@ pub enum SubmitError {
         /// The job's own copy.
         copy: PathBuf,
     },
-    /// Its record can't be read.
-    #[error("`{}` does not describe a job", path.display())]
-    Damaged {
-        /// The record.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// It was made by a later version.
-    #[error("`{}` was written by a later version of fanfold (format {found}, this program knows {RECORD_VERSION})", path.display())]
-    Later {
-        /// The record.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-    },
     /// It is a file, or lies below one.
     #[error("`{}` can't be a job directory: `{}` is a file", dir.display(), file.display())]
     NotADirectory {
@@ -162,11 +145,6 @@ impl Report for SubmitError {
                  bring the files back as they are in `{}`; what changes by itself (logs, outputs) belongs into .amlignore",
                 copy.display()
             ),
-            SubmitError::Damaged { path, .. } => format!(
-                "nothing was changed; restore `{}` from a copy, or run the job in a new directory",
-                path.display()
-            ),
-            SubmitError::Later { .. } => "continue this job with the newer fanfold".into(),
             SubmitError::Outside { key, outside } if key == JOB_DIRECTORY => format!(
                 "on a fleet the job lies where every worker sees it: name a directory under `{}` with `--job-dir`, or start \
                  fanfold there",
@@ -209,8 +187,11 @@ pub fn submit_to_fleet(shared: &SharedRoot, request: &SubmitRequest) -> Result<S
 /// What [`SubmitError::Outside`] calls it.
 const JOB_DIRECTORY: &str = "the job directory";
 
-/// Refuses a job that names anything which workers can't see.
-fn is_shared(shared: &SharedRoot, spec: &JobSpec, dir: &Path) -> Result<(), SubmitError> {
+/// Refuses a job in `dir` that names anything which workers can't see.
+///
+/// # Errors
+/// [`SubmitError::Outside`].
+pub fn is_shared(shared: &SharedRoot, spec: &JobSpec, dir: &Path) -> Result<(), SubmitError> {
     let mut paths = vec![(JOB_DIRECTORY.to_string(), dir), ("source_directory".into(), &spec.source_directory)];
     paths.extend(spec.inputs.iter().map(|input| (format!("inputs.{}", input.name), Path::new(&input.path))));
     paths.extend(spec.side_inputs.iter().map(|(name, path)| (format!("side_inputs.{name}"), path.as_path())));
@@ -246,7 +227,7 @@ fn settle(spec: JobSpec, job_dir: Option<&Path>, id: Option<&JobId>, shared: Opt
         return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into());
     }
     let lock = JobLock::acquire(&dir)?;
-    let known = read(&dir)?;
+    let known = JobRecord::read(&dir)?;
     let continued = known.is_some();
     let (id, created_us, before) = match known {
         Some(record) => {
@@ -282,7 +263,7 @@ pub fn reopen(dir: &JobDir, overrides: &[String], shared: Option<&SharedRoot>) -
         return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into());
     }
     let lock = JobLock::acquire(dir)?;
-    let Some(record) = read(dir)? else { return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into()) };
+    let Some(record) = JobRecord::read(dir)? else { return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into()) };
     let spec = match overrides {
         [] => record.spec.clone(),
         overrides if shared.is_some() => job::load_for_fleet(&dir.job_yaml(), overrides)?,
@@ -337,14 +318,6 @@ fn is_vacant(dir: &JobDir) -> Result<bool> {
             Ok(entries.during("list", dir.root())?.flatten().all(|entry| entry.path() == internal))
         }
     }
-}
-
-fn read(dir: &JobDir) -> Result<Option<JobRecord>> {
-    JobRecord::read(dir).map_err(|error| match error {
-        RecordError::Damaged { path, source } => SubmitError::Damaged { path, source }.into(),
-        RecordError::Later { path, found } => SubmitError::Later { path, found }.into(),
-        RecordError::Io(error) => error.into(),
-    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use fanfold_shared::fleet::{JobReply, JobRequest, names, wire};
 use fanfold_shared::report::{ExitCode, Failure};
 
 use super::Service;
-use super::submit::Asked;
+use super::submit::Caller;
 
 /// Messages that the broker sends ahead. They are taken one by one: each makes a directory.
 const PREFETCH: u16 = 8;
@@ -64,8 +64,8 @@ impl Intake {
             }
         };
         let key = message_id.filter(|id| !id.is_empty());
-        let asked = Asked { key: key.as_deref(), source: "queue", who: "queue", redelivered: message.redelivered };
-        match service.submit(&request, &asked) {
+        let caller = Caller { key: key.as_deref(), source: "queue", who: "queue", redelivered: message.redelivered };
+        match service.submit(&request, &caller) {
             Ok(accepted) => {
                 let job_id = accepted.job.id.clone();
                 let job_dir = service.shared().relative(&accepted.job.dir).unwrap_or(accepted.job.dir);

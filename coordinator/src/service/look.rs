@@ -1,23 +1,30 @@
 //! What is shown of a job: its status with what only its service can add, and why it is not faster.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use fanfold_shared::backend::rabbitmq::Condition;
 use fanfold_shared::clock::{duration, rfc3339, wall_us};
+use fanfold_shared::ids::JobId;
 use fanfold_shared::layout::JobDir;
+use fanfold_shared::report::{During, Result};
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, grouped, rate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::store::{Job, Wanted};
-use super::{Service, supervise};
-use crate::report::{Coordinator, STATUS_VERSION, Status, coordinator_of};
+use super::store::{Intent, Job};
+use super::{Missing, Service, ServiceError, supervise};
+use crate::aggregate::partial_path;
+use crate::report::{Coordinator, STATUS_VERSION, Status, coordinator_of, resume};
 
 /// A process that has been in `init()` for so long is worth a word.
 const INIT_SLOW: f64 = 30.0;
 /// Without a result for so long, a job is worth a word.
 const STILL: f64 = 60.0;
+/// How a coordinator begins to say that it is blocked by the broker.
+const OF_THE_BROKER: &str = "the broker ";
 
 /// A job's status, and what only a reader can know.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,9 +43,11 @@ impl StatusView {
     /// # Errors
     /// It has none that can be read.
     pub fn of(dir: &JobDir) -> std::io::Result<StatusView> {
+        // Before the status: what a coordinator that is gone said last is then in it.
+        let coordinator = coordinator_of(dir);
         let status = Status::read(&dir.status_json())?;
         let age = wall_us().saturating_sub(status.updated) as f64 / 1e6;
-        Ok(StatusView { status, coordinator: coordinator_of(dir), age })
+        Ok(StatusView { status, coordinator, age })
     }
 
     /// What `fanfold status --json` and `GET /v1/jobs/{id}` say.
@@ -57,6 +66,31 @@ impl StatusView {
         let coordinator = Coordinator::from_name(value["coordinator"].as_str().unwrap_or_default());
         let age = value["age_seconds"].as_f64().unwrap_or_default();
         Ok(StatusView { status: serde_json::from_value(value)?, coordinator, age })
+    }
+
+    /// The file with the job's result, or with `partial` what is committed of it so far; and how many bytes of it are proven.
+    ///
+    /// # Errors
+    /// There is none (yet), or it can't be opened.
+    pub fn result(&self, partial: bool) -> Result<(File, u64)> {
+        let status = &self.status;
+        let none = |what| ServiceError::NoResult { job: JobId(status.job_id.clone()), state: status.state, what };
+        let completed = status.state == JobState::Completed;
+        let path = match (&status.output.file, status.state) {
+            (Some(file), JobState::Completed) => file.clone(),
+            (Some(file), _) => partial_path(file),
+            // What it will be is perhaps not known yet.
+            (None, JobState::Queued | JobState::Preparing) => return Err(none(Missing::All).into()),
+            (None, _) => return Err(none(Missing::Stored(status.output.dir.clone())).into()),
+        };
+        match File::open(&path) {
+            Ok(_) if !completed && !partial => Err(none(Missing::Rest).into()),
+            Ok(file) => Ok((file, status.output.bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(none(if completed { Missing::Gone(path) } else { Missing::All }).into())
+            }
+            outcome => Ok((outcome.during("open", &path)?, status.output.bytes)),
+        }
     }
 }
 
@@ -113,10 +147,12 @@ pub fn explain(view: &StatusView, waiting: &Waiting) -> Explained {
         let since = duration(view.age);
         say("gone", format!("nobody works on it: its coordinator has been gone for about {since}, {done} are settled"));
     }
-    if let Some(blocked) = &status.blocked {
+    let broker = waiting.broker.as_ref().filter(|_| !status.state.is_final());
+    // The service says the same of the broker, and for how long.
+    if let Some(blocked) = status.blocked.as_ref().filter(|why| broker.is_none() || !why.starts_with(OF_THE_BROKER)) {
         say("blocked", blocked.clone());
     }
-    if let Some(why) = waiting.broker.as_ref().filter(|_| !status.state.is_final()) {
+    if let Some(why) = broker {
         say("broker", format!("the broker takes nothing: {why}"));
     }
     match status.state {
@@ -146,26 +182,9 @@ pub fn explain(view: &StatusView, waiting: &Waiting) -> Explained {
 fn at_work(view: &StatusView, waiting: &Waiting, done: &str, say: &mut dyn FnMut(&str, String)) {
     let (status, counts) = (&view.status, &view.status.counts);
     let now = status.updated;
-    if status.nodes == 0 {
-        let text = match &waiting.pool {
-            Some((pool, Some((0, _)))) => {
-                format!("it waits for nodes: no worker is in pool `{pool}`; start `fanfold-worker --pool {pool}`")
-            }
-            Some((pool, Some((all, 0)))) => format!(
-                "it waits for nodes: all {} of pool `{pool}` are at work for others",
-                counted(*all as u64, "worker")
-            ),
-            Some((pool, Some((all, free)))) => format!(
-                "it waits for nodes: {free} of {} of pool `{pool}` are free and about to join",
-                counted(*all as u64, "worker")
-            ),
-            Some((pool, None)) => format!("it waits for nodes of pool `{pool}`"),
-            None => "it waits for nodes: none has joined".into(),
-        };
-        let text = match status.nodes_wanted {
-            0 => text,
-            wanted => format!("{text} ({} wanted)", grouped(wanted.into())),
-        };
+    if status.nodes == 0
+        && let Some(text) = why_no_nodes(status, waiting.pool.as_ref())
+    {
         say("nodes", text);
     }
     if let Some(limit) = waiting.limit {
@@ -206,6 +225,37 @@ fn at_work(view: &StatusView, waiting: &Waiting, done: &str, say: &mut dyn FnMut
     }
 }
 
+/// Why the job has no nodes. Its coordinator says itself that it waits for some, and for how many; then only what it can't know is left:
+/// what the workers of the pool are at.
+fn why_no_nodes(status: &Status, pool: Option<&(String, Option<(usize, usize)>)>) -> Option<String> {
+    let pool = pool.map(|(pool, workers)| (pool, *workers));
+    let of_pool = |count, pool| format!("{} of pool `{pool}`", counted(count as u64, "worker"));
+    let workers = match pool {
+        Some((pool, Some((0, _)))) => {
+            Some(format!("no worker is in pool `{pool}`; start `fanfold-worker --pool {pool}`"))
+        }
+        Some((pool, Some((1, 0)))) => Some(format!("the only worker of pool `{pool}` is at work for others")),
+        Some((pool, Some((all, 0)))) => Some(format!("all {} are at work for others", of_pool(all, pool))),
+        Some((pool, Some((all, free)))) => {
+            let are = if free == 1 { "is" } else { "are" };
+            Some(format!("{free} of {} {are} free and about to join", of_pool(all, pool)))
+        }
+        Some((_, None)) | None => None,
+    };
+    if status.blocked.is_some() {
+        return workers;
+    }
+    let text = match (workers, pool) {
+        (Some(workers), _) => format!("it waits for nodes: {workers}"),
+        (None, Some((pool, _))) => format!("it waits for nodes of pool `{pool}`"),
+        (None, None) => "it waits for nodes: none has joined".into(),
+    };
+    Some(match status.nodes_wanted {
+        0 => text,
+        wanted => format!("{text} ({} wanted)", grouped(wanted.into())),
+    })
+}
+
 impl Service {
     /// The job's `status.json`, if there is one.
     pub(super) fn status_file(&self, job: &Job) -> Option<Status> {
@@ -219,18 +269,20 @@ impl Service {
         let mut status = file.unwrap_or_else(|| begin(job));
         let runs = self.is_running(&job.id);
         // A thread writes the file about once a second; what the store says is as new, and is all there is of a job without one.
-        let file_is_newer = runs && job.wanted == Wanted::Run && !job.state.is_final() && job.state != JobState::Queued;
+        let file_is_newer = runs && job.wanted == Intent::Run && !job.state.is_final() && job.state != JobState::Queued;
         if !file_is_newer || status.state.is_final() != job.state.is_final() {
             status.state = job.state;
             status.cause = job.cause.clone();
         }
-        if job.wanted == Wanted::Canceled && !job.state.is_final() {
+        if job.wanted == Intent::Canceled && !job.state.is_final() {
             status.state = JobState::CancelRequested;
         }
         status.ended = match status.state.is_final() || status.state == JobState::Paused {
             true => status.ended.or(job.ended_us).or(Some(updated)),
             false => None,
         };
+        // Whoever ran it before: it is the service's.
+        status.go_on = (!status.state.is_final()).then(|| resume(&job.id));
         let age = wall_us().saturating_sub(updated) as f64 / 1e6;
         let coordinator = match status.state.is_final() || (status.state == JobState::Paused && !runs) {
             true => Coordinator::Gone,
@@ -329,8 +381,6 @@ fn begin(job: &Job) -> Status {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use fanfold_shared::ids::JobId;
-
     use super::*;
     use crate::report::{Pace, Snapshot, fixtures::*};
 
@@ -364,7 +414,7 @@ mod tests {
             pool: "default".into(),
             priority: 4,
             node_count: None,
-            wanted: Wanted::Run,
+            wanted: Intent::Run,
             retry: None,
             state: JobState::Queued,
             cause: None,
@@ -383,9 +433,12 @@ mod tests {
         let pool = |workers| Waiting { pool: Some(("gpu".into(), workers)), ..Waiting::default() };
         insta::assert_snapshot!(told(&no_nodes, &pool(Some((0, 0)))), @"nodes: it waits for nodes: no worker is in pool `gpu`; start `fanfold-worker --pool gpu`\n");
         insta::assert_snapshot!(told(&no_nodes, &pool(Some((3, 0)))), @"nodes: it waits for nodes: all 3 workers of pool `gpu` are at work for others\n");
+        insta::assert_snapshot!(told(&no_nodes, &pool(Some((3, 1)))), @"nodes: it waits for nodes: 1 of 3 workers of pool `gpu` is free and about to join\n");
+        insta::assert_snapshot!(told(&no_nodes, &pool(None)), @"nodes: it waits for nodes of pool `gpu`\n");
+        insta::assert_snapshot!(told(&no_nodes, &nothing), @"nodes: it waits for nodes: none has joined\n");
         insta::assert_snapshot!(told(&no_nodes, &Waiting { broker: Some("blocked for 12 s: low on disk".into()), limit: Some(0), ..pool(Some((1, 0))) }), @r"
         broker: the broker takes nothing: blocked for 12 s: low on disk
-        nodes: it waits for nodes: all 1 worker of pool `gpu` are at work for others
+        nodes: it waits for nodes: the only worker of pool `gpu` is at work for others
         share: it may have 0 nodes while other jobs wait for some
         ");
         let full = view(|snapshot| snapshot.blocked = Some("disk full: cannot write `/out`".into()));
@@ -411,5 +464,75 @@ mod tests {
         let done =
             view(|snapshot| (snapshot.state, snapshot.cause) = (JobState::Failed, Some("no result\nmore".into())));
         assert_eq!(told(&done, &nothing), "over: it is Failed: no result; 120 of 276 mini-batches are settled\n");
+    }
+
+    #[test]
+    fn what_the_coordinator_says_is_not_said_again() {
+        let waits = |blocked: &str| {
+            view(|snapshot| {
+                (snapshot.nodes, snapshot.processes, snapshot.nodes_wanted) = (vec![], vec![], 2);
+                snapshot.blocked = Some(blocked.into());
+            })
+        };
+        let for_nodes = waits("waits for nodes: 2 wanted in pool `gpu`, none has come");
+        let pool = |workers| Waiting { pool: Some(("gpu".into(), workers)), ..Waiting::default() };
+        let alone = "blocked: waits for nodes: 2 wanted in pool `gpu`, none has come\n";
+        assert_eq!(told(&for_nodes, &Waiting::default()), alone);
+        assert_eq!(told(&for_nodes, &pool(None)), alone);
+        insta::assert_snapshot!(told(&for_nodes, &pool(Some((0, 0)))), @r"
+        blocked: waits for nodes: 2 wanted in pool `gpu`, none has come
+        nodes: no worker is in pool `gpu`; start `fanfold-worker --pool gpu`
+        ");
+        insta::assert_snapshot!(told(&for_nodes, &pool(Some((3, 2)))), @r"
+        blocked: waits for nodes: 2 wanted in pool `gpu`, none has come
+        nodes: 2 of 3 workers of pool `gpu` are free and about to join
+        ");
+
+        let away = waits("the broker is away (connection refused); the job goes on by itself");
+        assert_eq!(
+            told(&away, &pool(None)),
+            "blocked: the broker is away (connection refused); the job goes on by itself\n"
+        );
+        let broker = Some("away for 12 s: connection refused".to_string());
+        insta::assert_snapshot!(told(&away, &Waiting { broker, ..pool(None) }), @"broker: the broker takes nothing: away for 12 s: connection refused\n");
+    }
+
+    #[test]
+    fn a_result_is_there_or_it_is_said_what_is_missing() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("out.txt");
+        let view = |state, file: Option<&Path>| {
+            let mut view = view(|snapshot| snapshot.state = state);
+            (view.status.output.file, view.status.output.bytes) = (file.map(Path::to_path_buf), 4);
+            view
+        };
+        let missing = |view: &StatusView, partial| {
+            let failure = view.result(partial).expect_err("there is none");
+            format!("{failure}\nhint: {}", failure.hint().unwrap())
+        };
+        use JobState as S;
+        for state in [S::Queued, S::Preparing, S::Running] {
+            for partial in [false, true] {
+                let text = missing(&view(state, Some(&file)), partial);
+                assert!(text.contains("it has no result yet\nhint: `fanfold status score-1a2b3c4d` shows"), "{text}");
+            }
+        }
+        assert!(missing(&view(S::Queued, None), false).contains("it has no result yet"));
+        insta::assert_snapshot!(missing(&view(S::Completed, None), true), @r"
+        job score-1a2b3c4d is Completed: its results are what its script stored under `/data/out`
+        hint: look there; with `output_action: append_row`, a job writes one file
+        ");
+        insta::assert_snapshot!(missing(&view(S::Completed, Some(&file)), false).replace(place.path().to_str().unwrap(), "/out"), @r"
+        job score-1a2b3c4d is Completed: its output `/out/out.txt` is not there any more
+        hint: bring it back from where it was moved to, or from a copy; to run everything again, use a new directory
+        ");
+        std::fs::write(crate::aggregate::partial_path(&file), "row\nbeyond").unwrap();
+        insta::assert_snapshot!(missing(&view(S::Failed, Some(&file)), false), @r"
+        job score-1a2b3c4d is Failed: its result is not whole
+        hint: `fanfold results score-1a2b3c4d --partial` gives what is committed so far; `fanfold status score-1a2b3c4d` shows how far it is
+        ");
+        assert_eq!(view(S::Failed, Some(&file)).result(true).unwrap().1, 4);
+        std::fs::write(&file, "row\n").unwrap();
+        assert_eq!(view(S::Completed, Some(&file)).result(false).unwrap().1, 4);
     }
 }

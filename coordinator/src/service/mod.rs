@@ -36,12 +36,12 @@ use fanfold_shared::text::one_line;
 use crate::run::{FleetLink, Orders};
 use crate::terminal;
 
-pub use error::ServiceError;
+pub use error::{Missing, ServiceError};
 pub use events::event;
 pub use lock::{InUse, StateLock};
 pub use look::{Explained, Reason, StatusView, Waiting, explain};
-pub use store::{Job, JobStore, StoreError, Wanted};
-pub use submit::{Accepted, Asked};
+pub use store::{Intent, Job, JobStore, StoreError};
+pub use submit::{Accepted, Caller};
 pub use token::{Token, TokenError};
 
 use events::Events;
@@ -218,13 +218,13 @@ impl Service {
     ///
     /// # Errors
     /// What is wrong with the request, or what keeps the service from doing it now.
-    pub fn submit(&self, request: &JobRequest, asked: &Asked) -> Result<Accepted> {
+    pub fn submit(&self, request: &JobRequest, caller: &Caller) -> Result<Accepted> {
         let one_at_a_time = locked(&self.inner.submitting);
         let Inner { store, link, config, .. } = &*self.inner;
-        let accepted = submit::submit(store, &link.shared, &config.jobs, request, asked)?;
+        let accepted = submit::submit(store, &link.shared, &config.jobs, request, caller)?;
         drop(one_at_a_time);
         if !accepted.duplicate {
-            say(&format!("job {} is accepted from {}", accepted.job.id, asked.who));
+            say(&format!("job {} is accepted from {}", accepted.job.id, caller.who));
             self.wake();
         }
         Ok(accepted)
@@ -281,7 +281,7 @@ impl Service {
         if job.state.is_final() {
             return Err(ServiceError::NotNow { job: job.id.clone(), state: job.state, verb: "cancel" }.into());
         }
-        self.want(job, Wanted::Canceled, who, "cancel")
+        self.want(job, Intent::Canceled, who, "cancel")
     }
 
     /// The job stands still until it is resumed.
@@ -289,10 +289,10 @@ impl Service {
     /// # Errors
     /// It is over.
     pub fn pause(&self, job: &Job, who: &str) -> Result<()> {
-        if job.state.is_final() || job.wanted == Wanted::Canceled {
+        if job.state.is_final() || job.wanted == Intent::Canceled {
             return Err(ServiceError::NotNow { job: job.id.clone(), state: job.state, verb: "pause" }.into());
         }
-        self.want(job, Wanted::Paused, who, "pause")
+        self.want(job, Intent::Paused, who, "pause")
     }
 
     /// The job goes on.
@@ -300,13 +300,13 @@ impl Service {
     /// # Errors
     /// It is over.
     pub fn resume(&self, job: &Job, who: &str) -> Result<()> {
-        if job.state.is_final() || job.wanted == Wanted::Canceled {
+        if job.state.is_final() || job.wanted == Intent::Canceled {
             return Err(ServiceError::NotNow { job: job.id.clone(), state: job.state, verb: "resume" }.into());
         }
-        self.want(job, Wanted::Run, who, "resume")
+        self.want(job, Intent::Run, who, "resume")
     }
 
-    fn want(&self, job: &Job, wanted: Wanted, who: &str, what: &str) -> Result<()> {
+    fn want(&self, job: &Job, wanted: Intent, who: &str, what: &str) -> Result<()> {
         self.inner.store.want(&job.id, wanted, who, what)?;
         say(&format!("job {}: {what}, asked for by {who}", job.id));
         self.wake();

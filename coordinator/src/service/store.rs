@@ -59,7 +59,7 @@ CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, routing_key TEXT NOT
 
 /// What somebody wants of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Intent {
     /// That it runs.
     Run,
     /// That it stands still.
@@ -68,12 +68,12 @@ pub enum Wanted {
     Canceled,
 }
 
-impl Wanted {
+impl Intent {
     fn name(self) -> &'static str {
         match self {
-            Wanted::Run => "run",
-            Wanted::Paused => "paused",
-            Wanted::Canceled => "canceled",
+            Intent::Run => "run",
+            Intent::Paused => "paused",
+            Intent::Canceled => "canceled",
         }
     }
 }
@@ -96,7 +96,7 @@ pub struct Job {
     /// The most nodes; None: all that come.
     pub node_count: Option<u32>,
     /// What is wanted of it.
-    pub wanted: Wanted,
+    pub wanted: Intent,
     /// A `retry --failed` that has not begun, with what is to be set otherwise.
     pub retry: Option<Vec<String>>,
     /// The last state it came into.
@@ -207,9 +207,9 @@ fn job(row: &Row) -> rusqlite::Result<Job> {
         priority: row.get(5)?,
         node_count: row.get(6)?,
         wanted: match wanted.as_str() {
-            "canceled" => Wanted::Canceled,
-            "paused" => Wanted::Paused,
-            _ => Wanted::Run,
+            "canceled" => Intent::Canceled,
+            "paused" => Intent::Paused,
+            _ => Intent::Run,
         },
         retry: retry.and_then(|text| serde_json::from_str(&text).ok()),
         state: JobState::from_name(&state).unwrap_or(JobState::Queued),
@@ -369,7 +369,7 @@ impl JobStore {
     }
 
     /// Something is wanted of a job.
-    pub fn want(&self, id: &JobId, wanted: Wanted, who: &str, what: &str) -> Result<(), StoreError> {
+    pub fn want(&self, id: &JobId, wanted: Intent, who: &str, what: &str) -> Result<(), StoreError> {
         self.write(|connection| {
             connection.execute("UPDATE jobs SET wanted = ? WHERE id = ?", [wanted.name(), &id.0])?;
             note(connection, id, who, what)
@@ -537,11 +537,11 @@ mod tests {
             id
         });
         store.state(&ids[2], JobState::Completed, None, false, Some(&event(&ids[2], JobState::Completed))).unwrap();
-        store.want(&ids[3], Wanted::Paused, "http", "pause").unwrap();
+        store.want(&ids[3], Intent::Paused, "http", "pause").unwrap();
         let order =
             |store: &JobStore| -> Vec<String> { store.unfinished().unwrap().into_iter().map(|job| job.id.0).collect() };
         assert_eq!(order(&store), ["b", "a", "d"]);
-        assert_eq!(store.job(&ids[3]).unwrap().unwrap().wanted, Wanted::Paused);
+        assert_eq!(store.job(&ids[3]).unwrap().unwrap().wanted, Intent::Paused);
         store.retry(&ids[2], &["run_max_try=5".into()], "http", &event(&ids[2], JobState::Queued)).unwrap();
         assert_eq!(order(&store), ["b", "a", "c", "d"]);
         assert_eq!(store.job(&ids[2]).unwrap().unwrap().retry, Some(vec!["run_max_try=5".to_string()]));

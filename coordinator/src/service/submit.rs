@@ -16,9 +16,9 @@ use super::events::event;
 use super::store::{Job, JobStore, Known, Reservation};
 use crate::run::{Source, SubmitRequest, submit_job};
 
-/// How it is asked for.
+/// Who asks for a job, and how.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct Caller<'a> {
     /// The idempotency key.
     pub key: Option<&'a str>,
     /// `http`, `queue`.
@@ -44,23 +44,23 @@ pub(super) fn submit(
     shared: &SharedRoot,
     jobs: &Path,
     request: &JobRequest,
-    asked: &Asked,
+    caller: &Caller,
 ) -> Result<Accepted> {
     let digest = digest(request);
-    if let Some(key) = asked.key
+    if let Some(key) = caller.key
         && (key.is_empty() || key.len() > MOST_KEY || key.chars().any(|c| c.is_control()))
     {
         return Err(ServiceError::BadKey(key.len()).into());
     }
-    let known = match asked.key {
+    let known = match caller.key {
         Some(key) => store.known(key, &digest)?,
-        None if asked.redelivered => store.unanswered(&digest)?,
+        None if caller.redelivered => store.unanswered(&digest)?,
         None => None,
     };
     let (source, base) = source(shared, &request.source)?;
     let id = match known {
         Some(Known { same: false, job, .. }) => {
-            return Err(ServiceError::KeyReused { key: asked.key.unwrap_or_default().into(), job: job.id }.into());
+            return Err(ServiceError::KeyReused { key: caller.key.unwrap_or_default().into(), job: job.id }.into());
         }
         Some(Known { accepted: true, job, .. }) => return Ok(Accepted { job, duplicate: true }),
         // The service died while it made the job: it goes on where it was.
@@ -76,9 +76,9 @@ pub(super) fn submit(
                 pool: &spec.compute_target,
                 priority: spec.priority,
                 node_count: spec.node_count,
-                key: asked.key,
+                key: caller.key,
                 digest: &digest,
-                source: asked.source,
+                source: caller.source,
             })?;
             id
         }
@@ -89,7 +89,7 @@ pub(super) fn submit(
     fs::create_dir_all(jobs).during("create", jobs)?;
     match submit_job(shared, &request) {
         Ok(new) => {
-            store.accept(&id, asked.who, &event(&id, &new.spec.name, JobState::Queued, None, None))?;
+            store.accept(&id, caller.who, &event(&id, &new.spec.name, JobState::Queued, None, None))?;
             let job = store.job(&id)?.expect("it was accepted just now");
             Ok(Accepted { job, duplicate: false })
         }

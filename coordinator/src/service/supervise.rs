@@ -15,10 +15,10 @@ use fanfold_shared::state::JobState;
 
 use super::events::event;
 use super::share::{Contender, limits};
-use super::store::{Job, Wanted};
+use super::store::{Intent, Job};
 use super::{Running, Service, ServiceError, locked, say};
 use crate::ledger::JobLock;
-use crate::report::Status;
+use crate::report::{Comeback, Status};
 use crate::run::{FleetJob, FleetRun, Orders, Purpose, run_on_fleet};
 
 /// Between two decisions about shares.
@@ -76,15 +76,15 @@ impl Service {
         for job in jobs {
             let known = running.contains_key(&job.id);
             match job.wanted {
-                Wanted::Paused if !known && job.state != JobState::Paused => {
+                Intent::Paused if !known && job.state != JobState::Paused => {
                     self.is_now(job, JobState::Paused, Some("paused"), false);
                 }
-                Wanted::Run if !known && running.len() < self.inner.config.max_jobs => {
+                Intent::Run if !known && running.len() < self.inner.config.max_jobs => {
                     self.start_job(job, &mut running)
                 }
                 // It is taken up to be ended as a canceled job should: with its state in the ledger, and nothing left at the broker.
-                Wanted::Canceled if !known => self.start_job(job, &mut running),
-                Wanted::Run if !known && job.state == JobState::Paused => {
+                Intent::Canceled if !known => self.start_job(job, &mut running),
+                Intent::Run if !known && job.state == JobState::Paused => {
                     self.is_now(job, JobState::Queued, None, false)
                 }
                 _ => {}
@@ -94,7 +94,7 @@ impl Service {
 
     fn start_job(&self, job: &Job, running: &mut BTreeMap<JobId, Running>) {
         let orders = Orders::new();
-        let canceled = job.wanted == Wanted::Canceled;
+        let canceled = job.wanted == Intent::Canceled;
         if canceled {
             orders.cancel();
         }
@@ -118,12 +118,12 @@ impl Service {
         for job in jobs {
             let Some(at_work) = running.get_mut(&job.id) else { continue };
             match job.wanted {
-                Wanted::Canceled if !at_work.canceled => {
+                Intent::Canceled if !at_work.canceled => {
                     at_work.canceled = true;
                     at_work.orders.cancel();
                     self.is_now(job, JobState::CancelRequested, None, false);
                 }
-                Wanted::Paused if !at_work.paused && !at_work.canceled => {
+                Intent::Paused if !at_work.paused && !at_work.canceled => {
                     at_work.paused = true;
                     at_work.orders.pause();
                 }
@@ -217,6 +217,7 @@ impl Service {
             purpose,
             orders: orders.clone(),
             on_state: Arc::new(on_state),
+            comeback: Comeback::Service,
             quiet: true,
         };
         let link = &self.inner.link;
@@ -228,9 +229,9 @@ impl Service {
 
     fn at_rest(&self, job: &Job, state: JobState, cause: Option<&str>) {
         let wanted = self.inner.store.job(&job.id).ok().flatten().map_or(job.wanted, |job| job.wanted);
-        if state == JobState::Paused && wanted == Wanted::Run {
+        if state == JobState::Paused && wanted == Intent::Run {
             // Nobody asked for it: it can't be run as things are. It would only come to rest again; whoever mends it resumes it.
-            if let Err(error) = self.inner.store.want(&job.id, Wanted::Paused, "service", "pause") {
+            if let Err(error) = self.inner.store.want(&job.id, Intent::Paused, "service", "pause") {
                 say(&Failure::from(error).one_line());
             }
         }
@@ -246,7 +247,7 @@ impl Service {
         for job in jobs {
             let Some(at_work) = running.get_mut(&job.id) else { continue };
             let Some(status) =
-                self.status_file(job).filter(|_| job.state == JobState::Running && job.wanted == Wanted::Run)
+                self.status_file(job).filter(|_| job.state == JobState::Running && job.wanted == Intent::Run)
             else {
                 at_work.without_nodes = None;
                 continue;

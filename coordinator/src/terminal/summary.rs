@@ -95,7 +95,7 @@ mod tests {
           errors        4 × exception: ValueError: bad pixel
                         each failure is in /jobs/score-1a2b3c4d/errors.jsonl
           logs          /jobs/score-1a2b3c4d/logs
-          next          fanfold run job.yaml --job-dir /jobs/score-1a2b3c4d    # go on where it stopped
+          next          fanfold run /jobs/score-1a2b3c4d/job.yaml --job-dir /jobs/score-1a2b3c4d    # go on where it stopped
                         fanfold errors score-1a2b3c4d    # what failed, grouped; --full with tracebacks
         "#);
     }

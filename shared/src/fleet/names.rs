@@ -38,6 +38,11 @@ pub fn worker_queue(worker: &str) -> String {
     format!("fanfold.worker.{worker}")
 }
 
+/// Whether a text can be the id of a worker: what a stranger wrote instead would name no queue, or end in a log.
+pub fn is_worker(text: &str) -> bool {
+    (1..=200).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// The routing key of an event: `job.score-1a2b3c4d.completed`.
 pub fn event_key(job: &JobId, state: &str) -> String {
     format!("job.{job}.{}", state.to_lowercase())

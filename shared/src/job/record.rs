@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::JobSpec;
 use crate::ids::JobId;
 use crate::layout::JobDir;
-use crate::report::{During, IoError};
+use crate::report::{During, ExitCode, IoError, Report};
 
 /// The version of the record.
 pub const RECORD_VERSION: u32 = 1;
@@ -50,6 +50,26 @@ pub enum RecordError {
     /// The operating system refused.
     #[error(transparent)]
     Io(#[from] IoError),
+}
+
+impl Report for RecordError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            RecordError::Damaged { .. } | RecordError::Later { .. } => ExitCode::Usage,
+            RecordError::Io(error) => error.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            RecordError::Damaged { path, .. } => Some(format!(
+                "nothing was changed; restore `{}` from a copy, or run the job in a new directory",
+                path.display()
+            )),
+            RecordError::Later { .. } => Some("continue this job with the newer fanfold".into()),
+            RecordError::Io(error) => error.hint(),
+        }
+    }
 }
 
 impl JobRecord {

@@ -5,7 +5,7 @@ use fanfold_shared::fleet::{
 };
 use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
 use fanfold_shared::message::{
-    AttemptError, ErrorKind, FromNode, ItemError, NodeEvent, NodeMessage, Outcome, OutcomeEnd, Results, Task,
+    AttemptError, ErrorKind, FromNode, Identity, ItemError, NodeEvent, NodeMessage, Outcome, OutcomeEnd, Results, Task,
 };
 
 type Named<T> = Vec<(&'static str, T)>;
@@ -43,6 +43,7 @@ pub fn from_node() -> Named<FromNode> {
     let (worker, host) = ("gpu-01-4f2a", "gpu-01");
     let why = || "no such directory".to_string();
     let process = ProcessNumber(4);
+    let by = Identity { worker: worker.into(), host: host.into(), processes: 8 };
     let events = vec![
         (
             "joining",
@@ -50,7 +51,8 @@ pub fn from_node() -> Named<FromNode> {
         ),
         ("refused", NodeEvent::Refused { worker: worker.into(), host: host.into(), ticket: 5, why: why() }),
         ("cannot-join", NodeEvent::CannotJoin { why: why(), anywhere: true }),
-        ("beat", NodeEvent::Beat { held: vec![0..1, 5..u64::MAX] }),
+        ("beat", NodeEvent::Beat { by: None, held: vec![0..1, 5..u64::MAX] }),
+        ("beat-by", NodeEvent::Beat { by: Some(by), held: Vec::new() }),
         ("handed-back", NodeEvent::HandedBack { task: task(false), hand_overs: 2 }),
         ("runs-alone", NodeEvent::RunsAlone { task: task(true) }),
         ("leased", NodeEvent::Leased { tasks: vec![task(false), task(true)] }),

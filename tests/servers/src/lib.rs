@@ -10,6 +10,6 @@ mod relay;
 
 pub use certificates::{Identity, TestCa};
 pub use process::wait_until;
-pub use rabbitmq::{RabbitMq, RabbitMqOptions};
+pub use rabbitmq::{RabbitMq, RabbitMqOptions, VHOSTS};
 pub use redis::{Redis, RedisOptions};
 pub use relay::Relay;

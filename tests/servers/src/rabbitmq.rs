@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use crate::Identity;
 use crate::process::{directory, free_port, kill, listens, program, spawn, wait_until};
 
-/// Virtual hosts of a shared server. They are made at its start, as that is where they cost least.
-const VHOSTS: u32 = 24;
+/// Virtual hosts of a server that many tests share. They are made at its start, as that is where they cost least.
+pub const VHOSTS: u32 = 24;
 const USER: &str = "fanfold";
 /// Not one that a log may hold by chance.
 const PASSWORD: &str = "pa55-of-the-tests";
@@ -47,13 +47,15 @@ pub struct RabbitMqOptions {
     pub plugin: Option<&'static str>,
     /// More lines of `rabbitmq.conf`.
     pub config: Vec<String>,
+    /// How many tests may ask for a [`RabbitMq::vhost`] of their own. Each makes every start slower.
+    pub vhosts: u32,
 }
 
 impl RabbitMq {
     /// One for the whole test program; [`RabbitMq::vhost`] gives each test a part of its own.
     pub fn shared() -> &'static RabbitMq {
         static SHARED: OnceLock<RabbitMq> = OnceLock::new();
-        SHARED.get_or_init(RabbitMq::start)
+        SHARED.get_or_init(|| RabbitMq::start_with(RabbitMqOptions { vhosts: VHOSTS, ..RabbitMqOptions::default() }))
     }
 
     /// One that the test may stop.
@@ -113,7 +115,7 @@ impl RabbitMq {
         for line in &self.options.config {
             let _ = writeln!(config, "{line}");
         }
-        let names: Vec<String> = (0..VHOSTS).map(vhost_name).chain(["/".to_string()]).collect();
+        let names: Vec<String> = (0..self.options.vhosts).map(vhost_name).chain(["/".to_string()]).collect();
         let vhosts: Vec<String> = names.iter().map(|name| format!(r#"{{"name":"{name}"}}"#)).collect();
         let permissions: Vec<String> = names
             .iter()
@@ -248,7 +250,8 @@ impl RabbitMq {
     /// The name of a virtual host that no other test uses.
     pub fn vhost_name(&self) -> String {
         let number = self.next_vhost.fetch_add(1, Ordering::SeqCst);
-        assert!(number < VHOSTS, "raise VHOSTS in tests/servers: there are {VHOSTS} virtual hosts");
+        let vhosts = self.options.vhosts;
+        assert!(number < vhosts, "raise `vhosts` where this server is started: there are {vhosts} virtual hosts");
         vhost_name(number)
     }
 

@@ -35,21 +35,25 @@ pub fn prepare(
     match environment {
         Environment::Python(python) => interpreter::find(python),
         Environment::Requirements { lines, python, base } => {
-            let cache = cache_directory(|name| std::env::var_os(name).map(PathBuf::from))?;
+            let cache = user_cache().ok_or(EnvironmentError::NoCache)?.join("environments");
             build::prepare(&build::Wanted { cache: &cache, lines, python, base, log }, cancel, progress)
         }
     }
 }
 
-/// `$XDG_CACHE_HOME/fanfold/environments`, where the XDG rules allow only an absolute path; `~/.cache` without it.
-fn cache_directory(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf, EnvironmentError> {
+/// `$XDG_CACHE_HOME/fanfold`, where the XDG rules allow only an absolute path; under `~/.cache` without it. None: no home either.
+pub(crate) fn user_cache() -> Option<PathBuf> {
+    cache_directory(|name| std::env::var_os(name).map(PathBuf::from))
+}
+
+fn cache_directory(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     let absolute = |name| variable(name).filter(|path| path.is_absolute());
     let home = || {
         let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
         absolute("HOME").or_else(|| user.map(|user| user.dir))
     };
     let cache = absolute("XDG_CACHE_HOME").or_else(|| home().map(|home| home.join(".cache")));
-    cache.map(|cache| cache.join("fanfold/environments")).ok_or(EnvironmentError::NoCache)
+    cache.map(|cache| cache.join("fanfold"))
 }
 
 #[cfg(test)]

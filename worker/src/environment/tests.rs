@@ -258,9 +258,9 @@ fn the_cache_is_where_the_xdg_rules_put_it() {
     let with = |xdg: Option<&'static str>, home: Option<&'static str>| {
         cache_directory(move |name| if name == "HOME" { home } else { xdg }.map(PathBuf::from)).unwrap()
     };
-    assert_eq!(with(Some("/x"), Some("/h")), Path::new("/x/fanfold/environments"));
-    assert_eq!(with(Some("relative"), Some("/h")), Path::new("/h/.cache/fanfold/environments"));
-    assert_eq!(with(None, Some("/h")), Path::new("/h/.cache/fanfold/environments"));
+    assert_eq!(with(Some("/x"), Some("/h")), Path::new("/x/fanfold"));
+    assert_eq!(with(Some("relative"), Some("/h")), Path::new("/h/.cache/fanfold"));
+    assert_eq!(with(None, Some("/h")), Path::new("/h/.cache/fanfold"));
     assert!(with(None, None).is_absolute());
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use fanfold_shared::backend::rabbitmq::Condition;
 use fanfold_shared::failpoint;
 use fanfold_shared::fleet::{Command, Control, Ticket, WorkerState, wire};
 use fanfold_shared::ids::NodeId;
-use fanfold_shared::message::{FromNode, NodeEvent, NodeMessage};
+use fanfold_shared::message::{FromNode, Identity, NodeEvent, NodeMessage};
 use fanfold_shared::report::Failure;
 
 use super::job::{self, Job, Refusal};
@@ -31,6 +32,10 @@ const SILENCE: Duration = Duration::from_secs(120);
 const OVER: Duration = Duration::from_secs(3);
 /// For a last word to be safe.
 const LAST_WORD: Duration = Duration::from_secs(10);
+/// The same where the job has no queue for it: a coordinator that is just starting declares one.
+const UNHEARD: Duration = Duration::from_millis(500);
+/// A node that was killed and whose slots have not ended by then waits for nothing but to be heard.
+const DEAF: Duration = Duration::from_secs(10);
 
 /// The worker says that it can't be a node of the job that a ticket names.
 pub fn refuse(worker: &Worker, ticket: &Ticket, refusal: &Refusal) {
@@ -131,6 +136,7 @@ impl Life<'_> {
                     processes: worker.settings.processes,
                     next_process: 0,
                     membership: Some(Membership {
+                        worker: worker.id.0.clone(),
                         lease_after: worker.settings.lease_after,
                         counters: worker.presence.counters.clone(),
                     }),
@@ -152,7 +158,7 @@ impl Life<'_> {
                 }
                 if beaten.elapsed() >= BEAT && self.is_connected() {
                     beaten = Instant::now();
-                    self.publish(NodeEvent::Beat { held: Vec::new() });
+                    self.publish(NodeEvent::Beat { by: Some(self.identity()), held: Vec::new() });
                 }
             }
             let outcome = equipping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -173,7 +179,9 @@ impl Life<'_> {
     /// Tells the node what it is told, until it has left.
     fn relay(&mut self, handle: &NodeHandle) -> String {
         let mut why = "the job needs it no longer".to_string();
-        let mut signals = 0;
+        let (mut signals, mut killed) = (0, None);
+        let limits =
+            Duration::from_secs(self.job.spec.run_invocation_timeout + 2 * self.job.spec.task_overhead_timeout);
         while !handle.is_gone() {
             for command in self.commands(LOOK) {
                 match command {
@@ -208,6 +216,13 @@ impl Life<'_> {
             } else if self.heard.elapsed() >= SILENCE && handle.order() == Order::Work {
                 why = format!("its coordinator has not been heard of for {} s", SILENCE.as_secs());
                 handle.drain();
+            } else if self.heard.elapsed() >= 2 * SILENCE + limits && handle.order() != Order::Kill {
+                // What ran has ended by its limits: only what it has to say is still there.
+                handle.kill();
+            }
+            let since = (handle.order() == Order::Kill).then(|| *killed.get_or_insert_with(Instant::now));
+            if since.is_some_and(|since| since.elapsed() >= DEAF) {
+                self.fleet.close();
             }
         }
         why
@@ -223,6 +238,11 @@ impl Life<'_> {
             self.commanded = true;
         }
         commands
+    }
+
+    /// Who it is, before it has joined.
+    fn identity(&self) -> Identity {
+        Identity { worker: self.worker.id.0.clone(), host: self.worker.host.clone(), processes: 0 }
     }
 
     fn is_over(&self) -> bool {
@@ -280,9 +300,15 @@ pub fn ignore_commands(worker: &Worker) {
 fn last_word(fleet: &Fleet, node: &NodeId, event: NodeEvent) {
     let (said, heard) = std::sync::mpsc::channel();
     let message = FromNode { node: node.clone(), body: NodeMessage::Event(event) };
-    if fleet.publish_results(vec![message], Box::new(move || said.send(()).unwrap_or_default())).is_ok() {
-        // Unsaid it is as if the worker had died: the coordinator notices the silence.
-        let _ = heard.recv_timeout(LAST_WORD);
+    if fleet.publish_results(vec![message], Box::new(move || said.send(()).unwrap_or_default())).is_err() {
+        return;
+    }
+    // Unsaid it is as if the worker had died: the coordinator notices the silence.
+    let began = Instant::now();
+    while began.elapsed() < LAST_WORD && heard.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        if fleet.missing_since().is_some_and(|since| since.elapsed() >= UNHEARD) {
+            return;
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanfold_shared::backend::rabbitmq::Condition;
 use fanfold_shared::fleet::WorkerState;
@@ -70,7 +70,12 @@ fn answer(mut stream: TcpStream, presence: &Presence) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut request = Vec::new();
     let mut buffer = [0; 1024];
+    // Whoever drips byte by byte keeps nobody else, nor the worker's end, for longer.
+    let began = Instant::now();
     while !request.windows(4).any(|window| window == b"\r\n\r\n") && request.len() < MOST {
+        if began.elapsed() >= PATIENCE {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         match stream.read(&mut buffer)? {
             0 => break,
             read => request.extend_from_slice(&buffer[..read]),

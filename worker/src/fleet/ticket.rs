@@ -1,12 +1,12 @@
-//! One ticket at a time.
+//! One ticket at a time, of those at the head of the pool's queue the first that this worker can use.
 //!
-//! With a ticket in hand the consumer is cancelled, then the ticket is acknowledged: a worker can't get a second one. Dead between the
-//! two, the ticket comes back; dead after, the coordinator hears nothing and renews it.
+//! With a ticket in hand all others go back and the consumer is cancelled; then the ticket is acknowledged. Dead before that, it comes back;
+//! dead after, the coordinator hears nothing and renews it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use fanfold_shared::backend::rabbitmq::{Broker, Consumer};
+use fanfold_shared::backend::rabbitmq::{Broker, Consumer, Received};
 use fanfold_shared::failpoint;
 use fanfold_shared::fleet::wire::{self, WireError};
 use fanfold_shared::fleet::{Ticket, names};
@@ -19,6 +19,18 @@ const REFUSED: Duration = Duration::from_secs(5);
 /// A ticket that is left to others comes back at once if there are none: until then nothing is taken.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Tickets looked at together: one that nobody here can use must not hide those behind it.
+const AHEAD: u16 = 64;
+
+/// What becomes of a ticket.
+enum Verdict {
+    Take(Ticket),
+    /// It is for others.
+    Leave,
+    /// It is for nobody.
+    Reject,
+}
+
 /// See the module documentation.
 pub struct Tickets {
     broker: Broker,
@@ -26,13 +38,15 @@ pub struct Tickets {
     consumer: Option<Consumer>,
     refused: Refused,
     resume: Instant,
+    /// What was said last of tickets that are left to others.
+    told: Option<String>,
 }
 
 impl Tickets {
     /// Those of `pool`.
     pub fn new(broker: Broker, pool: &str) -> Tickets {
         let (queue, resume) = (names::nodes_queue(pool), Instant::now());
-        Tickets { broker, queue, consumer: None, refused: Refused::default(), resume }
+        Tickets { broker, queue, consumer: None, refused: Refused::default(), resume, told: None }
     }
 
     /// The next ticket, if one comes within `wait`.
@@ -42,39 +56,49 @@ impl Tickets {
             std::thread::sleep(pause.min(wait));
             return None;
         }
-        let consumer = self.consumer.take().unwrap_or_else(|| self.broker.consumer(&self.queue, 1));
-        let received = consumer.receive(1, wait).ok()?.pop();
-        let Some(received) = received else {
+        let consumer = self.consumer.take().unwrap_or_else(|| self.broker.consumer(&self.queue, AHEAD));
+        let received = consumer.receive(AHEAD.into(), wait).ok()?;
+        let (mut mine, mut left) = (None, Vec::new());
+        for message in received {
+            match self.judge(&message) {
+                Verdict::Take(ticket) if mine.is_none() => mine = Some((ticket, message)),
+                Verdict::Take(_) | Verdict::Leave => left.push(message),
+                Verdict::Reject => message.reject(),
+            }
+        }
+        if mine.is_some() || !left.is_empty() {
+            consumer.cancel();
+            drop(left);
+        } else {
             self.consumer = Some(consumer);
+        }
+        let Some((ticket, message)) = mine else {
+            if self.consumer.is_none() {
+                self.resume = Instant::now() + PAUSE;
+            }
             return None;
         };
-        match wire::decode::<Ticket>(&received.body) {
-            Ok(ticket) if self.refused.contains(&ticket.job, Instant::now()) => {
-                self.resume = Instant::now() + PAUSE;
-                consumer.cancel();
-                received.requeue();
-                None
-            }
-            Ok(ticket) => {
-                consumer.cancel();
-                failpoint!("fleet_ticket_in_hand");
-                received.ack();
-                failpoint!("fleet_ticket_acknowledged");
-                Some(ticket)
-            }
-            // Another worker may be newer, or older.
-            Err(error @ WireError::Version { .. }) => {
-                say(&format!("a ticket is left to others: {error}"));
-                self.resume = Instant::now() + REFUSED;
-                consumer.cancel();
-                received.requeue();
-                None
+        failpoint!("fleet_ticket_in_hand");
+        message.ack();
+        failpoint!("fleet_ticket_acknowledged");
+        Some(ticket)
+    }
+
+    fn judge(&mut self, message: &Received) -> Verdict {
+        match wire::decode::<Ticket>(&message.body) {
+            Ok(ticket) if self.refused.contains(&ticket.job, Instant::now()) => Verdict::Leave,
+            Ok(ticket) => Verdict::Take(ticket),
+            // Another worker may be newer, or older. What does not expire is nobody's ticket.
+            Err(error @ WireError::Version { .. }) if message.properties.expiration.is_some() => {
+                if self.told != Some(error.to_string()) {
+                    say(&format!("a ticket is left to others: {error}"));
+                    self.told = Some(error.to_string());
+                }
+                Verdict::Leave
             }
             Err(error) => {
                 say(&format!("a ticket is rejected: {error}"));
-                received.reject();
-                self.consumer = Some(consumer);
-                None
+                Verdict::Reject
             }
         }
     }

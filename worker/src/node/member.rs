@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::failpoint;
-use fanfold_shared::message::{NodeEvent, NodeMessage, OutcomeEnd, Results};
+use fanfold_shared::message::{Identity, NodeEvent, NodeMessage, OutcomeEnd, Results};
 
 use super::{Node, ahead, lock};
 use crate::work::Hold;
@@ -25,6 +25,8 @@ const FOLLOW: Duration = Duration::from_millis(250);
 
 /// What a worker decides for its nodes.
 pub struct Membership {
+    /// The worker's id, by which a coordinator can talk to it.
+    pub worker: String,
     /// A task that has been held for so long is acknowledged, and leased from then on: the broker closes the channel of a
     /// consumer that holds one for longer than its `consumer_timeout` (30 minutes unless it was told otherwise).
     pub lease_after: Duration,
@@ -214,7 +216,9 @@ impl Node {
             member.count_leased();
             member.beat_safe.store(false, Ordering::SeqCst);
             let safe = member.beat_safe.clone();
-            let body = NodeMessage::Event(NodeEvent::Beat { held: member.open_runs() });
+            let (worker, host) = (member.membership.worker.clone(), self.host_name.clone());
+            let by = Some(Identity { worker, host, processes: self.plan.processes });
+            let body = NodeMessage::Event(NodeEvent::Beat { by, held: member.open_runs() });
             self.publish(body, Box::new(move || safe.store(true, Ordering::SeqCst)));
         }
     }
@@ -225,11 +229,17 @@ impl Node {
         let limit = member.membership.lease_after;
         let old: Vec<_> = member.all().into_iter().filter(|hold| hold.since.elapsed() >= limit).collect();
         let begun = self.work.withdraw(old);
-        let leased: Vec<_> = begun.iter().filter_map(|hold| Some((hold.task(), hold.lease()?))).collect();
-        if leased.is_empty() {
+        let (mut tasks, mut deliveries) = (Vec::new(), Vec::new());
+        for hold in begun {
+            let carried = hold.lease();
+            if !carried.is_empty() {
+                tasks.push(hold.task());
+                deliveries.extend(carried);
+            }
+        }
+        if tasks.is_empty() {
             return;
         }
-        let (tasks, deliveries): (Vec<_>, Vec<_>) = leased.into_iter().unzip();
         let safe = Box::new(move || {
             failpoint!("fleet_leased");
             deliveries.into_iter().for_each(|delivery| delivery.ack());

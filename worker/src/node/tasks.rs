@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
 
 use fanfold_shared::backend::Delivery;
 use fanfold_shared::failpoint;
@@ -41,19 +43,42 @@ impl Node {
             failpoint!("fleet_task_counted");
             let held: Vec<_> =
                 deliveries.into_iter().zip(hand_overs).filter_map(|(task, count)| self.hold(task, count)).collect();
-            for hold in held {
-                let alone = hold.alone;
-                if alone && !(self.wait_until_idle() && self.say_runs_alone(&hold)) {
-                    return;
+            let mut held = held.into_iter();
+            while let Some(hold) = held.next() {
+                if !hold.alone {
+                    self.work.add(hold);
+                    continue;
                 }
-                if alone {
-                    failpoint!("fleet_alone_said");
-                }
-                self.work.add(hold);
-                if alone && !self.wait_until_idle() {
+                // What came behind it is for others meanwhile.
+                held.by_ref().for_each(drop);
+                if !self.run_alone(hold) {
                     return;
                 }
             }
+        }
+    }
+
+    /// Runs a task with nothing beside it; the broker sends nothing else meanwhile. False: the node is to end.
+    fn run_alone(&self, hold: Arc<Hold>) -> bool {
+        if !(self.wait_until_idle() && self.say_runs_alone(&hold)) {
+            return false;
+        }
+        failpoint!("fleet_alone_said");
+        self.work.add(hold);
+        let went_on = self.wait_until_idle();
+        if went_on && let Some(member) = &self.member {
+            self.backend.hold(member.first());
+        }
+        went_on
+    }
+
+    /// Has the broker send nothing more, and gives back what it had sent already; waits so long for some.
+    pub(super) fn take_no_more(&self, wait: Duration) {
+        self.backend.hold(0);
+        match self.backend.receive_tasks(MOST, wait) {
+            // Not counted yet: they go back as they came.
+            Ok(came) => drop(came),
+            Err(_) => thread::sleep(wait),
         }
     }
 
@@ -95,6 +120,9 @@ impl Node {
     /// Waits until no slot holds anything. False: the node is to end.
     fn wait_until_idle(&self) -> bool {
         while !self.work.wait_below(0, LOOK) {
+            if self.member.is_some() {
+                self.take_no_more(Duration::ZERO);
+            }
             if self.order() != Order::Work || self.slots_alive.load(Ordering::SeqCst) == 0 {
                 return false;
             }

@@ -165,7 +165,7 @@ fn what_contradicts_the_split_is_rejected_and_run_again() {
     torn.rows.pop();
     let done = commit(&mut aggregate, &torn);
     assert_eq!(done.rejected, vec!["process000 of node 0: 21 bytes of rows were announced, 20 came"]);
-    assert_eq!(done.again, vec![Retry { mini_batch: 4, attempt: 2 }]);
+    assert_eq!(done.again, vec![Retry { mini_batch: 4, attempt: 1 }], "the attempt that is due, whatever it says");
 
     commit(&mut aggregate, &results([job.returned(1, 1)]));
     let done = commit(&mut aggregate, &results([(stranger, "x".repeat(30))]));

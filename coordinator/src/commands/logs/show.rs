@@ -1,83 +1,121 @@
 //! Writing the contents of logs: whole, their ends, or as they grow.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use fanfold_shared::layout::JobDir;
-use fanfold_shared::report::{During, IoError};
+use fanfold_shared::report::{During, IoError, Result};
 use fanfold_shared::text::harmless;
 
+use crate::commands::target::{LOOK, Target, is_at_rest};
 use crate::report::{Coordinator, coordinator_of};
 
-/// Between two looks at the files that are followed.
-const LOOK: Duration = Duration::from_millis(200);
 /// Bytes from the end of a file in which `--tail` looks for its lines.
 const TAIL_BYTES: u64 = 16 << 20;
+
+/// Where logs lie.
+pub(super) trait Source {
+    /// What there is of the log from there on, and where it ends.
+    fn open(&self, file: &Path, from: Start) -> Result<(Box<dyn Read>, u64)>;
+
+    /// Whether nothing will be added any more.
+    fn is_over(&self) -> Result<bool>;
+}
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start {
+    /// At this byte; of a log that was cut at its cap, at its end: what follows is new.
+    Byte(u64),
+    /// With so many lines from the end.
+    Tail(usize),
+}
+
+impl Source for JobDir {
+    fn open(&self, file: &Path, from: Start) -> Result<(Box<dyn Read>, u64)> {
+        let path = self.root().join(file);
+        let mut log = File::open(&path).during("open", &path)?;
+        let end = log.metadata().during("look at", &path)?.len();
+        let start = match from {
+            Start::Byte(byte) => byte.min(end),
+            Start::Tail(lines) => tail_start(&path, lines).during("read", &path)?.min(end),
+        };
+        log.seek(SeekFrom::Start(start)).during("read", &path)?;
+        Ok((Box::new(log.take(end - start)), end))
+    }
+
+    fn is_over(&self) -> Result<bool> {
+        // Longer than its state says: its last words come after that.
+        Ok(coordinator_of(self) == Coordinator::Gone)
+    }
+}
+
+impl Source for Target {
+    fn open(&self, file: &Path, from: Start) -> Result<(Box<dyn Read>, u64)> {
+        let (client, job) = match self {
+            Target::Dir(dir) => return dir.open(file, from),
+            Target::Service(client, job) => (client, job),
+        };
+        let parts = file.iter().filter_map(|part| part.to_str());
+        let path: Vec<&str> = ["v1", "jobs", job, "logs"].into_iter().chain(parts).collect();
+        let query = match from {
+            Start::Byte(byte) => ("from", byte.to_string()),
+            Start::Tail(lines) => ("tail", lines.to_string()),
+        };
+        let (log, end) = client.stream_to_end(&path, &[(query.0, &query.1)])?;
+        Ok((Box::new(log), end))
+    }
+
+    fn is_over(&self) -> Result<bool> {
+        match self {
+            Target::Dir(dir) => dir.is_over(),
+            Target::Service(..) => Ok(is_at_rest(&self.status()?)),
+        }
+    }
+}
 
 /// Writes the files, their last `tail` lines if it is given, and with `follow` what comes until the job is over. Not `raw`:
 /// control characters are shown as escapes.
 pub(super) fn show(
-    dir: &JobDir,
+    source: &dyn Source,
     files: &[PathBuf],
     tail: Option<usize>,
     follow: bool,
     raw: bool,
     out: &mut dyn Write,
-) -> Result<(), IoError> {
+) -> Result<()> {
+    let begin = tail.map_or(Start::Byte(0), Start::Tail);
+    let mut from = vec![begin; files.len()];
     let mut last_shown = None;
-    let mut at: Vec<u64> = Vec::new();
-    for (i, file) in files.iter().enumerate() {
-        let path = dir.root().join(file);
-        let start = tail.map_or(Ok(0), |lines| tail_start(&path, lines)).during("read", &path)?;
-        if files.len() > 1 {
-            heading(file, &mut last_shown, i, out)?;
-        }
-        at.push(copy(&path, start, raw, out)?);
-    }
-    if follow {
-        follow_on(dir, files, raw, last_shown, at, out)?;
-    }
-    out.flush().during("write", "standard output")
-}
-
-/// Writes what is appended to the files behind the positions `at`, until the job's coordinator is gone.
-fn follow_on(
-    dir: &JobDir,
-    files: &[PathBuf],
-    raw: bool,
-    mut last_shown: Option<usize>,
-    mut at: Vec<u64>,
-    out: &mut dyn Write,
-) -> Result<(), IoError> {
+    let mut first = true;
     loop {
-        out.flush().during("write", "standard output")?;
         // Asked before the last look, so that what was written before the end is shown.
-        let over = coordinator_of(dir) == Coordinator::Gone;
+        let over = !follow || source.is_over()?;
         for (i, file) in files.iter().enumerate() {
-            let path = dir.root().join(file);
-            let len = fs::metadata(&path).map_or(at[i], |metadata| metadata.len());
-            if len > at[i] {
-                if files.len() > 1 {
-                    heading(file, &mut last_shown, i, out)?;
-                }
-                at[i] = copy(&path, at[i], raw, out)?;
-            } else if len < at[i] {
-                // Cut at its cap: what follows is new.
-                at[i] = len;
+            let (mut log, end) = source.open(file, from[i])?;
+            let mut head = |out: &mut dyn Write| match files.len() {
+                1 => Ok(()),
+                _ => heading(file, &mut last_shown, i, out),
+            };
+            if first {
+                head(out)?;
             }
+            let held = copy(&mut *log, file, raw, over, &mut head, out)?;
+            from[i] = Start::Byte(end.saturating_sub(held));
         }
+        out.flush().during("write", "standard output")?;
         if over {
             return Ok(());
         }
+        first = false;
         std::thread::sleep(LOOK);
     }
 }
 
 /// `==> logs/… <==`, as `tail` does, where the file changes.
-pub(super) fn heading(file: &Path, last: &mut Option<usize>, this: usize, out: &mut dyn Write) -> Result<(), IoError> {
+fn heading(file: &Path, last: &mut Option<usize>, this: usize, out: &mut dyn Write) -> Result<(), IoError> {
     if *last == Some(this) {
         return Ok(());
     }
@@ -86,33 +124,38 @@ pub(super) fn heading(file: &Path, last: &mut Option<usize>, this: usize, out: &
     writeln!(out, "{gap}==> {} <==", file.display()).during("write", "standard output")
 }
 
-/// Writes the file from `start` on, and returns where it ended.
-fn copy(path: &Path, start: u64, raw: bool, out: &mut dyn Write) -> Result<u64, IoError> {
-    let mut file = File::open(path).during("open", path)?;
-    file.seek(SeekFrom::Start(start)).during("read", path)?;
-    let (mut buffer, mut at) = (vec![0; 256 << 10], start);
+/// Writes what comes from `log`, after `head` if there is any. Returns how many bytes at the end of it begin a character that is not
+/// complete: they are left out and belong to what follows, unless it is `over` and nothing does.
+fn copy(
+    log: &mut dyn Read,
+    name: &Path,
+    raw: bool,
+    over: bool,
+    head: &mut dyn FnMut(&mut dyn Write) -> Result<(), IoError>,
+    out: &mut dyn Write,
+) -> Result<u64, IoError> {
+    let mut buffer = vec![0; 256 << 10];
     // The end of a buffer may be in the middle of a character, which is shown with the next one.
     let mut rest = 0;
     loop {
-        let read = file.read(&mut buffer[rest..]).during("read", path)?;
-        at += read as u64;
+        let read = log.read(&mut buffer[rest..]).during("read", name)?;
         let filled = rest + read;
-        if filled == 0 {
-            return Ok(at);
-        }
-        let whole = match raw || read == 0 {
+        let whole = match raw || (read == 0 && over) {
             true => filled,
             false => filled - incomplete(&buffer[..filled]),
         };
-        let outcome = match raw {
-            true => out.write_all(&buffer[..whole]),
-            false => out.write_all(harmless(&String::from_utf8_lossy(&buffer[..whole])).as_bytes()),
-        };
-        outcome.during("write", "standard output")?;
+        if whole > 0 {
+            head(out)?;
+            let outcome = match raw {
+                true => out.write_all(&buffer[..whole]),
+                false => out.write_all(harmless(&String::from_utf8_lossy(&buffer[..whole])).as_bytes()),
+            };
+            outcome.during("write", "standard output")?;
+        }
         buffer.copy_within(whole..filled, 0);
         rest = filled - whole;
         if read == 0 {
-            return Ok(at);
+            return Ok(rest as u64);
         }
     }
 }
@@ -165,6 +208,9 @@ pub(crate) fn tail_start(path: &Path, lines: usize) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -216,18 +262,54 @@ mod tests {
         follower.join().unwrap();
     }
 
+    /// A log that is given in pieces of a few bytes, and grows by one of its parts with each look.
+    struct Grows {
+        parts: Vec<&'static [u8]>,
+        looks: std::cell::Cell<usize>,
+    }
+
+    impl Source for Grows {
+        fn open(&self, _: &Path, from: Start) -> Result<(Box<dyn Read>, u64)> {
+            let Start::Byte(from) = from else { panic!("not asked for") };
+            let there = self.parts[..self.looks.get()].concat();
+            let end = there.len() as u64;
+            let pieces = there[from as usize..].chunks(2).map(|piece| io::Cursor::new(piece.to_vec()));
+            let pieces: Box<dyn Read> = pieces.fold(Box::new(io::empty()), |all, piece| Box::new(all.chain(piece)));
+            Ok((pieces, end))
+        }
+
+        fn is_over(&self) -> Result<bool> {
+            self.looks.set(self.looks.get() + 1);
+            Ok(self.looks.get() == self.parts.len())
+        }
+    }
+
+    #[test]
+    fn a_character_on_the_edge_of_a_look_is_shown_whole() {
+        let shown = |raw| {
+            let grows =
+                Grows { parts: vec![b"5 \xe2\x82", b"", b"\xac, \xf0\x9d", b"\x84\x9e\x1b", b"\xe2"], looks: 0.into() };
+            let mut out = Vec::new();
+            show(&grows, &["log".into()], None, true, raw, &mut out).unwrap();
+            out
+        };
+        assert_eq!(String::from_utf8(shown(false)).unwrap(), "5 €, 𝄞\\x1b\u{fffd}");
+        assert_eq!(shown(true), "5 €, 𝄞\x1b".bytes().chain([0xe2]).collect::<Vec<_>>());
+    }
+
     #[test]
     fn a_character_on_the_edge_of_a_buffer_is_shown_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let text = format!("x{}", "żółw€𝄞".repeat(60_000));
+        let shown = || {
+            let mut out = Vec::new();
+            show(&JobDir::new(dir.path()), &["log".into()], None, false, false, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
         fs::write(&path, &text).unwrap();
-        let mut out = Vec::new();
-        assert_eq!(copy(&path, 0, false, &mut out).unwrap(), text.len() as u64);
-        assert!(String::from_utf8(out).unwrap() == text);
+        assert!(shown() == text);
         fs::write(&path, b"cut \xe2\x82").unwrap();
-        let mut out = Vec::new();
-        copy(&path, 0, false, &mut out).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "cut \u{fffd}");
+        assert_eq!(shown(), "cut \u{fffd}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use fanfold_shared::fleet::Command;
+use fanfold_shared::fleet::{Command, names};
 use fanfold_shared::ids::NodeId;
 use fanfold_shared::message::NodeEvent;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,10 @@ const ALIVE: Duration = Duration::from_secs(10);
 const REFUSED: Duration = Duration::from_secs(5);
 /// How long those that were killed are waited for.
 const KILLED: Duration = Duration::from_secs(4);
+/// A node that is gone is remembered for so long: what it said last may come late.
+const REMEMBERED: Duration = Duration::from_secs(600);
+/// Processes of a node; more is no true word.
+const MOST_PROCESSES: u32 = 4096;
 /// Between two looks there may be so much at most; the rest is time in which this program did not run.
 const LOOK_MOST: Duration = Duration::from_secs(1);
 
@@ -161,6 +165,13 @@ impl Members {
             .collect()
     }
 
+    /// Results of it came: it lives.
+    pub fn heard(&mut self, node: &NodeId, now: Instant) {
+        if let Some(member) = self.nodes.get_mut(node).filter(|member| member.is_there()) {
+            member.heard = now;
+        }
+    }
+
     /// Takes in what a node said.
     pub fn hear(&mut self, node: &NodeId, event: &NodeEvent, now: Instant) -> Vec<Change> {
         match event {
@@ -170,9 +181,15 @@ impl Members {
                 self.refused(format!("worker {worker} ({host}) can't join: {why}"), now);
                 return Vec::new();
             }
+            NodeEvent::Joining { worker, .. } if !names::is_worker(worker) => return Vec::new(),
             NodeEvent::Joining { worker, host, ticket, .. } => {
                 self.tickets.remove(ticket);
                 self.loose.remove(ticket);
+                if let Some(known) = self.nodes.get_mut(node) {
+                    // It came late: the node has joined meanwhile, or left.
+                    (known.worker, known.host) = (worker.clone(), host.clone());
+                    return Vec::new();
+                }
                 let mut member = Member::new(worker, host, 0, Phase::Joining, now);
                 // A ticket that was renewed may be taken twice; and where init() failed for good it is not tried again.
                 let unfit = self.given_up.contains(worker);
@@ -185,7 +202,7 @@ impl Members {
             }
             _ => (),
         }
-        // A worker that an earlier coordinator knew, and whose name is lost: it is heard, and leaves when it is told nothing.
+        // An earlier coordinator knew it, and what it wrote down is lost: until it says who it is, it can't be told anything.
         let unknown = || Member::new("", "", 0, Phase::Working, now);
         let member = self.nodes.entry(node.clone()).or_insert_with(unknown);
         member.heard = now;
@@ -193,9 +210,19 @@ impl Members {
             member.phase = Phase::Working;
         }
         match event {
+            NodeEvent::Beat { by: Some(by), .. } if member.worker.is_empty() && names::is_worker(&by.worker) => {
+                (member.worker, member.host) = (by.worker.clone(), by.host.clone());
+                let processes = by.processes.min(MOST_PROCESSES).max(member.processes);
+                self.processes += u64::from(processes - member.processes);
+                member.processes = processes;
+                if processes == 0 {
+                    member.phase = Phase::Joining;
+                }
+            }
             NodeEvent::Joined { host, processes, .. } => {
-                self.processes += u64::from(*processes);
-                (member.host, member.processes, member.phase) = (host.clone(), *processes, Phase::Working);
+                let processes = (*processes).min(MOST_PROCESSES);
+                self.processes += u64::from(processes.saturating_sub(member.processes));
+                (member.host, member.processes, member.phase) = (host.clone(), processes, Phase::Working);
                 self.refusal = None;
             }
             NodeEvent::CannotJoin { why, anywhere } => {
@@ -251,6 +278,7 @@ impl Members {
     /// Decides what is due.
     pub fn keep(&mut self, wanted: Wanted, now: Instant) -> (Vec<Action>, Vec<Change>) {
         self.pass_over(now);
+        self.forget(now);
         self.most = wanted.most;
         let mut changes = Vec::new();
         for (node, member) in &mut self.nodes {
@@ -270,7 +298,7 @@ impl Members {
             self.release_surplus();
             self.tickets(wanted, now, &mut actions);
         }
-        self.commands(now, &mut actions);
+        actions.extend(self.tell(now));
         (actions, changes)
     }
 
@@ -289,7 +317,16 @@ impl Members {
         }
     }
 
-    /// The newest go first: they have done least.
+    /// A job may have many more nodes one after the other than it ever has at once.
+    fn forget(&mut self, now: Instant) {
+        self.nodes.retain(|_, member| {
+            let gone = matches!(member.phase, Phase::Lost | Phase::Left);
+            !gone || now.saturating_duration_since(member.heard) < REMEMBERED
+        });
+        self.loose.retain(|_, until| now < *until);
+    }
+
+    /// Those that prepare to join go first: they have done nothing yet.
     fn release_surplus(&mut self) {
         let Some(most) = self.most else { return };
         let mut surplus = self.counting().saturating_sub(most as usize);
@@ -331,7 +368,9 @@ impl Members {
         }
     }
 
-    fn commands(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    /// What nodes are to be told, where it is due.
+    pub fn tell(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
         let ended = self.end.map(|(end, _)| match end {
             End::Drain => Command::Drain,
             End::Kill => Command::Kill,
@@ -351,6 +390,7 @@ impl Members {
                 actions.push(Action::Tell { worker: member.worker.clone(), node: node.clone(), command });
             }
         }
+        actions
     }
 
     /// What every node that is there should be told once: to say what it holds.
@@ -372,8 +412,8 @@ impl Members {
     }
 
     /// Tickets that may still lie in the queue.
-    pub fn loose(&self, now: Instant) -> usize {
-        self.loose.values().filter(|until| now < **until).count()
+    pub fn loose(&self) -> usize {
+        self.loose.len()
     }
 
     /// They were told to end.
@@ -454,7 +494,7 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fanfold_shared::message::{AttemptError, ErrorKind};
+    use fanfold_shared::message::{AttemptError, ErrorKind, Identity};
 
     struct World {
         members: Members,
@@ -526,7 +566,7 @@ mod tests {
         world.wanted.work_waits = false;
         world.look();
         assert_eq!(world.members.wanted(), 0, "nothing waits: the other one is not renewed");
-        assert_eq!(world.members.loose(world.now), 1, "and may be taken still");
+        assert_eq!(world.members.loose(), 1, "and may be taken still");
     }
 
     #[test]
@@ -564,7 +604,7 @@ mod tests {
         let (actions, changes) = world.until(31);
         assert_eq!(changes, [Change::Lost(node("a"))]);
         assert!(actions.contains(&Action::Ticket(2)) && world.members.slots() == 0);
-        world.hear("a", NodeEvent::Beat { held: vec![] });
+        world.hear("a", NodeEvent::Beat { by: None, held: vec![] });
         assert_eq!(world.members.slots(), 2);
     }
 
@@ -638,6 +678,26 @@ mod tests {
         assert!(world.members.waits().unwrap().ends_with("worker w (h) can't join: no such directory"));
         assert_eq!(world.until(4).0, []);
         assert_eq!(world.until(6).0, [Action::Ticket(2)]);
+    }
+
+    #[test]
+    fn a_node_that_nobody_knows_says_who_it_is() {
+        let mut world = world(Some(1));
+        world.hear("a", NodeEvent::Left);
+        let by = |name: &str, processes| {
+            let by = Some(Identity { worker: name.into(), host: "h-b".into(), processes });
+            NodeEvent::Beat { by, held: vec![] }
+        };
+        world.hear("b", by("", 2));
+        world.hear("b", by(&"w".repeat(300), 2));
+        assert_eq!((world.members.slots(), world.members.known()), (0, vec![]));
+        world.hear("b", by("w-b", 2));
+        // Nobody takes its name from it.
+        world.hear("b", by("w-c", 5));
+        assert_eq!((world.members.slots(), world.members.processes()), (2, 2));
+        assert_eq!(world.look(), [tell("b", Command::Alive)]);
+        let (worker, host) = ("w-b".into(), "h-b".into());
+        assert_eq!(world.members.known(), [Known { node: node("b"), worker, host, processes: 2 }]);
     }
 
     #[test]

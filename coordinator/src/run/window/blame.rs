@@ -93,7 +93,11 @@ impl Window {
 
     /// A node acknowledged these on acceptance.
     pub fn leased(&mut self, node: &NodeId, task: &Task) {
-        self.mark(&task.mini_batches, |out| out.leased = Some(node.clone()));
+        self.mark(&task.mini_batches, |out| {
+            if out.attempt == task.attempt {
+                out.leased = Some(node.clone());
+            }
+        });
     }
 
     /// A node is about to run this alone.
@@ -115,9 +119,11 @@ impl Window {
     ) -> Blame {
         let mut blame = Blame::default();
         for run in unsettled(&task.mini_batches, settled, split) {
-            // What was published again with another attempt meanwhile goes on by itself.
-            let (known, stale) =
-                self.cut_out(run.clone()).into_iter().partition::<Vec<_>, _>(|(_, out)| out.attempt == task.attempt);
+            // What was published again meanwhile, with another attempt or to run alone, goes on by itself.
+            let (known, stale) = self
+                .cut_out(run.clone())
+                .into_iter()
+                .partition::<Vec<_>, _>(|(_, out)| out.attempt == task.attempt && (task.alone || !out.alone));
             let mut unknown = vec![run];
             for (start, out) in known.iter().chain(&stale) {
                 unknown = without(unknown, &(*start..out.end));
@@ -126,6 +132,10 @@ impl Window {
             for (start, out) in known {
                 self.returned(start, out, task, dead, &mut blame);
             }
+            // An attempt that has failed already came back too late.
+            let spent = unknown.iter().flat_map(|run| self.spent.range(run.clone()));
+            let late: Vec<u64> = spent.filter(|(_, spent)| **spent >= task.attempt).map(|(late, _)| *late).collect();
+            unknown = late.iter().fold(unknown, |runs, late| without(runs, &(*late..late + 1)));
             let next = self.next;
             for run in unknown.into_iter().filter(|run| run.start >= next) {
                 let again = Task { mini_batches: run.clone(), ..task.clone() };

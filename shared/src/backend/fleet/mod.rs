@@ -5,7 +5,7 @@ mod spool;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use self::spool::Spool;
@@ -80,19 +80,39 @@ struct Counted(Mutex<HashMap<Task, Count>>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Count {
-    /// It counts this hand-over.
-    Stands,
+    /// It counts these hand-overs: a task may be in hand in several copies.
+    Stands(u32),
     /// It was forgotten, and what Redis counts now is of a later message.
     Forgotten,
 }
 
 impl Counted {
-    fn set(&self, task: Task, count: Count) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task, count);
+    fn lock(&self) -> MutexGuard<'_, HashMap<Task, Count>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Redis counts one more.
+    fn counts(&self, task: Task) {
+        let mut all = self.lock();
+        let count = match all.get(&task) {
+            Some(Count::Stands(copies)) => Count::Stands(copies + 1),
+            Some(Count::Forgotten) | None => Count::Stands(1),
+        };
+        all.insert(task, count);
+    }
+
+    fn forgotten(&self, task: Task) {
+        self.lock().insert(task, Count::Forgotten);
+    }
+
+    /// What Redis was told of a copy that is settled now.
     fn take(&self, task: &Task) -> Option<Count> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(task)
+        let mut all = self.lock();
+        let count = all.remove(task);
+        if let Some(Count::Stands(copies @ 2..)) = count {
+            all.insert(task.clone(), Count::Stands(copies - 1));
+        }
+        count
     }
 }
 
@@ -253,7 +273,7 @@ impl Fleet {
                     if how == Settled::Acked { received.ack() } else { received.reject() }
                 }
                 // Counted back before anybody else can have it.
-                Settled::Requeued if count == Some(Count::Stands) => {
+                Settled::Requeued if matches!(count, Some(Count::Stands(_))) => {
                     store.uncount_then(&job, &task, move || received.requeue());
                 }
                 Settled::Requeued => received.requeue(),
@@ -384,7 +404,7 @@ impl Backend for Fleet {
         let all: Vec<Task> = tasks.iter().map(|task| (**task).clone()).collect();
         match self.store.count(&self.job, &all) {
             Some(counts) => {
-                all.into_iter().for_each(|task| self.counted.set(task, Count::Stands));
+                all.into_iter().for_each(|task| self.counted.counts(task));
                 Ok(counts)
             }
             // Redis is away: that it was delivered before is all that is known.
@@ -394,7 +414,7 @@ impl Backend for Fleet {
 
     fn forget_hand_overs(&self, task: &Delivery<Task>) {
         self.store.forget_now(&self.job, task);
-        self.counted.set((**task).clone(), Count::Forgotten);
+        self.counted.forgotten((**task).clone());
     }
 
     fn hold(&self, tasks: u16) {

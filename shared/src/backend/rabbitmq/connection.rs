@@ -18,8 +18,9 @@ use super::{topology, version};
 pub(super) const ANSWER: Duration = Duration::from_secs(20);
 /// To connect, TLS and login included.
 const CONNECT: Duration = Duration::from_secs(15);
-/// A broker with an alarm reads nothing from a publisher, not even a farewell.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// A farewell is on its way within a moment. Its answer changes nothing: the broker takes some 30 ms to give it where a queue was deleted
+/// under a consumer, and with an alarm it reads nothing from a publisher.
+const FAREWELL: Duration = Duration::from_millis(10);
 /// Seconds between signs of life; a broker that is silent for twice as long is gone.
 const HEARTBEAT: u16 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -73,7 +74,16 @@ pub(super) async fn keep(shared: Arc<Shared>, role: Role, links: watch::Sender<O
     let mut closing = shared.closing.subscribe();
     loop {
         let ended = async {
-            let connection = open(&shared, role).await?;
+            let connection = match role {
+                Role::Publish => open(&shared, role).await?,
+                Role::Consume => {
+                    // The server may be another one than before.
+                    let version = version::ask(shared.uri.clone(), shared.tls.clone());
+                    let (connection, version) = tokio::join!(open(&shared, role), version);
+                    shared.health().version = version.unwrap_or_default();
+                    connection?
+                }
+            };
             epoch += 1;
             Ok::<_, BrokerError>(serve(&shared, role, connection, epoch, &links, &mut pause).await)
         };
@@ -120,9 +130,6 @@ async fn serve(
     let link = Link { connection: Arc::new(connection), epoch, blocked };
     let mut events = Box::pin(link.connection.events_listener());
     if role == Role::Consume {
-        // The server may be another one than before.
-        let found = version::ask(shared.uri.clone(), shared.tls.clone()).await.unwrap_or_default();
-        shared.health().version = found;
         // Queues first: whoever consumes or publishes finds them.
         match timeout(ANSWER, topology::declare_all(shared, &link.connection)).await {
             Ok(Ok(())) => {}

@@ -279,9 +279,10 @@ impl Task {
         let mut pause = FIRST_PAUSE;
         loop {
             let link = tokio::select! {
-                link = linked(&mut links) => link,
+                biased;
                 () = self.closed() => None,
                 () = is_true(&mut closing) => None,
+                link = linked(&mut links) => link,
             };
             let Some(link) = link else { break };
             let started = Instant::now();
@@ -328,6 +329,14 @@ impl Task {
         let seen = times(&anew.borrow(), &self.queue);
         let Ok(Ok(channel)) = timeout(ANSWER, link.connection.create_channel()).await else { return Ended::Link };
         let mut now = *wanted.borrow_and_update();
+        if now.closed {
+            // Meanwhile: nothing would say so once more.
+            let _ = timeout(ANSWER, channel.close(200, "OK".into())).await;
+            return Ended::Closed;
+        }
+        if now.cancelled {
+            self.inbox.end();
+        }
         let mut stream = match self.consume(&channel, now, None).await {
             Ok(stream) => stream,
             Err(ended) => return ended,

@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
+use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
 use lapin::tcp::RustlsConnector;
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
@@ -160,6 +160,8 @@ impl Shared {
     }
 }
 
+/// For an answer to come from the supervisor's thread.
+const ASK_MARGIN: Duration = Duration::from_secs(1);
 /// Before something missing is declared again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -451,6 +453,11 @@ impl Broker {
         }
     }
 
+    /// Where it is, without credentials when it is shown.
+    pub fn url(&self) -> &ServerUrl {
+        &self.shared().config.url
+    }
+
     /// What the connections are like now.
     pub fn condition(&self) -> Condition {
         self.shared().health().condition()
@@ -521,6 +528,38 @@ impl Broker {
         })
     }
 
+    /// Removes up to `most` messages of which `is_ours` says so; all others are in their places afterwards. Returns how many it removed.
+    ///
+    /// # Errors
+    /// As [`Broker::declare`].
+    pub fn withdraw(
+        &self,
+        queue: &str,
+        most: usize,
+        is_ours: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
+        limit: Duration,
+    ) -> Result<usize, BrokerError> {
+        let (queue, is_ours) = (queue.to_string(), Arc::new(is_ours));
+        self.ask("take messages back", limit, move |connection| {
+            let (queue, is_ours) = (queue.clone(), is_ours.clone());
+            async move {
+                let channel = connection.create_channel().await?;
+                let mut removed = 0;
+                while removed < most {
+                    let got = channel.basic_get(queue.as_str().into(), BasicGetOptions::default()).await?;
+                    let Some(message) = got else { break };
+                    if is_ours(&message.delivery.data) {
+                        channel.basic_ack(message.delivery.delivery_tag, BasicAckOptions::default()).await?;
+                        removed += 1;
+                    }
+                }
+                // With the channel go back those that were only looked at.
+                channel.close(200, "OK".into()).await?;
+                Ok(removed)
+            }
+        })
+    }
+
     /// What is in a queue. None: there is no such queue.
     ///
     /// # Errors
@@ -581,7 +620,8 @@ impl Broker {
                 let _ = answer.send(result);
             }
         });
-        answered.recv().unwrap_or_else(|_| {
+        // The task keeps the limit; but one that was started when all was closed never runs.
+        answered.recv_timeout(limit + ASK_MARGIN).unwrap_or_else(|_| {
             if *self.shared().closing.borrow() {
                 return Err(Closed.into());
             }

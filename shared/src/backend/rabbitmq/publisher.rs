@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::connection::{ANSWER, Link, is_true, linked};
 use super::{Outgoing, Properties, Shared, Unroutable};
 use crate::backend::{Closed, OnSafe};
+use crate::text::cut;
 
 /// Messages without a confirm, at most.
 const MOST_UNCONFIRMED: usize = 1024;
@@ -353,8 +354,8 @@ impl Task {
         self.number += 1;
         let message = &pending.message;
         let published = channel.basic_publish(
-            message.exchange.as_str().into(),
-            message.routing_key.as_str().into(),
+            short(&message.exchange),
+            short(&message.routing_key),
             BasicPublishOptions { mandatory: true, ..Default::default() },
             &message.body,
             properties(&message.properties, self.number),
@@ -484,22 +485,27 @@ pub(super) async fn until(at: Option<Instant>) {
     }
 }
 
+/// A name as AMQP has them, 255 bytes at most. What is longer came from a stranger and names nothing of ours: cut, it reaches nobody either.
+fn short(text: &str) -> ShortString {
+    cut(text, 255).into()
+}
+
 fn properties(of: &Properties, number: u64) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert(NUMBER.into(), AMQPValue::LongLongInt(number as i64));
     let mut all = BasicProperties::default().with_headers(headers);
     all = all.with_delivery_mode(if of.transient { 1 } else { 2 });
     if let Some(text) = &of.content_type {
-        all = all.with_content_type(text.as_str().into());
+        all = all.with_content_type(short(text));
     }
     if let Some(text) = &of.message_id {
-        all = all.with_message_id(text.as_str().into());
+        all = all.with_message_id(short(text));
     }
     if let Some(text) = &of.correlation_id {
-        all = all.with_correlation_id(text.as_str().into());
+        all = all.with_correlation_id(short(text));
     }
     if let Some(text) = &of.reply_to {
-        all = all.with_reply_to(text.as_str().into());
+        all = all.with_reply_to(short(text));
     }
     if let Some(priority) = of.priority {
         all = all.with_priority(priority);

@@ -3,7 +3,6 @@
 import faulthandler
 import json
 import os
-import platform
 import signal
 import sys
 import time
@@ -134,7 +133,7 @@ def _load(channel, page, host_dir, config, profile):
     channel.send_json(
         "I",
         {
-            "python": platform.python_version(),
+            "python": sys.version.split()[0],
             "load_seconds": round(at_init - began, 6),
             "init_seconds": round(ready - at_init, 6),
         },

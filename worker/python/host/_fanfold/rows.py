@@ -8,11 +8,11 @@ once; larger ones become bytes piece by piece, and beyond ``spool_bytes`` the pi
 import codecs
 import collections.abc
 import errno
-import inspect
 import io
 import itertools
 import os
 import time
+import types
 
 from .failure import one_line, type_name
 from .wire import Fatal
@@ -60,7 +60,7 @@ class BadReturn(Exception):
 def _hint(value):
     if value is None:
         return "; is a `return` missing at its end?"
-    if inspect.iscoroutine(value) or inspect.isasyncgen(value):
+    if isinstance(value, (types.CoroutineType, types.AsyncGeneratorType)):
         return "; `async def run` is not supported: make it `def run`"
     if isinstance(value, (str, bytes, bytearray, memoryview)):
         return "; if that is the result of one item, return it in a list: [result]"

@@ -1,10 +1,8 @@
 """Finds and imports the entry script, and learns what it wants: its functions, its arity, its settings file."""
 
-import difflib
 import importlib
 import importlib.machinery
 import importlib.util
-import inspect
 import json
 import os
 import re
@@ -12,6 +10,8 @@ import sys
 import types
 
 SETTINGS = "parallel_run_step.settings.json"
+
+_CO_VARARGS = 0x04  # of code objects: inspect.CO_VARARGS
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 
@@ -98,6 +98,8 @@ def _required(module, path):
     if run is not None:
         message += ": its `run` is a {}".format(type(run).__name__)
     message += "; its functions: {}".format(", ".join(functions[:30]) if functions else "none")
+    import difflib  # rarely needed, and every process waits for what is imported above
+
     nearest = difflib.get_close_matches("run", [name.lower() for name in functions], 1, 0.5)
     if nearest:
         similar = next(name for name in functions if name.lower() == nearest[0])
@@ -107,6 +109,10 @@ def _required(module, path):
 
 def _positional(run):
     """``(positional parameters, whether it has *args)``, or None where Python can't tell."""
+    if type(run) is types.FunctionType and not (hasattr(run, "__wrapped__") or hasattr(run, "__signature__")):
+        return run.__code__.co_argcount, bool(run.__code__.co_flags & _CO_VARARGS)
+    import inspect  # half of the time that this program takes to import, and a plain function needs none of it
+
     try:
         parameters = inspect.signature(run).parameters.values()
     except (TypeError, ValueError):
