@@ -85,6 +85,11 @@ fn a_job_is_paused_resumed_and_canceled() {
     served.wait_for_state(&job, "Completed");
     assert_each_once(&served.rows(&job), &items);
     assert!(served.verb(&["pause", &job]).expect(2).stderr.contains("is Completed: there is nothing to pause"));
+    // A retry of nothing is refused, and takes nothing away.
+    let refused = served.verb(&["retry", "--failed", &job]).expect(2).stderr;
+    assert!(refused.contains("no mini-batch of it is out of tries"), "{refused}");
+    assert_eq!(served.state(&job), "Completed");
+    served.verb(&["results", &job]).expect(0);
 
     std::fs::remove_file(served.place().path("go")).unwrap();
     std::fs::remove_file(served.place().path("begun.txt")).unwrap();
@@ -101,6 +106,23 @@ fn a_job_is_paused_resumed_and_canceled() {
     served.wait_for_state(&job, "Canceled");
     served.verb(&["watch", &job]).expect(3);
     served.world.nothing_left();
+}
+
+#[test]
+fn a_job_that_is_resumed_before_it_has_come_to_rest_goes_on() {
+    let (served, items) = served(GATED, "", 8);
+    let _worker = served.world.worker();
+    let job = served.submit("job.yaml", &[]);
+    wait_until_begun(served.place(), 2);
+    for verb in ["pause", "resume"] {
+        let (status, answer) = served.post(&format!("/v1/jobs/{job}/{verb}"), None, "");
+        assert_eq!(status, 202, "{answer}");
+        // It is passed on within a moment; whether it was by then makes no difference to how the job ends.
+        served.wait_for_state(&job, "Running");
+    }
+    open_gate(served.place());
+    served.wait_for_state(&job, "Completed");
+    assert_each_once(&served.rows(&job), &items);
 }
 
 #[test]

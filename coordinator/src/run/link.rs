@@ -146,6 +146,16 @@ fn queue(submitted: Submitted, request: &SubmitRequest) -> Result<NewJob> {
     Ok(NewJob { id, dir, spec, created_us, continued })
 }
 
+/// What the job in `dir` is with each `key=value` set, if there is anything to try again in it. Nothing is changed.
+///
+/// # Errors
+/// Nothing failed, somebody works on the job, or a key would make it another job.
+pub fn retried(shared: &SharedRoot, dir: &JobDir, overrides: &[String]) -> Result<JobSpec> {
+    let submitted = submit::reopen(dir, overrides, Some(shared))?;
+    super::prepare::something_failed(&submitted)?;
+    Ok(submitted.spec)
+}
+
 fn queued(now_us: u64) -> Snapshot {
     Snapshot {
         now_us,

@@ -305,6 +305,7 @@ fn over(submitted: &Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<
     let spec = submitted.before.as_ref().unwrap_or(&submitted.spec);
     let facts = facts(submitted, spec, job_file.to_path_buf(), comeback.clone(), 0, began_us);
     super::observer::close_late(&facts, &ledger, &status, submitted.spec.logging_level, audience.clone())?;
+    audience.state(status.state, status.cause.as_deref());
     match status.state {
         JobState::Completed => {
             if let Some(file) = &facts.output_file {
@@ -322,7 +323,7 @@ fn over(submitted: &Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<
 }
 
 /// A Completed job with nothing out of tries has nothing to retry.
-fn something_failed(submitted: &Submitted) -> Result<()> {
+pub(super) fn something_failed(submitted: &Submitted) -> Result<()> {
     let ledger = LedgerReader::open(&submitted.dir)?;
     let nothing = ledger.status()?.state == JobState::Completed && ledger.totals()?.mini_batches_failed == 0;
     if nothing { Err(PrepareError::NothingFailed { id: submitted.id.0.clone() }.into()) } else { Ok(()) }

@@ -33,7 +33,7 @@ use fanfold_shared::report::{During, Result};
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::one_line;
 
-use crate::run::{FleetLink, Orders};
+use crate::run::{self, FleetLink, Orders};
 use crate::terminal;
 
 pub use error::{Missing, ServiceError};
@@ -49,6 +49,8 @@ use intake::Intake;
 
 /// Between two looks at everything, when nothing happens.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long the thread of a job that is over may still be at its reports.
+const LAST: Duration = Duration::from_secs(2);
 /// Between two looks at what is only shown.
 const SHOWN: Duration = Duration::from_secs(5);
 /// How long the broker may take to declare a queue before it is asked again.
@@ -316,22 +318,34 @@ impl Service {
     /// What is out of tries is tried again.
     ///
     /// # Errors
-    /// The job is neither Failed nor Completed, or its thread has not ended.
+    /// The job is neither Failed nor Completed, nothing of it failed, or a key would make it another job.
     pub fn retry(&self, job: &Job, overrides: &[String], who: &str) -> Result<()> {
-        let busy = locked(&self.inner.running).contains_key(&job.id);
-        if busy || !matches!(job.state, JobState::Failed | JobState::Completed) {
+        if !matches!(job.state, JobState::Failed | JobState::Completed) || !self.wait_for_the_end(&job.id) {
             return Err(ServiceError::NotNow { job: job.id.clone(), state: job.state, verb: "retry" }.into());
         }
-        if !overrides.is_empty() {
-            // A mistake is told now, and not when the job is taken up.
-            let spec = fanfold_shared::job::load_for_fleet(&JobDir::new(&job.dir).job_yaml(), overrides)?;
-            self.inner.store.update(&job.id, &spec.compute_target, spec.priority, spec.node_count)?;
-        }
+        // A mistake is told now, and not when the job is taken up.
+        let spec = run::retried(&self.inner.link.shared, &JobDir::new(&job.dir), overrides)?;
+        self.inner.store.update(&job.id, &spec.compute_target, spec.priority, spec.node_count)?;
         let queued = event(&job.id, &job.name, JobState::Queued, None, self.status_file(job).as_ref());
         self.inner.store.retry(&job.id, overrides, who, &queued)?;
         say(&format!("job {}: retry, asked for by {who}", job.id));
         self.wake();
         Ok(())
+    }
+
+    /// Waits a moment for the thread of a job that is over. False: it still works on it.
+    fn wait_for_the_end(&self, id: &JobId) -> bool {
+        let deadline = Instant::now() + LAST;
+        loop {
+            self.reap();
+            if !self.is_running(id) {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The workers that have said something lately.

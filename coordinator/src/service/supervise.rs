@@ -50,9 +50,10 @@ impl Service {
     pub(super) fn supervise(&self) {
         let mut shared = Instant::now();
         while !self.is_stopping() {
+            // First: whoever ends after this is still known below, and whoever ended before is not in the list.
+            self.reap();
             match self.inner.store.unfinished() {
                 Ok(jobs) => {
-                    self.reap();
                     self.start_jobs(&jobs);
                     self.pass_on(&jobs);
                     if shared.elapsed() >= SHARE {
@@ -66,7 +67,7 @@ impl Service {
         }
     }
 
-    fn reap(&self) {
+    pub(super) fn reap(&self) {
         locked(&self.inner.running).retain(|_, running| !running.thread.is_finished());
     }
 
@@ -157,12 +158,12 @@ impl Service {
             };
             match after {
                 After::Is(state, cause) => {
-                    self.at_rest(job, state, cause.as_deref());
+                    self.at_rest(job, state, cause.as_deref(), orders.count() > 0);
                     return;
                 }
                 After::Again(cause) if orders.is_canceled() => {
                     say(&format!("job {}: {cause}", job.id));
-                    self.at_rest(job, JobState::Canceled, Some("canceled"));
+                    self.at_rest(job, JobState::Canceled, Some("canceled"), true);
                     return;
                 }
                 After::Again(cause) => {
@@ -177,7 +178,7 @@ impl Service {
                         thread::sleep(Duration::from_millis(50));
                     }
                     if orders.count() > 0 && !orders.is_canceled() {
-                        self.at_rest(job, JobState::Paused, Some("paused"));
+                        self.at_rest(job, JobState::Paused, Some("paused"), true);
                         return;
                     }
                     again = (again * 2).min(AGAIN.1);
@@ -227,10 +228,12 @@ impl Service {
         after(outcome.ok(), &seen, Status::read(&dir.status_json()).ok().as_ref(), orders)
     }
 
-    fn at_rest(&self, job: &Job, state: JobState, cause: Option<&str>) {
+    /// The job has come to rest, by itself or as it was `told`.
+    fn at_rest(&self, job: &Job, state: JobState, cause: Option<&str>, told: bool) {
         let wanted = self.inner.store.job(&job.id).ok().flatten().map_or(job.wanted, |job| job.wanted);
-        if state == JobState::Paused && wanted == Intent::Run {
-            // Nobody asked for it: it can't be run as things are. It would only come to rest again; whoever mends it resumes it.
+        // Told, it may have been told to go on since.
+        if state == JobState::Paused && wanted == Intent::Run && !told {
+            // It can't be run as things are, and would only come to rest again: whoever mends it resumes it.
             if let Err(error) = self.inner.store.want(&job.id, Intent::Paused, "service", "pause") {
                 say(&Failure::from(error).one_line());
             }
@@ -327,6 +330,10 @@ impl Service {
 
 /// What the end of a run means for the job. None: it panicked.
 fn after(outcome: Option<Result<ExitCode>>, seen: &Seen, status: Option<&Status>, orders: &Orders) -> After {
+    // That is in its ledger, whatever came afterwards.
+    if let Some(state) = seen.state.filter(|state| state.is_final()) {
+        return After::Is(state, seen.cause.clone());
+    }
     let state = seen.state.or(status.map(|status| status.state));
     let cause = seen.cause.clone().or_else(|| status.and_then(|status| status.cause.clone()));
     match (outcome, state) {
@@ -337,6 +344,10 @@ fn after(outcome: Option<Result<ExitCode>>, seen: &Seen, status: Option<&Status>
         (Some(Ok(exit)), _) => After::Again(format!("it came to no end (exit code {})", exit as u8)),
         // Its inputs, its script, its environment: no second try finds another answer.
         (Some(Err(failure)), _) if failure.exit_code() == ExitCode::Usage => {
+            if let Some(status) = status.filter(|status| status.state.is_final()) {
+                // A retry that was refused: the job is what it was.
+                return After::Is(status.state, status.cause.clone());
+            }
             let hint = failure.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
             After::Is(JobState::Failed, Some(format!("{}{hint}", failure.one_line())))
         }
@@ -410,6 +421,9 @@ mod tests {
         assert!(
             matches!(refused, After::Is(JobState::Failed, Some(cause)) if cause.contains("/shared/in") && cause.contains("hint:"))
         );
+        let over = after(error(std::io::ErrorKind::TimedOut), &completed, None, &free);
+        assert_eq!(over, is(JobState::Completed, None), "it was over before it was taken up");
+        assert_eq!(after(None, &completed, None, &free), is(JobState::Completed, None));
         assert!(matches!(after(error(std::io::ErrorKind::TimedOut), &Seen::default(), None, &free), After::Again(_)));
     }
 }
