@@ -18,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -167,7 +168,10 @@ impl Node {
             devices: lock(&self.devices).names(),
         });
         let beats = self.member.is_some().then(|| self.start_beats()).flatten();
-        let slots: Vec<_> = (0..self.plan.processes as usize).filter_map(|index| self.start_slot(index)).collect();
+        let (alive, all_gone) = mpsc::channel();
+        let processes = 0..self.plan.processes as usize;
+        let slots: Vec<_> = processes.filter_map(|index| self.start_slot(index, alive.clone())).collect();
+        drop(alive);
         match slots.is_empty() {
             false => self.take_tasks(),
             true => self.broken("no thread can be started for any process (see `ulimit -u` and `pids.max`)".into()),
@@ -177,8 +181,11 @@ impl Node {
             self.tell(Order::Drain);
         }
         // What waits in the queue is for others, and so is what the broker sent before it heard that.
-        while self.member.is_some() && !slots.iter().all(thread::JoinHandle::is_finished) {
-            self.take_no_more(LOOK);
+        while self.member.is_some() {
+            self.take_no_more();
+            if all_gone.recv_timeout(LOOK) == Err(RecvTimeoutError::Disconnected) {
+                break;
+            }
         }
         for slot in slots {
             if slot.join().is_err() {
@@ -197,10 +204,12 @@ impl Node {
         self.wait_until_safe();
     }
 
-    fn start_slot(self: &Arc<Node>, index: usize) -> Option<thread::JoinHandle<()>> {
+    /// Starts the thread of a slot, which holds `alive` for as long as it lives.
+    fn start_slot(self: &Arc<Node>, index: usize, alive: Sender<()>) -> Option<thread::JoinHandle<()>> {
         let slot = Slot::new(index, self.clone());
         let node = self.clone();
         let run = move || {
+            let _alive = alive;
             let _gone = Gone(&node);
             slot.run();
         };

@@ -45,7 +45,9 @@ use submit::Submitted;
 use window::{Shape, Window};
 
 pub use fanfold_worker::equip::{at_work, inherited_mask, process_count};
-pub use link::{FleetJob, FleetLink, FleetRun, NewJob, OnState, Source, SubmitRequest, retried, run_on_fleet, submit_job};
+pub use link::{
+    FleetJob, FleetLink, FleetRun, NewJob, OnState, Source, SubmitRequest, retried, run_on_fleet, submit_job,
+};
 pub(crate) use observer::item_names;
 pub use orders::Orders;
 pub use places::{output_dir, output_file};

@@ -260,9 +260,10 @@ impl Store {
         let _ = self.ask(vec![forget(job, task)], false, ANSWER);
     }
 
-    /// The job is over: nothing of it stays.
+    /// The job is over: nothing of it stays. Does not wait.
     pub fn forget_job(&self, job: &JobId) {
-        let _ = self.ask(vec![command("DEL", &names::hand_overs_key(job))], false, ANSWER);
+        let commands = vec![command("DEL", &names::hand_overs_key(job))];
+        self.call(Call { commands, insist: false, done: None });
     }
 
     /// Says what a worker does, for 30 s. Does not wait.

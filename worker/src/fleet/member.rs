@@ -22,8 +22,10 @@ use super::worker::Worker;
 use crate::equip::{Equipment, Site, Unfit, Word, equip};
 use crate::node::{Membership, Node, NodeHandle, Order};
 
-/// Between two looks at everything.
+/// Between two looks at everything, at the most.
 const LOOK: Duration = Duration::from_millis(50);
+/// The same at the least, while something ends of which nobody says so.
+const SOON: Duration = Duration::from_millis(1);
 /// Between two beats while the node is being equipped; then it beats by itself.
 const BEAT: Duration = Duration::from_secs(5);
 /// A node that has heard nothing of its coordinator for so long leaves.
@@ -149,10 +151,12 @@ impl Life<'_> {
             };
             let equipping = thread::Builder::new().name("equip".into()).spawn_scoped(scope, equip);
             let equipping = equipping.map_err(|source| Unfit::from(NoThread(source)))?;
-            let mut beaten = Instant::now();
+            let (began, mut beaten) = (Instant::now(), Instant::now());
             while !equipping.is_finished() {
-                let unwanted =
-                    self.commands(LOOK).iter().any(|command| *command != Command::Alive && *command != Command::Report);
+                let unwanted = self
+                    .commands(look(began))
+                    .iter()
+                    .any(|command| *command != Command::Alive && *command != Command::Report);
                 if unwanted || worker.signals.count() > 0 || self.is_over() {
                     cancel.store(true, Ordering::SeqCst);
                 }
@@ -179,11 +183,13 @@ impl Life<'_> {
     /// Tells the node what it is told, until it has left.
     fn relay(&mut self, handle: &NodeHandle) -> String {
         let mut why = "the job needs it no longer".to_string();
-        let (mut signals, mut killed) = (0, None);
+        let (mut signals, mut killed, mut ending) = (0, None, None);
         let limits =
             Duration::from_secs(self.job.spec.run_invocation_timeout + 2 * self.job.spec.task_overhead_timeout);
         while !handle.is_gone() {
-            for command in self.commands(LOOK) {
+            let wait =
+                if handle.order() == Order::Work { LOOK } else { look(*ending.get_or_insert_with(Instant::now)) };
+            for command in self.commands(wait) {
                 match command {
                     Command::Alive => (),
                     Command::Report => handle.report(),
@@ -262,6 +268,11 @@ impl Life<'_> {
     fn last_word(&self, event: NodeEvent) {
         last_word(&self.fleet, &self.node, event);
     }
+}
+
+/// What began then may end at any moment: how long not to look, so that a quarter of its time is lost at the most.
+fn look(began: Instant) -> Duration {
+    (began.elapsed() / 4).clamp(SOON, LOOK)
 }
 
 /// Takes commands; those for other nodes are nobody's any more.

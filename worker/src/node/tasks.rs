@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 
 use fanfold_shared::backend::Delivery;
@@ -72,14 +71,10 @@ impl Node {
         went_on
     }
 
-    /// Has the broker send nothing more, and gives back what it had sent already; waits so long for some.
-    pub(super) fn take_no_more(&self, wait: Duration) {
+    /// Has the broker send nothing more, and gives back what it had sent already: not counted yet, it goes back as it came.
+    pub(super) fn take_no_more(&self) {
         self.backend.hold(0);
-        match self.backend.receive_tasks(MOST, wait) {
-            // Not counted yet: they go back as they came.
-            Ok(came) => drop(came),
-            Err(_) => thread::sleep(wait),
-        }
+        drop(self.backend.receive_tasks(MOST, Duration::ZERO));
     }
 
     /// Takes a task in hand, unless it is not this node's to run.
@@ -121,7 +116,7 @@ impl Node {
     fn wait_until_idle(&self) -> bool {
         while !self.work.wait_below(0, LOOK) {
             if self.member.is_some() {
-                self.take_no_more(Duration::ZERO);
+                self.take_no_more();
             }
             if self.order() != Order::Work || self.slots_alive.load(Ordering::SeqCst) == 0 {
                 return false;

@@ -20,7 +20,7 @@ pub(super) const ANSWER: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(15);
 /// A farewell is on its way within a moment. Its answer changes nothing: the broker takes some 30 ms to give it where a queue was deleted
 /// under a consumer, and with an alarm it reads nothing from a publisher.
-const FAREWELL: Duration = Duration::from_millis(10);
+const FAREWELL: Duration = Duration::from_millis(3);
 /// Seconds between signs of life; a broker that is silent for twice as long is gone.
 const HEARTBEAT: u16 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
