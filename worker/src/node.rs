@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use fanfold_shared::backend::Backend;
+use fanfold_shared::backend::{Backend, Gather};
 use fanfold_shared::clock;
 use fanfold_shared::failpoint;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
@@ -253,6 +253,11 @@ impl Node {
         let run = Duration::from_secs(self.plan.run_invocation_timeout);
         let overhead = Duration::from_secs(self.plan.task_overhead_timeout);
         Limits { run, overhead, init: 3 * run + Duration::from_secs(30), shutdown: overhead, grace: GRACE }
+    }
+
+    /// What goes well together in one message.
+    pub fn gather(&self) -> Gather {
+        self.backend.gather()
     }
 
     /// The page of a slot.

@@ -41,7 +41,7 @@ impl Shape {
         Shape { task_us: 10_000.0, task_most: 1024, window_us: 500_000.0, window_most: 1 << 14, one_alone: true };
     /// Through a broker: a task costs milliseconds.
     pub const FLEET: Shape =
-        Shape { task_us: 40_000.0, task_most: 4096, window_us: 1_000_000.0, window_most: 1 << 18, one_alone: false };
+        Shape { task_us: 100_000.0, task_most: 4096, window_us: 1_000_000.0, window_most: 1 << 18, one_alone: false };
 }
 
 /// Mini-batches in the window for each slot at the least.

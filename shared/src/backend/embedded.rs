@@ -6,11 +6,14 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Backend, Closed, Delivery, OnSafe, Settled};
+use super::{Backend, Closed, Delivery, Gather, OnSafe, Settled};
 use crate::message::{FromNode, NodeMessage, Task};
 
 /// Bytes of results that may wait to be committed before `publish_results` waits.
 const WAITING_BYTES: usize = 32 << 20;
+
+/// A commit takes milliseconds, most of them of the disk.
+const GATHER: Gather = Gather { time: Duration::from_millis(20), bytes: 1 << 20 };
 
 /// See the module documentation. Cloning gives another handle to the same queues.
 #[derive(Clone, Default)]
@@ -194,6 +197,10 @@ impl Backend for Embedded {
             *count
         };
         Ok(tasks.iter().map(count).collect())
+    }
+
+    fn gather(&self) -> Gather {
+        GATHER
     }
 
     fn close(&self) {

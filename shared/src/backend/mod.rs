@@ -37,6 +37,15 @@ pub struct Closed;
 /// What is done when messages are safe.
 pub type OnSafe = Box<dyn FnOnce() + Send>;
 
+/// What goes well together in one message.
+#[derive(Clone, Copy, Debug)]
+pub struct Gather {
+    /// Between two messages of a process, where more may come meanwhile.
+    pub time: Duration,
+    /// Of one message.
+    pub bytes: usize,
+}
+
 /// See the module documentation.
 pub trait Backend: Send + Sync {
     /// Publishes tasks for the nodes.
@@ -62,6 +71,9 @@ pub trait Backend: Send + Sync {
 
     /// How many tasks the receiver wants to hold: a backend that sends ahead goes by it.
     fn hold(&self, _tasks: u16) {}
+
+    /// How results should be gathered: what a message costs, the backend knows.
+    fn gather(&self) -> Gather;
 
     /// Ends the flow. May be called from any side, any number of times.
     fn close(&self);

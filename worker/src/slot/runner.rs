@@ -18,6 +18,7 @@ use super::blame;
 use super::child::{Launch, Process, Received};
 use super::current::{Current, Held};
 use super::feed;
+use super::outbox::{Answers, Outbox};
 use super::page::{Page, Phase};
 use super::protocol::{self, FromHost};
 use super::state::{self, Action, Event, Limits, State, StopReason};
@@ -42,6 +43,7 @@ pub struct Slot {
     limits: Limits,
     state: State,
     current: Option<Current>,
+    outbox: Outbox,
     ticked: Instant,
     /// The last turn began.
     turned: Instant,
@@ -56,7 +58,7 @@ pub struct Slot {
 impl Slot {
     /// The slot `index` of `node`.
     pub fn new(index: usize, node: Arc<Node>) -> Slot {
-        let limits = node.limits();
+        let (limits, gather) = (node.limits(), node.gather());
         let now = Instant::now();
         Slot {
             index,
@@ -64,6 +66,7 @@ impl Slot {
             limits,
             state: State::Vacant,
             current: None,
+            outbox: Outbox::new(gather),
             ticked: now,
             turned: now,
             resumed: now,
@@ -90,6 +93,7 @@ impl Slot {
                 });
             }
             self.feed();
+            self.send();
             self.wait();
             self.excuse_standstill();
             self.hear();
@@ -234,7 +238,7 @@ impl Slot {
 
     /// Hands over work while the process has room for some.
     fn feed(&mut self) {
-        if !matches!(self.state, State::Idle | State::Running { .. }) || self.node.order() != Order::Work {
+        if !self.state_is_busy() || self.node.order() != Order::Work {
             return;
         }
         while let Some(current) = &mut self.current {
@@ -261,12 +265,11 @@ impl Slot {
         }
     }
 
-    /// Waits until there is something to do: at most a tick, or until the deadline of the state.
+    /// Waits until there is something to do: at most a tick, until the deadline of the state, or until answers have waited long enough.
     fn wait(&mut self) {
-        let tick = (self.ticked + TICK).saturating_duration_since(Instant::now());
-        let deadline = state::deadline(&self.state)
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()).min(tick))
-            .unwrap_or(tick);
+        let now = Instant::now();
+        let deadlines = [Some(self.ticked + TICK), state::deadline(&self.state), self.outbox.due(now)];
+        let deadline = deadlines.into_iter().flatten().min().map_or(TICK, |deadline| deadline - now);
         let Some(current) = &mut self.current else { return };
         if current.process.unsent() {
             current.process.send();
@@ -398,8 +401,26 @@ impl Slot {
         }
     }
 
-    /// Makes the answers safe, then lets go of the mini-batches: never the other way round.
     fn publish_results(&mut self, results: Results, held: Vec<Held>) {
+        if let Some(before) = self.outbox.add(results, held) {
+            self.make_safe(before);
+        }
+    }
+
+    /// Sends the answers that have waited long enough; all, if no more are to be expected soon.
+    fn send(&mut self) {
+        let busy = self.state_is_busy() && self.current.as_ref().is_some_and(|current| !current.held.is_empty());
+        if let Some(answers) = self.outbox.take(!busy, Instant::now()) {
+            self.make_safe(answers);
+        }
+    }
+
+    fn state_is_busy(&self) -> bool {
+        matches!(self.state, State::Idle | State::Running { .. })
+    }
+
+    /// Makes the answers safe, then lets go of the mini-batches: never the other way round.
+    fn make_safe(&mut self, (results, held): Answers) {
         self.node.publish(NodeMessage::Results(results), Box::new(move || Held::let_go(held)));
     }
 
@@ -509,6 +530,8 @@ impl Slot {
     /// The process has ended: nothing of it may be left when its device is given to the next.
     fn clean_up(&mut self) {
         let Some(mut current) = self.current.take() else { return };
+        // Nothing of it follows.
+        self.send();
         let how = current.exit_text();
         let survivors = self.node.sweep(current.number, current.process.pid());
         current.process.reap();

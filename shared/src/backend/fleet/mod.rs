@@ -14,7 +14,7 @@ use super::rabbitmq::{
     Unroutable,
 };
 use super::redis::Store;
-use super::{Backend, Closed, Delivery, OnSafe, Settle, Settled};
+use super::{Backend, Closed, Delivery, Gather, OnSafe, Settle, Settled};
 use crate::fleet::{names, wire};
 use crate::ids::JobId;
 use crate::layout::JobDir;
@@ -32,6 +32,9 @@ const UNCONFIRMED_BYTES: usize = 32 << 20;
 const RESULTS_AHEAD: u16 = 256;
 /// Before a node says how many it wants.
 const TASKS_AHEAD: u16 = 16;
+/// A result costs broker, worker and coordinator a millisecond of processor time together, however little is in it. More rows would travel
+/// as a file.
+const GATHER: Gather = Gather { time: Duration::from_millis(100), bytes: 256 << 10 };
 /// The broker's answers to questions.
 const ANSWER: Duration = Duration::from_secs(10);
 /// How often a waiting publisher looks whether the flow has ended.
@@ -419,6 +422,10 @@ impl Backend for Fleet {
 
     fn hold(&self, tasks: u16) {
         self.set_prefetch(tasks);
+    }
+
+    fn gather(&self) -> Gather {
+        GATHER
     }
 
     fn close(&self) {
