@@ -54,6 +54,8 @@ class Servers:
         port, home = free_port(), self.folder / "rabbitmq"
         home.mkdir()
         (home / "enabled_plugins").write_text("[].")
+        # As compose/rabbitmq/fanfold.conf has it: without, memory follows a log of 512 MB.
+        (home / "rabbitmq.conf").write_text("raft.wal_max_size_bytes = 67108864\n")
         environment = dict(
             os.environ,
             HOME=str(home),
@@ -67,7 +69,7 @@ class Servers:
             RABBITMQ_LOG_BASE=str(home / "log"),
             RABBITMQ_ENABLED_PLUGINS_FILE=str(home / "enabled_plugins"),
             RABBITMQ_PID_FILE=str(home / "pid"),
-            RABBITMQ_CONFIG_FILE=str(home / "none"),
+            RABBITMQ_CONFIG_FILE=str(home / "rabbitmq.conf"),
         )
         self.start("rabbitmq", [program], environment)
         self.broker = f"amqp://guest:guest@127.0.0.1:{port}/%2f"

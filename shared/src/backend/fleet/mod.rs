@@ -29,7 +29,7 @@ const RESULTS_BYTES: u64 = 64 << 20;
 /// Messages of a program that are published and not confirmed.
 const UNCONFIRMED_BYTES: usize = 32 << 20;
 /// Result messages that the coordinator takes ahead; each has 256 KiB of rows at most.
-const RESULTS_AHEAD: u16 = 256;
+const RESULTS_AHEAD: u16 = 64;
 /// Before a node says how many it wants.
 const TASKS_AHEAD: u16 = 16;
 /// A result costs broker, worker and coordinator a millisecond of processor time together, however little is in it. More rows would travel
