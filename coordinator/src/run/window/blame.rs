@@ -21,8 +21,8 @@ use super::{Out, Window, unsettled};
 /// Published so long ago, a task should be in somebody's hands.
 const UNHELD: Duration = Duration::from_secs(15);
 /// So long nobody must hold it, and the queue be empty, until it is published again: longer than the broker takes to notice that a
-/// connection is dead, as what it gives back then must not meet a copy.
-const MISSING: Duration = Duration::from_secs(15);
+/// connection is dead (twice our heartbeat of 10 s), as what it gives back then should not meet a copy.
+const MISSING: Duration = Duration::from_secs(25);
 
 /// What must be in the ledger before anything is published again.
 #[derive(Debug, Default, PartialEq, Eq)]
