@@ -35,7 +35,7 @@ RUN apt-get update \
     && { getent passwd "$UID" || useradd --uid "$UID" --gid "$GID" --home-dir /tmp --no-create-home --shell /usr/sbin/nologin fanfold; } \
     && install -d -o "$UID" -g "$GID" /shared /cache
 COPY --from=build /programs/fanfold-worker /usr/local/bin/
-ENV HOME=/tmp XDG_CACHE_HOME=/cache PYTHONDONTWRITEBYTECODE=1 \
+ENV HOME=/tmp XDG_CACHE_HOME=/cache \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER $UID:$GID
 WORKDIR /shared

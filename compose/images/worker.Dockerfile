@@ -41,7 +41,7 @@ RUN apt-get update \
     && install -d -o "$UID" -g "$GID" /shared /cache
 COPY --from=build /programs/fanfold-worker /usr/local/bin/
 # Environments are built under /cache; what libraries write at home (caches of models and fonts) goes with the container.
-ENV HOME=/tmp XDG_CACHE_HOME=/cache PYTHONDONTWRITEBYTECODE=1
+ENV HOME=/tmp XDG_CACHE_HOME=/cache
 USER $UID:$GID
 WORKDIR /shared
 EXPOSE 9108

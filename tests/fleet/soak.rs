@@ -17,7 +17,7 @@ use self::seed::Random;
 use crate::SLOW;
 use crate::coordinators::{resident, resident_of};
 use crate::running::Running;
-use crate::support::LIMIT;
+use crate::support::{LIMIT, wait_for};
 use crate::world::{World, kill_9};
 
 /// From the last fault to the end of the job: two nodes may have to be lost one after the other.
@@ -128,7 +128,11 @@ fn nothing_is_lost_or_doubled_however_long_it_lasts() {
 impl Soak {
     /// Runs a job with some faults; how many rows it had.
     fn job(&mut self) -> u64 {
-        let _ = fs::remove_dir_all(self.world.place.job());
+        // Whoever was told late that the job before is over may still write a last line there.
+        wait_for("the job before to be gone", || {
+            let _ = fs::remove_dir_all(self.world.place.job());
+            (!self.world.place.job().exists()).then_some(())
+        });
         let count = self.random.between(400, 2000) as usize;
         // A mini-batch that happens to run alone when its worker is killed again and again is charged, and rightly so.
         let items = self.world.job(count, SLOW, "run_max_try: 1000\n");

@@ -10,6 +10,7 @@ use fanfold_shared::items::{ItemReader, ItemsError};
 use fanfold_shared::job::{Environment, JobRecord, JobSpec, RecordError};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, IoError};
+use fanfold_shared::state::JobState;
 
 /// A job that this worker can see.
 pub struct Job {
@@ -43,6 +44,14 @@ pub enum Refusal {
         /// The job that the ticket names.
         wanted: String,
     },
+    /// It is over: its coordinator died before it could take its tickets back.
+    #[error("job {job} is {state} already")]
+    Over {
+        /// The job.
+        job: String,
+        /// Completed, Failed or Canceled.
+        state: JobState,
+    },
     /// Its record can't be read.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -71,9 +80,22 @@ pub fn open(shared: &SharedRoot, ticket: &Ticket) -> Result<Job, Refusal> {
     if record.id != ticket.job {
         return Err(Refusal::AnotherJob { path, found: record.id.0, wanted: ticket.job.0.clone() });
     }
+    if let Some(state) = ended(&dir) {
+        return Err(Refusal::Over { job: record.id.0, state });
+    }
     let mut spec = record.spec;
     adopt(&mut spec, shared, &ticket.shared);
     Ok(Job { dir, spec })
+}
+
+/// How the job ended, if it says so. A retry says that it begins before it asks for nodes.
+fn ended(dir: &JobDir) -> Option<JobState> {
+    #[derive(serde::Deserialize)]
+    struct Status {
+        state: JobState,
+    }
+    let status: Status = serde_json::from_slice(&fs::read(dir.status_json()).ok()?).ok()?;
+    status.state.is_final().then_some(status.state)
 }
 
 /// The items of the job, at places of this machine.
@@ -175,6 +197,13 @@ mod tests {
         fs::create_dir(shared.dir.path().join("outside")).unwrap();
         std::os::unix::fs::symlink(shared.dir.path().join("outside"), shared.root.root().join("link")).unwrap();
         assert!(refused(&shared, "link").contains("leads out of"));
+        let status = shared.root.root().join("jobs/a/status.json");
+        for (state, refusal) in [("Running", None), ("Completed", Some("job score-00000001 is Completed already"))] {
+            fs::write(&status, format!(r#"{{"version": 1, "state": "{state}"}}"#)).unwrap();
+            let opened = open(&shared.root, &ticket("jobs/a", shared.root.root()));
+            assert_eq!(opened.err().map(|refused| refused.to_string()).as_deref(), refusal);
+        }
+        fs::remove_file(status).unwrap();
         let path = shared.root.root().join("jobs/a/.fanfold/job.json");
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace(ID, "score-00000002")).unwrap();
