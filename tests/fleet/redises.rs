@@ -1,7 +1,9 @@
 //! A Redis that is emptied, restarted, away, full or read-only: nothing depends on it but how much is suspected.
 
+use fanfold_test_servers::RabbitMq;
+
 use crate::disturbed::disturbed;
-use crate::running::open_gate;
+use crate::running::{Running, open_gate};
 use crate::support::LIMIT;
 use crate::world::{World, kill_9};
 use crate::{LASTING, LONG, PACED, SLOW};
@@ -76,6 +78,27 @@ fn a_redis_that_is_away_is_told_of_once_and_deaths_are_borne() {
     assert_eq!(said.matches("Redis does not answer").count(), 1, "{said}");
     world.redis.start_again();
     world.each_once_and_nothing_left(&items);
+}
+
+#[test]
+fn doctor_looks_at_the_fleet() {
+    let world = World::new();
+    let mut worker = world.worker();
+    worker.wait_until_said("waiting for tickets");
+    let doctor = |limit: &str, code| {
+        let mut command = world.place.fanfold();
+        world.knows(&mut command);
+        command.arg("doctor");
+        let said = Running::start(&world.place, command).ends(LIMIT, code);
+        assert!(said.contains(limit), "{said}");
+        said
+    };
+    let said = doctor("ok       broker  RabbitMQ 3.", 0);
+    assert!(said.contains("ok       redis   answers in ") && said.contains("1 worker, 1 idle"), "{said}");
+    assert!(!said.contains(RabbitMq::shared().credentials().1), "{said}");
+    world.redis.stop();
+    let said = doctor("problem  redis   cannot connect to Redis at redis://", 1);
+    assert!(said.contains("is Redis running"), "{said}");
 }
 
 #[test]

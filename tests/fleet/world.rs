@@ -96,7 +96,8 @@ impl World {
         }
     }
 
-    fn fleet(&self, command: &mut Command) {
+    /// Tells a program where the fleet is.
+    pub fn knows(&self, command: &mut Command) {
         command.env("FANFOLD_BROKER", &self.url).env("FANFOLD_REDIS", self.redis.url());
         command.env("FANFOLD_SHARED", self.place.path(""));
     }
@@ -109,7 +110,7 @@ impl World {
     /// Starts a worker, with something changed.
     pub fn worker_with(&self, change: impl FnOnce(&mut Command)) -> Running {
         let mut command = self.place.command(worker_program().to_str().expect("a path of ours"));
-        self.fleet(&mut command);
+        self.knows(&mut command);
         command.args(["--processes", "2", "--pool", &self.pool]);
         command.arg("--work-dir").arg(self.place.path("worker"));
         change(&mut command);
@@ -131,7 +132,7 @@ impl World {
 
     /// Makes the coordinator's command of one that starts the program in its own way.
     pub fn coordinates(&self, command: &mut Command) {
-        self.fleet(command);
+        self.knows(command);
         command.args(["run", "job.yaml", "--job-dir", "job"]);
     }
 
@@ -246,6 +247,9 @@ impl Drop for World {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
+        }
+        if let Broker::Own(broker) = &self.broker {
+            eprintln!("=== RabbitMQ\n{}", broker.report());
         }
         let said = fs::read_dir(self.place.path("")).into_iter().flatten().flatten().map(|entry| entry.path());
         let said =

@@ -1,6 +1,9 @@
-//! Several jobs, one worker.
+//! Several jobs, and fewer workers than they would like.
+
+use std::time::Instant;
 
 use super::served;
+use crate::running::open_gate;
 use crate::support::{assert_each_once, wait_for};
 
 /// A tenth of a second a mini-batch.
@@ -28,6 +31,37 @@ fn the_more_urgent_job_gets_the_worker_and_gives_it_back() {
     assert!(ran.stdout.starts_with(&format!("{name} takes no more nodes")), "{}", ran.stdout);
     worker.wait_until_said("told to end");
     drop(worker);
+}
+
+/// The same until the gate is open, and then no time.
+const PACED: &str = r#"
+import os
+import time
+
+GATE = os.path.join(os.environ["PLACE"], "go")
+
+def run(mini_batch):
+    if not os.path.exists(GATE):
+        time.sleep(0.1)
+    return mini_batch
+"#;
+
+#[test]
+fn a_job_gives_half_of_its_workers_to_an_equal_one() {
+    let (served, items) = served(PACED, "", 20_000);
+    let _workers = [served.world.worker(), served.world.worker()];
+    let nodes = |job: &str| served.get(&format!("/v1/jobs/{job}")).1["nodes"].as_u64();
+    let first = served.submit("job.yaml", &[]);
+    wait_for("the first job to have both workers", || (nodes(&first)? == 2).then_some(()));
+    let second = served.submit("job.yaml", &[]);
+    let began = Instant::now();
+    wait_for("each to have one", || (nodes(&first)? == 1 && nodes(&second)? == 1).then_some(()));
+    println!("the second job has its worker after {:?}", began.elapsed());
+    open_gate(served.place());
+    for job in [&first, &second] {
+        served.wait_for_state(job, "Completed");
+        assert_each_once(&served.rows(job), &items);
+    }
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! `fanfold doctor`: whether this machine can run jobs, and `--verify`: whether a job's result is what its ledger proves.
+//! `fanfold doctor`: whether this machine, and the fleet if one is named, can run jobs; and `--verify`: whether a job's result is what its ledger proves.
+
+mod fleet;
 
 use std::io::Write;
 use std::path::Path;
@@ -9,6 +11,7 @@ use fanfold_shared::text::{counted, size};
 use fanfold_worker::devices;
 use serde_json::json;
 
+use super::fleet::FleetArgs;
 use super::written;
 use crate::aggregate::verify;
 use crate::registry::Registry;
@@ -16,12 +19,14 @@ use crate::registry::Registry;
 /// The version of what `--json` prints.
 const DOCTOR_VERSION: u32 = 1;
 
-/// Check this machine, or the result of a job.
+/// Check this machine and the fleet, or the result of a job.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Check every checksum and interval of this job (an id, the beginning of one, or a job directory)
     #[arg(long, value_name = "JOB")]
     verify: Option<String>,
+    #[command(flatten)]
+    fleet: FleetArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,7 +39,7 @@ pub struct Args {
 pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     match &args.verify {
         Some(job) => verify_job(job, args.json, out),
-        None => machine(args.json, out),
+        None => machine(&args.fleet, args.json, out),
     }
 }
 
@@ -79,8 +84,11 @@ struct Check {
     found: Result<String, String>,
 }
 
-fn machine(as_json: bool, out: &mut dyn Write) -> Result<ExitCode> {
-    let checks = [python(), venv(), gpus(), disk()];
+fn machine(fleet: &FleetArgs, as_json: bool, out: &mut dyn Write) -> Result<ExitCode> {
+    let mut checks = vec![python(), venv(), gpus(), disk()];
+    if fleet.is_given() {
+        checks.extend(fleet::checks(fleet));
+    }
     let sound = checks.iter().all(|check| check.found.is_ok());
     let text = if as_json {
         let checks = checks.iter().map(|check| {

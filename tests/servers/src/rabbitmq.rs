@@ -18,6 +18,8 @@ pub const VHOSTS: u32 = 24;
 const USER: &str = "fanfold";
 /// Not one that a log may hold by chance.
 const PASSWORD: &str = "pa55-of-the-tests";
+/// Of its log, bytes.
+const REPORTED: usize = 8000;
 /// Some seconds, but where many tests run beside each other.
 const START: Duration = Duration::from_secs(180);
 
@@ -262,17 +264,48 @@ impl RabbitMq {
 
     /// Runs `rabbitmqctl`, which takes a second, and returns what it says.
     pub fn ctl(&self, arguments: &[&str]) -> String {
+        self.try_ctl(arguments).unwrap_or_else(|said| panic!("rabbitmqctl {arguments:?} failed: {said}"))
+    }
+
+    fn try_ctl(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = self.command("rabbitmqctl");
         // The tool is an Erlang node as well, which must not take the server's port.
         command.env_remove("RABBITMQ_DIST_PORT").args(["--quiet", "--node", &self.node]).args(arguments);
         let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("rabbitmqctl starts");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success(),
-            "rabbitmqctl {arguments:?} failed: {said}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        said
+        if output.status.success() { Ok(said) } else { Err(said + &String::from_utf8_lossy(&output.stderr)) }
+    }
+
+    /// Queues, consumers, connections and the end of its log, for a test that fails.
+    pub fn report(&self) -> String {
+        let lists: [&[&str]; 4] = [
+            &[
+                "list_queues",
+                "-p",
+                "/",
+                "name",
+                "type",
+                "state",
+                "messages_ready",
+                "messages_unacknowledged",
+                "consumers",
+            ],
+            &["list_consumers", "-p", "/"],
+            &["list_connections", "name", "state", "channels", "send_pend"],
+            &[
+                "list_channels",
+                "connection",
+                "number",
+                "consumer_count",
+                "messages_unconfirmed",
+                "messages_unacknowledged",
+                "prefetch_count",
+            ],
+        ];
+        let told = lists.map(|list| self.try_ctl(list).unwrap_or_else(|said| said)).join("\n");
+        let log = self.log();
+        let end = log.ceil_char_boundary(log.len().saturating_sub(REPORTED));
+        format!("{told}\n{}", &log[end..])
     }
 
     /// Raises the memory alarm, or lowers it.

@@ -414,7 +414,10 @@ impl Task {
                     self.shared.note(error.to_string());
                     return Err(Ended::Channel);
                 }
-                Err(_) => return Err(Ended::Channel),
+                Err(_) => {
+                    self.shared.not_answered();
+                    return Err(Ended::Channel);
+                }
             }
             self.inbox.lock().missing_since = None;
         }

@@ -11,6 +11,7 @@ mod topology;
 mod version;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -74,6 +75,8 @@ struct Shared {
     changed: Condvar,
     /// Somebody found that something declared is not there.
     redeclare: Notify,
+    /// Somebody was not answered, though the connection lives.
+    unanswered: AtomicBool,
     /// How often each queue was missing and declared anew: its consumers start again.
     anew: watch::Sender<HashMap<String, u64>>,
 }
@@ -124,6 +127,12 @@ impl Shared {
         self.redeclare.notify_one();
     }
 
+    /// Has it looked into whether a queue of ours is dead.
+    fn not_answered(&self) {
+        self.unanswered.store(true, Ordering::SeqCst);
+        self.redeclare();
+    }
+
     /// Declares again when asked to, at most once a second.
     ///
     /// What is missing has been so for a second before it is declared: the broker tells the consumers of a quorum queue that it is gone only
@@ -140,7 +149,10 @@ impl Shared {
                     continue;
                 }
                 let Some(link) = connection::linked(&mut links).await else { return };
-                let missing = topology::missing(&self, &link.connection).await;
+                let mut missing = topology::missing(&self, &link.connection).await;
+                if self.unanswered.swap(false, Ordering::SeqCst) {
+                    missing.extend(topology::remove_dead(&self, &link.connection).await);
+                }
                 tokio::time::sleep(PAUSE).await;
                 match tokio::time::timeout(ANSWER, topology::declare_all(&self, &link.connection)).await {
                     Ok(Ok(())) => {}
@@ -403,6 +415,7 @@ impl Broker {
             health: Mutex::new(Health::new()),
             changed: Condvar::new(),
             redeclare: Notify::new(),
+            unanswered: AtomicBool::new(false),
             anew: watch::Sender::default(),
         });
         let supervised = shared.clone();

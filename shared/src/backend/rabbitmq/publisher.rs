@@ -21,6 +21,10 @@ use super::{Outgoing, Properties, Shared, Unroutable};
 use crate::backend::{Closed, OnSafe};
 use crate::text::cut;
 
+/// A broker that confirms nothing for so long, and has no alarm, will not confirm these on this channel.
+const OVERDUE: Duration = Duration::from_secs(30);
+/// A timer that rings so late says that this program did not run meanwhile.
+const LATE: Duration = Duration::from_secs(1);
 /// Messages without a confirm, at most.
 const MOST_UNCONFIRMED: usize = 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -184,12 +188,16 @@ impl Drop for Publisher {
 enum Ended {
     /// Another connection is needed.
     Link,
+    /// The broker lives and confirms nothing: another channel, and perhaps another queue.
+    Unanswered,
     /// Everything is done.
     Closed,
 }
 
 struct InFlight {
     pending: Pending,
+    /// When it went out, or could first be confirmed.
+    since: Instant,
     number: u64,
     confirm: PublisherConfirm,
     result: Option<lapin::Result<Confirmation>>,
@@ -220,14 +228,17 @@ impl Task {
             let mut pause = FIRST_PAUSE;
             while let Some(link) = linked(&mut links).await {
                 let started = Instant::now();
-                if let Ended::Closed = self.serve(&link).await {
+                let ended = self.serve(&link).await;
+                if let Ended::Closed = ended {
                     return;
                 }
                 self.again();
                 if started.elapsed() > LONGEST_PAUSE {
                     pause = FIRST_PAUSE;
                 }
-                if link.connection.status().connected() {
+                if let Ended::Unanswered = ended {
+                    self.shared.not_answered();
+                } else if link.connection.status().connected() {
                     // The channel alone ended: there is no such exchange or queue, or we may not publish to it.
                     self.desk.lock().unroutable_since.get_or_insert_with(Instant::now);
                     if *closing.borrow() {
@@ -272,12 +283,17 @@ impl Task {
         let mut blocked = link.blocked.clone();
         let mut links = self.shared.links(super::connection::Role::Publish);
         let mut closing = self.desk.closing.subscribe();
+        let mut was_blocked = false;
         loop {
             while let Ok(pending) = self.waiting.try_recv() {
                 self.ready.push_back(pending);
             }
             self.due();
             let is_blocked = *blocked.borrow_and_update();
+            if was_blocked && !is_blocked {
+                self.not_overdue();
+            }
+            was_blocked = is_blocked;
             while !is_blocked && self.unconfirmed.len() < self.window {
                 let Some(pending) = self.ready.pop_front() else { break };
                 if let Err(pending) = self.send(&channel, pending).await {
@@ -292,6 +308,7 @@ impl Task {
                 }
             }
             let next_due = self.later.iter().map(|(due, _)| *due).min();
+            let overdue = self.unconfirmed.front().filter(|_| !is_blocked).map(|front| front.since + OVERDUE);
             let front = self.unconfirmed.front_mut();
             tokio::select! {
                 pending = self.waiting.recv() => match pending {
@@ -309,6 +326,10 @@ impl Task {
                 gone = gone(&mut links, link.epoch) => if gone { return Ended::Link },
                 () = until(next_due) => {}
                 _ = closing.changed() => {}
+                () = until(overdue) => match overdue {
+                    Some(overdue) if overdue.elapsed() < LATE => return Ended::Unanswered,
+                    _ => self.not_overdue(),
+                },
             }
             if self.settle(&channel).is_err() {
                 return Ended::Link;
@@ -330,6 +351,12 @@ impl Task {
             gone = gone(links, epoch) => gone,
             () = until(next_due) => false,
         }
+    }
+
+    /// Time in which nothing could be confirmed does not count.
+    fn not_overdue(&mut self) {
+        let now = Instant::now();
+        self.unconfirmed.iter_mut().for_each(|flight| flight.since = now);
     }
 
     fn is_done(&self) -> bool {
@@ -363,7 +390,14 @@ impl Task {
         match timeout(ANSWER, published).await {
             Ok(Ok(confirm)) => {
                 let number = self.number;
-                self.unconfirmed.push_back(InFlight { pending, number, confirm, result: None, returned: false });
+                self.unconfirmed.push_back(InFlight {
+                    pending,
+                    since: Instant::now(),
+                    number,
+                    confirm,
+                    result: None,
+                    returned: false,
+                });
                 Ok(())
             }
             _ => Err(pending),

@@ -424,3 +424,25 @@ fn a_closed_publisher_waits_for_nobody_who_refuses() {
     drop(publisher);
     safe.recv_timeout(LIMIT).unwrap();
 }
+
+#[test]
+fn a_queue_whose_log_the_broker_lost_is_made_anew() {
+    let server = RabbitMq::start();
+    let broker = connected(&server.url());
+    let mut topology = quorum("lost", None);
+    let expires = Some(Duration::from_secs(3600));
+    topology.queues[0].kind = QueueKind::Quorum { expires, max_bytes: None, max_length: None, message_ttl: None };
+    broker.declare(topology, LIMIT).unwrap();
+    let consumer = broker.consumer("lost", 10);
+    // So soon after the declaration, RabbitMQ 3.10 has not written down whose log it is.
+    server.kill();
+    server.start_again();
+    let began = Instant::now();
+    let publisher = broker.publisher(Unroutable::TryAgain, 1 << 20);
+    let sent = vec![message("lost", 7u64.to_be_bytes().to_vec())];
+    assert!(publisher.publish_and_wait(sent, 3 * LIMIT).unwrap(), "{}", server.report());
+    let received = consumer.receive(1, 3 * LIMIT).unwrap().pop().expect("it comes");
+    assert_eq!(number(&received), 7);
+    received.ack();
+    println!("it was used again after {:?}", began.elapsed());
+}

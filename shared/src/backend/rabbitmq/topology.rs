@@ -1,6 +1,10 @@
 //! What the program declared, and declares again on every connection: nothing is believed to be there.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use std::time::Duration;
+
+use lapin::options::{
+    BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind};
 
@@ -9,6 +13,11 @@ use tokio::time::timeout;
 use super::connection::ANSWER;
 use super::{ExchangeKind, Queue, QueueKind, Shared, Topology, version};
 use crate::fleet::names;
+
+/// A queue that gives no answer for so long, after somebody waited in vain for [`ANSWER`], has nobody who could give one.
+const PROBE: Duration = Duration::from_secs(10);
+/// The broker tries to reach the queue's members before it removes it by force.
+const DELETE: Duration = Duration::from_secs(60);
 
 /// Declares everything that was declared so far.
 pub(super) async fn declare_all(shared: &Shared, connection: &Connection) -> lapin::Result<()> {
@@ -44,6 +53,38 @@ pub(super) async fn missing(shared: &Shared, connection: &Connection) -> Vec<Str
         }
     }
     missing
+}
+
+/// Removes those of a job's queues declared so far that are there and answer nothing; returns their names.
+///
+/// A broker that is killed within a second or so of a quorum queue's declaration comes back with a queue that has lost its log and never elects a
+/// leader (measured with 3.10: it has forgotten under which name its log was written). Nothing in it can be saved, and whoever uses it waits
+/// for ever. What a job had there is made again from its ledger; queues that outlive jobs hold what can't be, and are left alone.
+pub(super) async fn remove_dead(shared: &Shared, connection: &Connection) -> Vec<String> {
+    let all = shared.topology().clone();
+    let of_jobs = |queue: &&Queue| matches!(queue.kind, QueueKind::Quorum { expires: Some(_), .. });
+    let mut removed = Vec::new();
+    for queue in all.iter().flat_map(|topology| &topology.queues).filter(of_jobs) {
+        let asking = async {
+            let channel = connection.create_channel().await?;
+            channel.basic_get(queue.name.as_str().into(), BasicGetOptions::default()).await?;
+            // What came goes back with the channel.
+            channel.close(200, "OK".into()).await
+        };
+        if timeout(PROBE, asking).await.is_ok() {
+            continue;
+        }
+        let deleting = async {
+            let channel = connection.create_channel().await?;
+            channel.queue_delete(queue.name.as_str().into(), QueueDeleteOptions::default()).await?;
+            channel.close(200, "OK".into()).await
+        };
+        if let Ok(Ok(())) = timeout(DELETE, deleting).await {
+            shared.note(format!("the queue {} answered nothing and was made anew", queue.name));
+            removed.push(queue.name.clone());
+        }
+    }
+    removed
 }
 
 /// Declares, on a channel of its own: a refusal closes it.
