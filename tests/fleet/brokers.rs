@@ -6,10 +6,10 @@ use fanfold_shared::fleet::names;
 use nix::sys::signal::Signal;
 
 use crate::disturbed::disturbed;
-use crate::running::open_gate;
+use crate::running::{PACED, open_gate};
 use crate::support::{LIMIT, wait_for};
 use crate::world::World;
-use crate::{LASTING, LONG, PACED, SLOW};
+use crate::{LASTING, LONG, SLOW};
 
 const ANSWER: Duration = Duration::from_secs(10);
 

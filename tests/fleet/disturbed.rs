@@ -1,8 +1,8 @@
 //! A job on two workers to which something happens when some of it is done; afterwards nothing may be lost, doubled or left.
 
-use crate::running::{Running, open_gate};
+use crate::running::{PACED, Running, open_gate};
 use crate::world::World;
-use crate::{LASTING, LONG, PACED};
+use crate::{LASTING, LONG};
 
 /// Who takes part in the job.
 pub struct Fleet<'a> {

@@ -34,19 +34,6 @@ const PLAIN: &str = "def run(mini_batch):\n    return mini_batch\n";
 /// Takes 20 ms for each mini-batch.
 const SLOW: &str = "import time\n\ndef run(mini_batch):\n    time.sleep(0.02)\n    return mini_batch\n";
 
-/// Takes 20 ms for each mini-batch until the gate is open, and then no time.
-const PACED: &str = r#"
-import os
-import time
-
-GATE = os.path.join(os.environ["PLACE"], "go")
-
-def run(mini_batch):
-    if not os.path.exists(GATE):
-        time.sleep(0.02)
-    return mini_batch
-"#;
-
 /// Mini-batches of a paced job: minutes of work for a few processes, so that it outlasts whatever is done to it, however busy the machine.
 const LASTING: usize = 40_000;
 

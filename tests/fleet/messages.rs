@@ -9,10 +9,10 @@ use fanfold_shared::message::{FromNode, Task};
 use serde::{Deserialize, Serialize};
 
 use crate::disturbed::disturbed_and_charged;
-use crate::running::{GATED, open_gate, wait_until_begun};
+use crate::running::{GATED, PACED, open_gate, wait_until_begun};
 use crate::support::{LIMIT, wait_for};
 use crate::world::World;
-use crate::{LASTING, LONG, PACED, PLAIN};
+use crate::{LASTING, LONG, PLAIN};
 
 const ANSWER: Duration = Duration::from_secs(10);
 

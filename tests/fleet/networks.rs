@@ -5,10 +5,10 @@ use std::time::Duration;
 use fanfold_test_servers::{RabbitMq, Relay};
 
 use crate::disturbed::{Fleet, disturbed};
-use crate::running::open_gate;
+use crate::running::{PACED, open_gate};
 use crate::support::wait_for;
 use crate::world::World;
-use crate::{LASTING, LONG, PACED};
+use crate::{LASTING, LONG};
 
 /// The URL of a world's broker by way of a relay.
 fn through(world: &World, relay: &Relay) -> String {

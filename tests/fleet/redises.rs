@@ -3,10 +3,10 @@
 use fanfold_test_servers::RabbitMq;
 
 use crate::disturbed::disturbed;
-use crate::running::{Running, open_gate};
+use crate::running::{PACED, Running, open_gate};
 use crate::support::LIMIT;
 use crate::world::{World, kill_9};
-use crate::{LASTING, LONG, PACED, SLOW};
+use crate::{LASTING, LONG, SLOW};
 
 fn ok(answer: &str) {
     assert!(answer.starts_with("+OK"), "{answer}");

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 
-use crate::running::{Running, open_gate};
+use crate::running::{PACED, Running, open_gate};
 use crate::support::{LIMIT, Place, wait_for};
 use crate::world::{World, kill_9};
-use crate::{LASTING, LONG, PACED};
+use crate::{LASTING, LONG};
 
 /// How soon work must flow; two seconds on an idle machine, more where tests run beside each other.
 const SOON: Duration = Duration::from_secs(8);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::served;
-use crate::running::open_gate;
+use crate::running::{PACED, open_gate};
 use crate::support::{assert_each_once, wait_for};
 
 /// A tenth of a second a mini-batch.
@@ -32,19 +32,6 @@ fn the_more_urgent_job_gets_the_worker_and_gives_it_back() {
     worker.wait_until_said("told to end");
     drop(worker);
 }
-
-/// The same until the gate is open, and then no time.
-const PACED: &str = r#"
-import os
-import time
-
-GATE = os.path.join(os.environ["PLACE"], "go")
-
-def run(mini_batch):
-    if not os.path.exists(GATE):
-        time.sleep(0.1)
-    return mini_batch
-"#;
 
 #[test]
 fn a_job_gives_half_of_its_workers_to_an_equal_one() {
