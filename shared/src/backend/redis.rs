@@ -263,7 +263,8 @@ impl Store {
     /// The job is over: nothing of it stays. Does not wait.
     pub fn forget_job(&self, job: &JobId) {
         let commands = vec![command("DEL", &names::hand_overs_key(job))];
-        self.call(Call { commands, insist: false, done: None });
+        // A coordinator may not have asked Redis for anything since the job began.
+        self.call(Call { commands, insist: true, done: None });
     }
 
     /// Says what a worker does, for 30 s. Does not wait.
@@ -415,10 +416,14 @@ impl Carrier {
             pipeline.add_command(command.clone());
         }
         let answered = async {
-            if self.connection.is_none() {
-                self.connection = Some(self.connect().await?);
+            if let Some(connection) = &mut self.connection {
+                match pipeline.query_async::<Vec<Value>>(connection).await {
+                    // Redis was restarted since. What it had counted already is then counted twice: somebody runs alone for nothing.
+                    Err(error) if error.is_io_error() || error.is_connection_dropped() => (),
+                    answered => return answered,
+                }
             }
-            let connection = self.connection.as_mut().expect("it was just made");
+            let connection = self.connection.insert(self.connect().await?);
             pipeline.query_async::<Vec<Value>>(connection).await
         };
         match timeout(ANSWER, answered).await {

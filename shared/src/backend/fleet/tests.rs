@@ -97,6 +97,14 @@ fn a_redis_that_hangs_stops_or_forgets_costs_a_moment() {
     redis.start_again();
     store.ping(LIMIT).unwrap();
     assert_eq!(store.count(&job, &task), Some(vec![1]));
+    // A restart that nobody asked anything during costs nothing: the job's counters are removed all the same.
+    redis.stop();
+    redis.start_again();
+    assert_eq!(store.count(&job, &task), Some(vec![1]));
+    redis.stop();
+    redis.start_again();
+    store.forget_job(&job);
+    assert_eq!(store.count(&job, &task), Some(vec![1]));
 }
 
 #[test]
