@@ -22,6 +22,8 @@ use crate::world::{World, kill_9};
 
 /// From the last fault to the end of the job: two nodes may have to be lost one after the other.
 const LAST: Duration = Duration::from_secs(180);
+/// The exit code of a coordinator that finds no broker within 10 s.
+const AWAY: i32 = 4;
 /// A veteran may grow by so much over all jobs, KiB.
 const GROWTH: u64 = 64 << 10;
 /// Nobody of fanfold's is ever larger, KiB.
@@ -165,7 +167,11 @@ impl Soak {
             self.memory.worker = self.memory.worker.max(of_workers);
             self.memory.broker = self.memory.broker.max(resident_of(self.world.broker().pid()));
             if !coordinator.is_alive() {
-                return true;
+                if coordinator.code() != Some(AWAY) {
+                    return true;
+                }
+                // It found no broker when it started, and said so: whoever started it does so again.
+                self.coordinator = Some(self.world.coordinator());
             }
             if Instant::now() >= deadline {
                 return false;

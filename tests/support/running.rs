@@ -165,6 +165,11 @@ impl Running {
         self.said()
     }
 
+    /// Its exit code, once it has ended by itself.
+    pub fn code(&mut self) -> Option<i32> {
+        self.child.try_wait().ok().flatten().and_then(|status| status.code())
+    }
+
     /// Whether it has not ended.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
