@@ -186,8 +186,10 @@ impl Members {
                 self.tickets.remove(ticket);
                 self.loose.remove(ticket);
                 if let Some(known) = self.nodes.get_mut(node) {
-                    // It came late: the node has joined meanwhile, or left.
-                    (known.worker, known.host) = (worker.clone(), host.clone());
+                    // It came late: the node has joined meanwhile, or left. Nobody who is known gets another name.
+                    if known.worker.is_empty() {
+                        (known.worker, known.host) = (worker.clone(), host.clone());
+                    }
                     return Vec::new();
                 }
                 let mut member = Member::new(worker, host, 0, Phase::Joining, now);
