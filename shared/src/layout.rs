@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::clock;
 use crate::ids::{NodeId, ProcessNumber};
 
 /// The directory of one job.
@@ -216,6 +217,37 @@ impl Logs {
     /// What pip said while the environment was built.
     pub fn environment_build(&self) -> PathBuf {
         self.root.join("sys/environment_build.txt")
+    }
+
+    /// What the resource monitor of a node writes.
+    fn perf(&self, node: &NodeId) -> PathBuf {
+        self.root.join(format!("perf/{node}"))
+    }
+
+    /// The host of a node, a row for each look.
+    pub fn node_resources(&self, node: &NodeId) -> PathBuf {
+        self.perf(node).join("node_resource_usage.csv")
+    }
+
+    /// The file systems that a node writes to.
+    pub fn node_disks(&self, node: &NodeId) -> PathBuf {
+        self.perf(node).join("node_disk_usage.csv")
+    }
+
+    /// The Python processes of a node, and what they started.
+    pub fn process_resources(&self, node: &NodeId) -> PathBuf {
+        self.perf(node).join("processes_resource_usage.csv")
+    }
+
+    /// The lists of all processes of a node's host, a folder for each hour.
+    pub fn process_lists(&self, node: &NodeId) -> PathBuf {
+        self.perf(node).join("os")
+    }
+
+    /// One of them, by its minute; `us` is since the epoch.
+    pub fn process_list(&self, node: &NodeId, us: u64) -> PathBuf {
+        let minute = us / 60_000_000 % 60;
+        self.process_lists(node).join(clock::hour(us)).join(format!("processes_{minute:02}"))
     }
 
     /// A report made from the ledger while Finalizing.

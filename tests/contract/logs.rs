@@ -1,9 +1,11 @@
 //! Where what a script says goes, and the log tree as users of the original know it.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::Place;
+use crate::running::{Running, job_of, open_gate};
+use crate::support::{LIMIT, Place, wait_for};
 
 const TALKATIVE: &str = r#"
 import ctypes
@@ -129,6 +131,9 @@ fn the_log_tree_is_complete() {
         "logs/sys/job_report/processed_mini-batches.csv",
         "logs/sys/job_report/process_summary.csv",
         "logs/sys/job_report/node_summary.csv",
+        "logs/perf/0/node_resource_usage.csv",
+        "logs/perf/0/node_disk_usage.csv",
+        "logs/perf/0/processes_resource_usage.csv",
     ];
     let missing: Vec<PathBuf> = paths
         .iter()
@@ -167,4 +172,106 @@ fn the_log_tree_is_complete() {
     assert!(driver.contains("Preparing to call script [score.py] with arguments:"), "{driver}");
     let overview = log(&place, "job_progress_overview.txt");
     assert!(overview.contains("Completed"), "{overview}");
+}
+
+/// Takes 200 MiB, has a child in a session of its own, and waits for the gate.
+const GREEDY: &str = r#"
+import os
+import subprocess
+import sys
+import time
+
+GATE = os.path.join(os.environ["PLACE"], "go")
+
+def init():
+    global held, child
+    held = b"x" * (200 << 20)
+    wait = "import sys; sys.stdin.read()"
+    command = [sys.executable, "-c", wait, "amqp://me:canary-4711@host/", "--password", "canary-4711"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+def run(mini_batch):
+    while not os.path.exists(GATE):
+        time.sleep(0.005)
+    return mini_batch
+
+def shutdown():
+    child.stdin.close()
+    child.wait()
+"#;
+
+/// The rows of a table below `logs/perf/0`, by column; the heading must be this one.
+fn table(place: &Place, name: &str, heading: &str) -> Vec<HashMap<String, String>> {
+    let text = fs::read_to_string(place.job().join("logs/perf/0").join(name)).unwrap_or_default();
+    let mut lines = text.lines();
+    assert_eq!(lines.next().unwrap_or(heading), heading);
+    // The last cell may have commas in it.
+    let columns: Vec<&str> = heading.split(',').collect();
+    // The monitor may be about to write the rest of a line.
+    let whole = lines.map(|line| line.splitn(columns.len(), ',')).filter(|row| row.clone().count() == columns.len());
+    whole.map(|row| columns.iter().map(|column| column.to_string()).zip(row.map(str::to_string)).collect()).collect()
+}
+
+const HOST: &str = "Utc Time,Cpu Percent,Memory Total (MB),Memory Available (MB),Memory Used (MB),Memory Used Percent,\
+                    Disk Io Read Count,Disk Io Write Count,Disk Io Read (MB),Disk Io Write (MB),Network Sent (MB),\
+                    Network Recv (MB),# of TCP Connections,# of UDP Connections";
+const PROCESSES: &str = "Utc Time,Process,Pid,Parent Pid,Cpu Percent,Memory Rss (MB),Memory Percent,Threads,Open Files,\
+                         Gpu Memory (MB),Gpu Memory per Device (MB),Command";
+
+#[test]
+fn the_resource_monitor_sees_what_a_process_takes() {
+    let place = Place::new();
+    place.write_items(2);
+    job_of(&place, GREEDY, "resource_monitor_interval: 1\n");
+    let yaml = fs::read_to_string(place.path("job.yaml")).unwrap();
+    place.write("job.yaml", yaml.replace("process_count_per_node: 2", "process_count_per_node: 1"));
+    let job = Running::job(&place);
+    let number = |row: &HashMap<String, String>, column: &str| -> f64 {
+        row[column].parse().unwrap_or_else(|_| panic!("{column} is no number in {row:?}"))
+    };
+    let full = |row: &HashMap<String, String>| row["Process"] == "process000" && number(row, "Memory Rss (MB)") > 200.0;
+    let (python, child) = wait_for("the process in the table", || {
+        let rows = table(&place, "processes_resource_usage.csv", PROCESSES);
+        let python = rows.iter().find(|row| full(row))?.clone();
+        let child = rows.iter().find(|row| row["Parent Pid"] == python["Pid"])?.clone();
+        Some((python, child))
+    });
+    let hosts = wait_for("two looks at the host", || {
+        Some(table(&place, "node_resource_usage.csv", HOST)).filter(|rows| rows.len() >= 2)
+    });
+    let status = fs::read_to_string(format!("/proc/{}/status", python["Pid"])).unwrap();
+    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let rss: f64 = rss.unwrap();
+    assert!((number(&python, "Memory Rss (MB)") - rss / 1024.0).abs() < 20.0, "{python:?} with {rss} KiB");
+    assert!(number(&python, "Open Files") >= 5.0 && number(&python, "Threads") >= 1.0, "{python:?}");
+    assert!(number(&python, "Memory Percent") > 0.0 && number(&python, "Cpu Percent") >= 0.0, "{python:?}");
+    assert_eq!(child["Process"], "", "{child:?}");
+    assert!(child["Command"].ends_with("amqp://me:***@host/ --password ***"), "{child:?}");
+    open_gate(&place);
+    job.ends(LIMIT, 0);
+
+    let last = &hosts[hosts.len() - 1];
+    assert!(number(last, "Memory Total (MB)") > number(last, "Memory Used (MB)"), "{last:?}");
+    assert!((0.0..=100.0).contains(&number(last, "Cpu Percent")), "{last:?}");
+    assert!(last["Utc Time"].len() == "2026-11-21T02:38:55.226929".len() && hosts[0]["Utc Time"] < last["Utc Time"]);
+    let disks = table(&place, "node_disk_usage.csv", "Utc Time,Path,Total (MB),Used (MB),Free (MB),Used Percent");
+    assert_eq!(disks[0]["Path"], place.job().display().to_string());
+    assert!(number(&disks[0], "Total (MB)") > 0.0);
+    let hours: Vec<_> = fs::read_dir(place.job().join("logs/perf/0/os")).unwrap().flatten().collect();
+    assert!(hours.iter().all(|hour| hour.file_name().len() == "yyyymmddhh".len()), "{hours:?}");
+    let lists = hours.iter().flat_map(|hour| fs::read_dir(hour.path()).unwrap().flatten());
+    let lists: String = lists.map(|list| fs::read_to_string(list.path()).unwrap()).collect();
+    assert!(lists.contains(" COMMAND\n") && lists.contains("run job.yaml"), "fanfold itself:\n{lists}");
+    let processes = log(&place, "perf/0/processes_resource_usage.csv");
+    assert!(!lists.contains("canary-4711") && !processes.contains("canary-4711"), "{processes}{lists}");
+}
+
+#[test]
+fn no_resource_monitor_leaves_nothing() {
+    let place = Place::new();
+    place.write_items(2);
+    job_of(&place, GREEDY, "resource_monitor_interval: 0\n");
+    open_gate(&place);
+    Running::job(&place).ends(LIMIT, 0);
+    assert!(!place.job().join("logs/perf").exists());
 }

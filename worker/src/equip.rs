@@ -124,6 +124,7 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
         output_dir,
         logging_level: spec.logging_level,
         profiling_module: spec.profiling_module,
+        resource_monitor_interval: spec.resource_monitor_interval,
         processes,
         next_process,
         run_max_try: spec.run_max_try,

@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod guard;
 pub mod host;
 pub mod logs;
+pub mod monitor;
 pub mod node;
 pub mod slot;
 pub mod work;

@@ -8,6 +8,7 @@ mod former;
 mod handle;
 mod init;
 mod member;
+mod monitoring;
 mod plan;
 mod say;
 mod tasks;
@@ -39,6 +40,7 @@ use crate::equip::Equipment;
 use crate::guard::{Guard, OomWatch, Swept};
 use crate::host;
 use crate::logs::SysErrorLog;
+use crate::monitor::Running;
 use crate::slot::runner::Slot;
 use crate::slot::state::Limits;
 use crate::work::Work;
@@ -101,7 +103,7 @@ pub struct Node {
     barren_deaths: AtomicU32,
     slots_alive: AtomicUsize,
     /// Processes that were started and have not ended.
-    processes_alive: AtomicUsize,
+    running: Arc<Running>,
 }
 
 impl Node {
@@ -147,7 +149,7 @@ impl Node {
             given_up: AtomicBool::new(false),
             barren_deaths: AtomicU32::new(0),
             slots_alive: AtomicUsize::new(slots),
-            processes_alive: AtomicUsize::new(0),
+            running: Arc::default(),
             id,
             job,
             dir,
@@ -167,6 +169,7 @@ impl Node {
             processes: self.plan.processes,
             devices: lock(&self.devices).names(),
         });
+        let monitor = self.start_monitor();
         let beats = self.member.is_some().then(|| self.start_beats()).flatten();
         let (alive, all_gone) = mpsc::channel();
         let processes = 0..self.plan.processes as usize;
@@ -179,6 +182,10 @@ impl Node {
         // Whatever ended the taking: nothing more is begun.
         if self.order() == Order::Work {
             self.tell(Order::Drain);
+        }
+        if let Some(monitor) = &monitor {
+            // While there is still something to be seen.
+            monitor.look();
         }
         // What waits in the queue is for others, and so is what the broker sent before it heard that.
         while self.member.is_some() {
@@ -196,6 +203,9 @@ impl Node {
         self.stop_guard();
         if let Some(beats) = beats {
             self.stop_beats(beats);
+        }
+        if let Some(monitor) = monitor {
+            self.stop_monitor(monitor);
         }
         // Whoever hears `Left` has heard everything.
         self.wait_until_safe();
@@ -302,16 +312,16 @@ impl Node {
     }
 
     /// A process was started.
-    pub fn process_started(&self) {
+    pub fn process_started(&self, process: ProcessNumber, pid: u32) {
         if let Some(member) = &self.member {
             member.membership.counters.process_starts.fetch_add(1, Ordering::Relaxed);
         }
-        self.processes_alive.fetch_add(1, Ordering::SeqCst);
+        self.running.started(process, pid);
     }
 
     /// A process has ended.
-    pub fn process_ended(&self) {
-        self.processes_alive.fetch_sub(1, Ordering::SeqCst);
+    pub fn process_ended(&self, process: ProcessNumber) {
+        self.running.ended(process);
     }
 
     /// Whether a process that could not be started is simply tried again later: the disk is full, which never fails a job, or
@@ -319,7 +329,7 @@ impl Node {
     pub fn is_only_short(&self, error: &io::Error) -> bool {
         is_full(error)
             || matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::ENOMEM))
-                && self.processes_alive.load(Ordering::SeqCst) > 0
+                && !self.running.is_empty()
     }
 
     /// Kills what a process left behind. Some text: something would not die.

@@ -186,6 +186,10 @@ fn describe(path: &str) -> &'static str {
         ("sys/node/", ".profile", "Python profile"),
         ("sys/node/", "", "a line for each mini-batch"),
         ("sys/job_report/", "", "table"),
+        ("perf/", "node_resource_usage.csv", "processors, memory, disks, network of the host"),
+        ("perf/", "node_disk_usage.csv", "file systems of the node"),
+        ("perf/", "processes_resource_usage.csv", "what each process takes"),
+        ("perf/", "", "all processes of the host"),
     ];
     let found = what.into_iter().find(|(begin, end, _)| path.starts_with(begin) && path.ends_with(end));
     found.map_or("", |(_, _, what)| what)

@@ -12,7 +12,7 @@ use fanfold_shared::clock::Stamper;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::layout::Logs;
 use fanfold_shared::message::ErrorKind;
-use fanfold_shared::text::{cut, push_decimal, push_seconds};
+use fanfold_shared::text::{cut, push_csv, push_decimal, push_seconds};
 
 use crate::ledger::{MiniBatchRow, ProcessRow};
 
@@ -263,22 +263,6 @@ fn status(error: Option<ErrorKind>) -> &'static str {
         Some(ErrorKind::Input) => "INPUT_UNREADABLE",
         Some(ErrorKind::NodeLost) => "NODE_LOST",
     }
-}
-
-/// Appends a field, quoted if it must be (RFC 4180).
-fn push_csv(out: &mut Vec<u8>, text: &str) {
-    if !text.contains([',', '"', '\n', '\r']) {
-        out.extend_from_slice(text.as_bytes());
-        return;
-    }
-    out.push(b'"');
-    for byte in text.bytes() {
-        if byte == b'"' {
-            out.push(b'"');
-        }
-        out.push(byte);
-    }
-    out.push(b'"');
 }
 
 #[cfg(test)]

@@ -35,6 +35,10 @@ mod tests {
             logs.descriptor(Stream::Stdout, &node, process),
             logs.profile(&node, process),
             logs.job_report("processed_mini-batches.csv"),
+            logs.node_resources(&node),
+            logs.node_disks(&node),
+            logs.process_resources(&node),
+            logs.process_lists(&node).join("<yyyymmddhh>/processes_<mm>"),
         ] {
             let name = path.strip_prefix(logs.root()).unwrap().to_str().unwrap().replace("process000", "<process>");
             assert!(page.contains(&name), "{name}");

@@ -268,7 +268,7 @@ pub static KEYS: &[Key] = &[
         takes: "whole seconds, from 0 (off) to 31536000 (a year)",
         default: "600",
         example: "resource_monitor_interval: 60",
-        doc: "Accepted, without effect so far.",
+        doc: "How often each node writes what its host and processes take into `logs/perf/<node>/`.",
     },
     Key {
         name: "profiling_module",

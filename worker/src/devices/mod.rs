@@ -21,6 +21,7 @@ use fanfold_shared::report::{ExitCode, Report};
 pub use child_env::{ChildEnv, child_env, without_secrets};
 pub use lock::{Busy, Held, Holder, Wait, hold, hold_when_free, lock_directory};
 pub use node::NodeDevices;
+pub use nvml::GpuMemory;
 pub use pool::{Binding, Pool, advice};
 
 /// One device: a GPU, or a MIG slice of one.

@@ -1,6 +1,9 @@
 //! The GPUs of this machine, as NVIDIA's management library (NVML) shows them.
 
+use std::collections::HashMap;
+
 use nvml_wrapper::Nvml;
+use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 
 /// `NVML_DEVICE_MIG_ENABLE` of nvml.h.
@@ -44,4 +47,33 @@ fn gpu(nvml: &Nvml, index: u32) -> Result<Option<Gpu>, NvmlError> {
         (0..slices).filter_map(|slice| device.mig_device_by_index(slice).ok()?.uuid().ok()).collect();
     // Ready to be cut but not yet cut, it can compute nothing.
     Ok((!is_cut || !mig.is_empty()).then_some(Gpu { uuid, name, mig }))
+}
+
+/// Who has how much memory of the GPUs of this machine.
+#[derive(Debug)]
+pub struct GpuMemory(Nvml);
+
+impl GpuMemory {
+    /// None: there is no such library, or no driver behind it.
+    pub fn open() -> Option<GpuMemory> {
+        Nvml::init().ok().map(GpuMemory)
+    }
+
+    /// By process id: indices of devices, and bytes. Drivers do not show it in every container.
+    pub fn by_process(&self) -> HashMap<u32, Vec<(u32, u64)>> {
+        let mut found: HashMap<u32, Vec<(u32, u64)>> = HashMap::new();
+        for index in 0..self.0.device_count().unwrap_or(0) {
+            let processes = self.0.device_by_index(index).and_then(|device| device.running_compute_processes());
+            for process in processes.unwrap_or_default() {
+                let UsedGpuMemory::Used(bytes) = process.used_gpu_memory else { continue };
+                let devices = found.entry(process.pid).or_default();
+                match devices.last_mut() {
+                    // One for each slice of a GPU that is cut.
+                    Some((last, sum)) if *last == index => *sum += bytes,
+                    _ => devices.push((index, bytes)),
+                }
+            }
+        }
+        found
+    }
 }

@@ -29,6 +29,8 @@ pub struct NodePlan {
     pub logging_level: LoggingLevel,
     /// The profiler.
     pub profiling_module: Option<ProfilingModule>,
+    /// Seconds between two looks at what the host's resources do; 0: none.
+    pub resource_monitor_interval: u64,
     /// Processes, at least 1.
     pub processes: u32,
     /// The number of the first process.

@@ -187,7 +187,7 @@ impl Slot {
                 protocol::configure(process.outbox(), &config);
                 process.send();
                 let pid = process.pid();
-                self.node.process_started();
+                self.node.process_started(number, pid);
                 self.told_short = false;
                 self.hold_up(None);
                 let mut current = Current::new(&self.node, number, process, page, [stdout, stderr]);
@@ -551,7 +551,7 @@ impl Slot {
             self.node.release_device(current.number);
         }
         self.node.work.report(self.index, false, false);
-        self.node.process_ended();
+        self.node.process_ended(current.number);
         self.hold_up(None);
         self.node.say(NodeEvent::ProcessEnded { process: current.number, how });
     }

@@ -345,7 +345,7 @@ mod tests {
         let split = split(10, 1);
         let (settled, now) = (IntervalSet::new(), Instant::now());
         let mut window = Window::new(Shape::FLEET, &split, 1, BTreeMap::new(), vec![]);
-        window.answered(8_000.0);
+        window.answered(20_000.0);
         let tasks = window.tasks(&settled, &split, now);
         assert_eq!(tasks, [task(0..5, 1, false), task(5..10, 1, false)]);
         World { split, settled, window, now }
