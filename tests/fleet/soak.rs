@@ -127,14 +127,20 @@ fn nothing_is_lost_or_doubled_however_long_it_lasts() {
     assert!(*coordinator < MOST && *worker < MOST, "{coordinator} KiB, {worker} KiB");
 }
 
+/// Whether a worker is no node of any job, by its own word.
+fn is_idle(worker: &Running) -> bool {
+    let said = worker.said();
+    said.rfind("left job") >= said.rfind("joining job")
+}
+
 impl Soak {
     /// Runs a job with some faults; how many rows it had.
     fn job(&mut self) -> u64 {
-        // Whoever was told late that the job before is over may still write a last line there.
-        wait_for("the job before to be gone", || {
-            let _ = fs::remove_dir_all(self.world.place.job());
-            (!self.world.place.job().exists()).then_some(())
-        });
+        // Whoever took a ticket of the job before just as it ended still writes there.
+        wait_for("the workers to have left the job before", || self.workers.iter().all(is_idle).then_some(()));
+        if self.world.place.job().exists() {
+            fs::remove_dir_all(self.world.place.job()).expect("nobody writes there");
+        }
         let count = self.random.between(400, 2000) as usize;
         // A mini-batch that happens to run alone when its worker is killed again and again is charged, and rightly so.
         let items = self.world.job(count, SLOW, "run_max_try: 1000\n");
