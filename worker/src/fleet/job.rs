@@ -80,7 +80,7 @@ pub fn open(shared: &SharedRoot, ticket: &Ticket) -> Result<Job, Refusal> {
     if record.id != ticket.job {
         return Err(Refusal::AnotherJob { path, found: record.id.0, wanted: ticket.job.0.clone() });
     }
-    if let Some(state) = ended(&dir) {
+    if let Some(state) = state(&dir).filter(|state| state.is_final()) {
         return Err(Refusal::Over { job: record.id.0, state });
     }
     let mut spec = record.spec;
@@ -88,14 +88,19 @@ pub fn open(shared: &SharedRoot, ticket: &Ticket) -> Result<Job, Refusal> {
     Ok(Job { dir, spec })
 }
 
-/// How the job ended, if it says so. A retry says that it begins before it asks for nodes.
-fn ended(dir: &JobDir) -> Option<JobState> {
+/// Whether nobody works on the job, by the last word of its coordinator.
+pub fn is_at_rest(dir: &JobDir) -> bool {
+    state(dir).is_some_and(|state| state.is_final() || state == JobState::Paused)
+}
+
+/// What its coordinator said last. Whoever takes it up says so before it asks for nodes.
+fn state(dir: &JobDir) -> Option<JobState> {
     #[derive(serde::Deserialize)]
     struct Status {
         state: JobState,
     }
     let status: Status = serde_json::from_slice(&fs::read(dir.status_json()).ok()?).ok()?;
-    status.state.is_final().then_some(status.state)
+    Some(status.state)
 }
 
 /// The items of the job, at places of this machine.
@@ -203,7 +208,9 @@ mod tests {
             let opened = open(&shared.root, &ticket("jobs/a", shared.root.root()));
             assert_eq!(opened.err().map(|refused| refused.to_string()).as_deref(), refusal);
         }
+        assert!(is_at_rest(&JobDir::new(shared.root.root().join("jobs/a"))));
         fs::remove_file(status).unwrap();
+        assert!(!is_at_rest(&JobDir::new(shared.root.root().join("jobs/a"))));
         let path = shared.root.root().join("jobs/a/.fanfold/job.json");
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace(ID, "score-00000002")).unwrap();

@@ -30,7 +30,8 @@ const SOON: Duration = Duration::from_millis(1);
 const BEAT: Duration = Duration::from_secs(5);
 /// A node that has heard nothing of its coordinator for so long leaves.
 const SILENCE: Duration = Duration::from_secs(120);
-/// A job whose queues have been missing for so long, and whose coordinator never said a word, was over when its ticket was taken.
+/// A job whose queues have been missing for so long, and whose coordinator never said a word, was over when its ticket was taken. One whose
+/// coordinator spoke is over if it says so in its directory: queues that were lost come back.
 const OVER: Duration = Duration::from_secs(3);
 /// For a last word to be safe.
 const LAST_WORD: Duration = Duration::from_secs(10);
@@ -252,7 +253,9 @@ impl Life<'_> {
     }
 
     fn is_over(&self) -> bool {
-        !self.commanded && self.fleet.missing_since().is_some_and(|since| since.elapsed() >= OVER)
+        let missing = self.fleet.missing_since().is_some_and(|since| since.elapsed() >= OVER);
+        // It may have ended while this worker could not be told.
+        missing && (!self.commanded || job::is_at_rest(&self.job.dir))
     }
 
     fn is_connected(&self) -> bool {
