@@ -94,16 +94,12 @@ fn a_broker_that_is_killed_as_a_job_begins_loses_nothing() {
     let world = World::with_broker();
     let items = world.job(LASTING, PACED, "");
     let _workers = [world.worker(), world.worker(), world.worker()];
-    let mut coordinator = world.coordinator();
-    for more in [1, 50, 1] {
-        world.wait_for_nodes(1);
-        world.broker().kill();
-        world.broker().start_again();
-        world.wait_until_free();
-        world.wait_for_more_committed(more);
-    }
+    let coordinator = world.coordinator();
+    world.wait_for_nodes(1);
+    // Its queues may be without their logs afterwards, and without anybody who says so.
+    world.broker().kill();
+    world.broker().start_again();
     open_gate(&world.place);
-    assert!(coordinator.is_alive());
-    coordinator.ends(LONG, 0);
+    coordinator.ends(2 * LONG, 0);
     world.each_once_and_nothing_left(&items);
 }

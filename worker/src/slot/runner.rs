@@ -256,6 +256,10 @@ impl Slot {
             self.on(Event::HandedOver);
         }
         let holds = self.current.as_ref().is_some_and(|current| !current.held.is_empty());
+        if !holds {
+            // Before anybody can take the slot for idle: what it answered is said before what comes then.
+            self.send();
+        }
         self.node.work.report(self.index, self.state == State::Idle, holds);
         if self.state == State::Idle {
             // Work that came between the last look and the report would not have woken this slot.
