@@ -55,7 +55,7 @@ class Servers:
         home.mkdir()
         (home / "enabled_plugins").write_text("[].")
         # As compose/rabbitmq/fanfold.conf has it: without, memory follows a log of 512 MB.
-        (home / "rabbitmq.conf").write_text("raft.wal_max_size_bytes = 67108864\n")
+        (home / "rabbitmq.conf").write_text("raft.wal_max_size_bytes = 33554432\n")
         environment = dict(
             os.environ,
             HOME=str(home),

@@ -72,6 +72,10 @@ pub fn serve(worker: &Worker, ticket: &Ticket, job: Job) {
     let fleet = Arc::new(Fleet::take_part(&worker.broker, &worker.store, &ticket.job, &job.dir));
     let mut life = Life { worker, ticket, job: &job, node, fleet, heard: Instant::now(), commanded: false };
     let why = life.live();
+    if life.is_over() {
+        // What it counted after the coordinator had removed the job's counters is nobody's any more.
+        worker.store.forget_job(&ticket.job);
+    }
     life.fleet.close();
     // Made by the equipping, if it came so far.
     let _ = worker.place.forget(&ticket.job);
