@@ -80,12 +80,21 @@ pub fn open(shared: &SharedRoot, ticket: &Ticket) -> Result<Job, Refusal> {
     if record.id != ticket.job {
         return Err(Refusal::AnotherJob { path, found: record.id.0, wanted: ticket.job.0.clone() });
     }
-    if let Some(state) = state(&dir).filter(|state| state.is_final()) {
+    if let Some(state) = ended(&dir) {
         return Err(Refusal::Over { job: record.id.0, state });
     }
     let mut spec = record.spec;
     adopt(&mut spec, shared, &ticket.shared);
     Ok(Job { dir, spec })
+}
+
+/// Whether the job is Completed, Failed or Canceled, by the last word of its coordinator.
+pub fn has_ended(dir: &JobDir) -> bool {
+    ended(dir).is_some()
+}
+
+fn ended(dir: &JobDir) -> Option<JobState> {
+    state(dir).filter(|state| state.is_final())
 }
 
 /// Whether nobody works on the job, by the last word of its coordinator.
@@ -203,10 +212,13 @@ mod tests {
         std::os::unix::fs::symlink(shared.dir.path().join("outside"), shared.root.root().join("link")).unwrap();
         assert!(refused(&shared, "link").contains("leads out of"));
         let status = shared.root.root().join("jobs/a/status.json");
-        for (state, refusal) in [("Running", None), ("Completed", Some("job score-00000001 is Completed already"))] {
+        for (state, refusal) in
+            [("Running", None), ("Paused", None), ("Completed", Some("job score-00000001 is Completed already"))]
+        {
             fs::write(&status, format!(r#"{{"version": 1, "state": "{state}"}}"#)).unwrap();
             let opened = open(&shared.root, &ticket("jobs/a", shared.root.root()));
             assert_eq!(opened.err().map(|refused| refused.to_string()).as_deref(), refusal);
+            assert_eq!(has_ended(&JobDir::new(shared.root.root().join("jobs/a"))), refusal.is_some());
         }
         assert!(is_at_rest(&JobDir::new(shared.root.root().join("jobs/a"))));
         fs::remove_file(status).unwrap();

@@ -72,8 +72,9 @@ pub fn serve(worker: &Worker, ticket: &Ticket, job: Job) {
     let fleet = Arc::new(Fleet::take_part(&worker.broker, &worker.store, &ticket.job, &job.dir));
     let mut life = Life { worker, ticket, job: &job, node, fleet, heard: Instant::now(), commanded: false };
     let why = life.live();
-    if life.is_over() {
-        // What it counted after the coordinator had removed the job's counters is nobody's any more.
+    if job::has_ended(&job.dir) {
+        // What it counted after the coordinator had removed the job's counters is nobody's any more. Missing queues don't show that: those of
+        // a job that runs come back, and its counters are still needed.
         worker.store.forget_job(&ticket.job);
     }
     life.fleet.close();
