@@ -15,3 +15,4 @@ pub mod run;
 pub mod service;
 pub mod signals;
 pub mod terminal;
+pub mod view;

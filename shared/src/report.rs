@@ -75,13 +75,18 @@ impl Failure {
         self.0.hint()
     }
 
+    /// Whether the error is an `E`.
+    pub fn is<E: Report>(&self) -> bool {
+        let any: &dyn Any = &*self.0;
+        any.is::<E>()
+    }
+
     /// The error itself, if it is an `E`.
     ///
     /// # Errors
     /// It is another one: here it is again.
     pub fn downcast<E: Report>(self) -> Result<E, Failure> {
-        let any: &dyn Any = &*self.0;
-        match any.is::<E>() {
+        match self.is::<E>() {
             true => {
                 let any: Box<dyn Any> = self.0;
                 Ok(*any.downcast().expect("it was asked just now"))

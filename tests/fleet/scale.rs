@@ -86,7 +86,8 @@ fn what_a_killed_worker_had_runs_elsewhere_at_once() {
     world.wait_for_nodes(2);
     world.wait_for_committed(40);
     let victim = workers[0].pid();
-    wait_for("it to work", || notes(&world.place).iter().any(|(pid, ..)| *pid == victim).then_some(()));
+    let just_began = |(pid, at, _): &(i32, f64, String)| *pid == victim && *at > now() - 0.05;
+    wait_for("it to begin something", || notes(&world.place).iter().any(just_began).then_some(()));
     kill_9(&workers[0]);
     let killed = now();
     // The last that each of its two processes began: they can't have ended.
@@ -97,6 +98,7 @@ fn what_a_killed_worker_had_runs_elsewhere_at_once() {
         let other = |(pid, _, what): &&(i32, f64, String)| *pid != victim && what == item;
         notes(&world.place).iter().find(other).map(|(_, at, _)| at - killed)
     };
+    assert!(!had.is_empty(), "it had begun something when it was killed");
     for item in had {
         let took = wait_for(&format!("{item} to run elsewhere"), || again(item));
         println!("{item} runs elsewhere {took:.2} s after its worker was killed");

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::world::Peer;
 use super::{ECHO, served};
 use crate::running::{GATED, open_gate, wait_until_begun};
-use crate::support::{assert_each_once, wait_for};
+use crate::support::{LIMIT, assert_each_once, finish, wait_for};
 
 #[test]
 fn jobs_come_from_the_verb_over_http_and_from_the_queue() {
@@ -121,6 +121,30 @@ fn a_job_that_is_resumed_before_it_has_come_to_rest_goes_on() {
         served.wait_for_state(&job, "Running");
     }
     open_gate(served.place());
+    served.wait_for_state(&job, "Completed");
+    assert_each_once(&served.rows(&job), &items);
+}
+
+/// Whoever works beside the service, in the job's directory, is heeded like it.
+#[test]
+fn a_job_that_is_paused_in_its_directory_stands_still_until_it_is_resumed() {
+    let (served, items) = served(GATED, "", 8);
+    let _worker = served.world.worker();
+    let job = served.submit("job.yaml", &[]);
+    wait_until_begun(served.place(), 2);
+    let dir = served.get(&format!("/v1/jobs/{job}")).1["job_dir"].as_str().unwrap().to_string();
+    let pause = served.place().fanfold().args(["pause", &dir]).spawn().unwrap();
+    let master = std::path::Path::new(&dir).join("logs/sys/master_role.txt");
+    let heeded = || std::fs::read_to_string(&master).is_ok_and(|log| log.contains("nothing more is handed out"));
+    wait_for("the order", || heeded().then_some(()));
+    open_gate(served.place());
+    finish(pause, LIMIT).expect(0);
+    served.wait_for_state(&job, "Paused");
+    // The service looks five times a second: by the second look it would have taken it up again.
+    let rested = Instant::now();
+    wait_for("some looks", || (rested.elapsed() > Duration::from_secs(1)).then_some(()));
+    assert_eq!(served.state(&job), "Paused");
+    served.verb(&["resume", &job]).expect(0);
     served.wait_for_state(&job, "Completed");
     assert_each_once(&served.rows(&job), &items);
 }

@@ -2,6 +2,7 @@
 //! it what Python compiled of it.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::ids;
@@ -47,11 +48,27 @@ pub fn install(cache: Option<&Path>, dir: &Path) -> Result<PathBuf> {
     cached.map_or_else(|| write(dir), Ok)
 }
 
+/// Makes sure that the program `host` ([`install`]) still is where it was: caches are emptied, and jobs last for days.
+///
+/// # Errors
+/// It is gone and can't be written again.
+pub fn keep(host: &Path) -> io::Result<()> {
+    let dir = host.parent().expect("it lies in a directory");
+    match FILES.iter().all(|(name, _)| dir.join(place(name)).exists()) {
+        true => Ok(()),
+        false => write(dir).map(drop).map_err(|failure| io::Error::other(failure.one_line())),
+    }
+}
+
+/// The package that scripts import lies beside the host: the folder of the program is where Python looks first.
+fn place(name: &str) -> &str {
+    name.strip_prefix("host/").unwrap_or(name)
+}
+
 /// Writes what is not there as it should be, each file whole or not at all: others may be starting from it.
 fn write(dir: &Path) -> Result<PathBuf> {
     for (name, text) in FILES {
-        // The package that scripts import lies beside the host: the folder of the program is where Python looks first.
-        let path = dir.join(name.strip_prefix("host/").unwrap_or(name));
+        let path = dir.join(place(name));
         if fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
             continue;
         }
@@ -84,7 +101,11 @@ mod tests {
         fs::write(&one, &whole[..whole.len() / 2]).unwrap();
         assert_eq!(install(Some(&cache), &node).unwrap(), host);
         assert_eq!(fs::read(&one).unwrap(), whole);
-        assert_eq!(fs::read_dir(one.parent().unwrap()).unwrap().count(), 9, "nothing else is left there");
+        let package = FILES.iter().filter(|(name, _)| name.starts_with("host/_fanfold/")).count();
+        assert_eq!(fs::read_dir(one.parent().unwrap()).unwrap().count(), package, "nothing else is left there");
+        fs::remove_dir_all(&cache).unwrap();
+        keep(&host).unwrap();
+        assert_eq!(fs::read(&one).unwrap(), whole, "somebody emptied the cache");
         // No directory can be made under a file.
         for cache in [None, Some(one.as_path())] {
             assert_eq!(install(cache, &node).unwrap(), node.join("fanfold_host.py"));

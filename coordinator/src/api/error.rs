@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::service::ServiceError;
+use crate::view::NoResult;
 
 /// The body of every answer that is an error.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -110,7 +111,6 @@ impl From<ServiceError> for ApiError {
             E::BadKey(_) => (StatusCode::BAD_REQUEST, "bad_key"),
             E::Outside(_) | E::LeadsOut { .. } => (StatusCode::BAD_REQUEST, "outside_shared_directory"),
             E::NotNow { .. } => (StatusCode::CONFLICT, "not_now"),
-            E::NoResult { .. } => (StatusCode::CONFLICT, "no_result"),
             E::NoSuchLog { .. } => (StatusCode::NOT_FOUND, "log_not_found"),
             E::NoSuchWorker { .. } => (StatusCode::NOT_FOUND, "worker_not_found"),
             E::WorkersUnknown => (StatusCode::SERVICE_UNAVAILABLE, "redis_away"),
@@ -123,17 +123,17 @@ impl From<ServiceError> for ApiError {
 
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> ApiError {
-        match failure.downcast::<ServiceError>() {
-            Ok(error) => error.into(),
-            Err(failure) => {
-                let (status, code) = match failure.exit_code() {
-                    ExitCode::Usage => (StatusCode::BAD_REQUEST, "bad_job"),
-                    ExitCode::Unreachable => (StatusCode::SERVICE_UNAVAILABLE, "unreachable"),
-                    _ => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
-                };
-                ApiError::new(status, code, failure.one_line(), failure.hint())
-            }
-        }
+        let failure = match failure.downcast::<ServiceError>() {
+            Ok(error) => return error.into(),
+            Err(failure) => failure,
+        };
+        let (status, code) = match failure.exit_code() {
+            _ if failure.is::<NoResult>() => (StatusCode::CONFLICT, "no_result"),
+            ExitCode::Usage => (StatusCode::BAD_REQUEST, "bad_job"),
+            ExitCode::Unreachable => (StatusCode::SERVICE_UNAVAILABLE, "unreachable"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+        };
+        ApiError::new(status, code, failure.one_line(), failure.hint())
     }
 }
 

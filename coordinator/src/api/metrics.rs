@@ -18,7 +18,8 @@ use prometheus_client::registry::Registry;
 
 use crate::aggregate::commit_seconds;
 use crate::ledger::LedgerReader;
-use crate::service::{Job, Service, StatusView};
+use crate::service::{Job, Service};
+use crate::view::StatusView;
 
 /// A job that is over is seen for so long.
 const SEEN: u64 = 10 * 60 * 1_000_000;

@@ -185,6 +185,7 @@ pub async fn resume(State(api): State<Api>, Path(id): Path<String>) -> Result<Re
 #[utoipa::path(post, path = "/v1/jobs/{id}/retry", params(("id" = String, Path, description = "The job's id, or its beginning")),
     request_body(content = Option<RetryRequest>),
     responses((status = 202, description = "It is under way; the job's status", body = Value),
+        (status = 400, description = "Nothing of it failed, or a key would make it another job.", body = Envelope),
         (status = 409, description = "The job is not over.", body = Envelope)))]
 pub async fn retry(
     State(api): State<Api>,

@@ -15,7 +15,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body, http};
 
 use crate::api::{END, Envelope};
-use crate::service::StatusView;
+use crate::view::StatusView;
 
 /// To connect, and to be answered.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -134,11 +134,6 @@ impl Client {
             tls: TlsFiles { ca: parsed.is_tls().then(|| ca.map(Path::to_path_buf)).flatten(), identity: None },
             agent: config.build().into(),
         })
-    }
-
-    /// Where it is.
-    pub fn url(&self) -> &str {
-        &self.url
     }
 
     fn address(&self, path: &[&str], query: &[(&str, &str)]) -> String {

@@ -8,7 +8,7 @@ use fanfold_shared::text::harmless;
 use super::args::JobArgs;
 use super::target::Target;
 use super::written;
-use crate::service::{Explained, Waiting, explain};
+use crate::view::{Explained, Waiting, explain};
 
 /// Say why a job waits, or what it is busy with.
 #[derive(Debug, clap::Args)]

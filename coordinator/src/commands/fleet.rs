@@ -35,9 +35,9 @@ pub struct FleetArgs {
 }
 
 impl FleetArgs {
-    /// Whether a fleet is meant at all.
+    /// Whether a fleet is meant at all. With `--shared` alone it is: what is missing is then told, and the job does not run here instead.
     pub fn is_given(&self) -> bool {
-        FleetConfig::is_named(environment) || self.broker.is_some() || self.redis.is_some()
+        FleetConfig::is_named(environment) || self.broker.is_some() || self.redis.is_some() || self.shared.is_some()
     }
 
     /// What was given, checked. `role` is what the servers call us.
@@ -62,7 +62,7 @@ impl FleetArgs {
     /// Starts to connect.
     ///
     /// # Errors
-    /// What was given can't be used. A server that is away is none: see [`reach`].
+    /// What was given can't be used. A server that is away is none.
     pub fn link(&self, role: &str) -> Result<FleetLink> {
         // Workers and their scripts may run on this host, as the same user.
         secrets::keep();

@@ -14,8 +14,8 @@ use super::args::ServiceArgs;
 use super::written;
 use crate::registry::{Entry, Registry};
 use crate::report::{Coordinator, Status, coordinator_of};
-use crate::service::StatusView;
 use crate::terminal::{Align, Table};
+use crate::view::StatusView;
 
 /// The version of what `--json` writes.
 const VERSION: u32 = 1;

@@ -14,8 +14,9 @@ use super::target::{LOOK, Target};
 use super::{status, written};
 use crate::report::Coordinator;
 use crate::run::{self, Asked, FleetJob, Purpose, RunRequest, Source, SubmitRequest};
-use crate::service::{ServiceError, StatusView};
+use crate::service::ServiceError;
 use crate::signals;
+use crate::view::StatusView;
 
 /// How long it is waited for that a job has come to rest.
 const PATIENCE: Duration = Duration::from_secs(15);

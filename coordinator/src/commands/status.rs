@@ -11,8 +11,8 @@ use super::args::JobArgs;
 use super::ls::state_in_words;
 use super::written;
 use crate::report::{Coordinator, output_in_words};
-use crate::service::StatusView;
 use crate::terminal::{Align, Table};
+use crate::view::StatusView;
 
 /// What `status` takes.
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use fanfold_shared::state::JobState;
 
 use super::client::Client;
 use crate::report::Coordinator;
-use crate::service::StatusView;
+use crate::view::StatusView;
 
 /// Between two looks at a job that is followed.
 pub const LOOK: Duration = Duration::from_millis(500);

@@ -11,7 +11,7 @@ use fanfold_shared::text::{counted, grouped, one_line, rate};
 use super::args::JobArgs;
 use super::target::{LOOK, Target, is_at_rest};
 use super::written;
-use crate::service::StatusView;
+use crate::view::StatusView;
 
 /// Between two lines where there is no terminal, while the state stays the same.
 const LINE: Duration = Duration::from_secs(10);

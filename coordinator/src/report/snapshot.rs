@@ -23,6 +23,13 @@ pub enum Comeback {
     Service,
 }
 
+impl Comeback {
+    /// Whether its nodes are workers of a fleet, and none is in this program.
+    pub fn is_on_fleet(&self) -> bool {
+        *self != Comeback::Here
+    }
+}
+
 /// What does not change while one coordinator runs a job.
 #[derive(Clone, Debug)]
 pub struct JobFacts {

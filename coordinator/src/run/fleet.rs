@@ -180,11 +180,11 @@ impl FleetNodes {
     }
 
     /// Takes the job's own tickets out of the pool's queue, where somebody could still take one of a job that is over.
-    fn take_back_tickets(&self) {
+    fn take_back_tickets(&self, now: Instant) {
         let job = self.job.clone();
         let is_ours = move |body: &[u8]| wire::decode::<Ticket>(body).is_ok_and(|ticket| ticket.job == job);
         // Whoever has one in hand at this moment finds no queues, and leaves after some seconds.
-        let _ = self.link.broker.withdraw(&names::nodes_queue(&self.pool), self.members.loose(), is_ours, TICKETS);
+        let _ = self.link.broker.withdraw(&names::nodes_queue(&self.pool), self.members.loose(now), is_ours, TICKETS);
     }
 
     /// Writes down whom the next coordinator should ask. It need not survive a power cut: a node that nobody knows leaves by itself.
@@ -214,6 +214,14 @@ impl FleetNodes {
             Condition::Blocked { .. } | Condition::Connected { .. } => None,
         }
     }
+}
+
+/// How a coordinator begins to say that it is blocked by the broker. A service that says the same, and for how long, knows it by this.
+pub const OF_THE_BROKER: &str = "the broker ";
+
+/// What blocks a job whose broker is away.
+pub(super) fn broker_is_away(why: &str) -> String {
+    format!("{OF_THE_BROKER}is away ({why}); the job goes on by itself")
 }
 
 /// What tickets and commands go through.
@@ -276,11 +284,14 @@ impl Nodes for FleetNodes {
         if self.away().is_some() {
             return;
         }
-        // Before a node that leaves looks for the next one.
-        if first {
-            self.take_back_tickets();
+        // Before a node that leaves looks for the next one; but those that are killed are waited for from now on.
+        if first && how == End::Drain {
+            self.take_back_tickets(now);
         }
         self.tell(now);
+        if first && how != End::Drain {
+            self.take_back_tickets(now);
+        }
         if first {
             // Nobody is to begin what still waits; what can't be taken back is given back by the nodes.
             let _ = self.fleet.purge_tasks();
@@ -306,8 +317,8 @@ impl Nodes for FleetNodes {
 
     fn blocked(&self) -> Option<String> {
         match self.link.broker.condition() {
-            Condition::Away { why, .. } => Some(format!("the broker is away ({why}); the job goes on by itself")),
-            Condition::Blocked { why, .. } => Some(format!("the broker takes no messages ({why})")),
+            Condition::Away { why, .. } => Some(broker_is_away(&why)),
+            Condition::Blocked { why, .. } => Some(format!("{OF_THE_BROKER}takes no messages ({why})")),
             Condition::Connected { .. } if self.began.elapsed() < ARRIVAL => None,
             Condition::Connected { .. } => self.members.waits(),
         }

@@ -18,7 +18,7 @@ use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::state::JobState;
 
 use super::Orders;
-use super::fleet::{FleetNodes, topology};
+use super::fleet::{FleetNodes, broker_is_away, topology};
 use super::observer::Audience;
 use super::prepare::{Prepared, Purpose, TakeUp};
 use super::submit::{self, Submitted};
@@ -233,9 +233,9 @@ impl Bound {
         let Bound { link, id, dir, pool, .. } = self;
         let (link, id, dir, tickets) = (link.clone(), id.clone(), dir.clone(), topology(pool));
         thread::spawn(move || {
-            let fleet = Fleet::coordinate(&link.broker, &link.store, &id, &dir, LIMIT)?;
+            // First: where it is refused, nothing of the job is there that somebody would have to remove.
             link.broker.declare(tickets, LIMIT)?;
-            Ok(fleet)
+            Fleet::coordinate(&link.broker, &link.store, &id, &dir, LIMIT)
         })
     }
 
@@ -245,7 +245,7 @@ impl Bound {
             match self.try_nodes(prepared) {
                 Ok(nodes) => return Ok(Some(nodes)),
                 Err(BrokerError::Unreachable { why, .. }) => {
-                    let blocked = format!("the broker is away ({why}); the job goes on by itself");
+                    let blocked = broker_is_away(&why);
                     prepared.observer.waits(&prepared.aggregate, &blocked);
                     if orders.count() > 0 {
                         return Ok(None);

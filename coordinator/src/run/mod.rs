@@ -45,6 +45,7 @@ use submit::Submitted;
 use window::{Shape, Window};
 
 pub use fanfold_worker::equip::{at_work, inherited_mask, process_count};
+pub use fleet::OF_THE_BROKER;
 pub use link::{
     FleetJob, FleetLink, FleetRun, NewJob, OnState, Source, SubmitRequest, retried, run_on_fleet, submit_job,
 };

@@ -1,6 +1,8 @@
 //! What the running job tells the outside: the driver says what happened; this keeps the picture of nodes and processes,
 //! makes snapshots of it and the ledger, and hands them to the reports. No report ever stops work.
 
+mod nodes;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
@@ -11,7 +13,7 @@ use fanfold_shared::clock;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::items::ItemReader;
 use fanfold_shared::job::{JobSpec, LoggingLevel};
-use fanfold_shared::message::{AttemptError, NodeEvent};
+use fanfold_shared::message::AttemptError;
 use fanfold_shared::report::{ExitCode, IoError};
 use fanfold_shared::split::Split;
 use fanfold_shared::state::JobState;
@@ -154,107 +156,6 @@ impl Observer {
              with {items} items."
         );
         self.master.log(Level::Info, &text);
-    }
-
-    /// Something happened on a node.
-    pub fn event(&mut self, node: &NodeId, event: &NodeEvent) {
-        let key = |process: &ProcessNumber| (node.clone(), *process);
-        match event {
-            NodeEvent::Joined { host, processes, devices } => {
-                let devices = match devices.is_empty() {
-                    true => "no GPUs".to_string(),
-                    false => format!("GPUs {}", devices.join(",")),
-                };
-                self.master.milestone(&format!("Node {node} ({host}) joined: {processes} processes, {devices}"));
-            }
-            NodeEvent::ProcessStarted { process, pid, device } => {
-                let state = ProcessState {
-                    node: node.clone(),
-                    process: *process,
-                    pid: *pid,
-                    device: device.clone(),
-                    started_us: clock::wall_us(),
-                    ready: false,
-                };
-                self.processes.insert(key(process), state);
-            }
-            NodeEvent::InitDone { process, elapsed_us } => {
-                if let Some(state) = self.processes.get_mut(&key(process)) {
-                    state.ready = true;
-                }
-                let seconds = *elapsed_us as f64 / 1e6;
-                self.master.log(Level::Info, &format!("{node}: {process} is ready after {seconds:.3} s"));
-            }
-            NodeEvent::InitFailed { process, error, consecutive } => {
-                // Its failure is recorded: the terminal hears of it from there, once for each distinct error.
-                let text = format!("{node}: {process} could not start ({consecutive} in a row): {}", error.message);
-                self.master.log(Level::Error, &text);
-                self.reports.overview(clock::wall_us(), &text);
-                self.last_init_error = Some((**error).clone());
-            }
-            NodeEvent::ProcessEnded { process, how } => {
-                self.processes.remove(&key(process));
-                self.master.log(Level::Info, &format!("{node}: {process} {how}"));
-            }
-            NodeEvent::GaveUp { error } => {
-                self.master.log(Level::Error, &format!("{node}: gave up on init(): {}", error.message));
-            }
-            NodeEvent::Joining { host, worker, version, .. } => {
-                self.master.log(Level::Info, &format!("{node} ({host}): worker {worker} {version} prepares to join"));
-            }
-            NodeEvent::Refused { host, worker, why, .. } => {
-                self.master.log(Level::Warning, &format!("worker {worker} ({host}) can't join: {why}"));
-            }
-            NodeEvent::CannotJoin { why, .. } => {
-                self.master.log(Level::Error, &format!("{node} can't join: {why}"));
-            }
-            NodeEvent::HandedBack { task, hand_overs } => {
-                let text =
-                    format!("{node}: mini-batches {:?} had been handed over {hand_overs} times", task.mini_batches);
-                self.master.log(Level::Warning, &text);
-            }
-            NodeEvent::RunsAlone { task } => {
-                self.master.log(Level::Info, &format!("{node}: mini-batches {:?} run alone", task.mini_batches));
-            }
-            NodeEvent::Beat { .. } | NodeEvent::Leased { .. } => (),
-            NodeEvent::Broken { message } => self.master.log(Level::Error, &format!("{node}: {message}")),
-            NodeEvent::HeldUp { slot, why } => {
-                let text = why.as_deref().unwrap_or("goes on");
-                self.master.log(Level::Warning, &format!("{node}: slot {slot}: {text}"));
-            }
-            NodeEvent::Left => {
-                self.master.milestone(&format!("Node {node} left"));
-            }
-        }
-    }
-
-    /// Nothing was heard of a node for too long.
-    pub fn lost(&mut self, node: &NodeId) {
-        self.processes.retain(|(of, _), _| of != node);
-        let text = format!("Node {node} is lost: nothing was heard of it for 30 s");
-        self.master.milestone(&text);
-        self.tell(&text);
-    }
-
-    /// The last failure of an `init`.
-    pub fn last_init_error(&self) -> Option<&AttemptError> {
-        self.last_init_error.as_ref()
-    }
-
-    /// What everybody waits for, for the message about a lack of progress.
-    pub fn what_is_stuck(&self, outstanding: u64) -> String {
-        let ready = self.processes.values().filter(|process| process.ready).count();
-        let starting = self.processes.len() - ready;
-        let (all, are) = (counted(self.processes.len() as u64, "process"), if starting == 1 { "is" } else { "are" });
-        match (ready, starting) {
-            (0, 0) => "no process is alive".into(),
-            (0, _) => format!("{all} {are} still in import or init()"),
-            _ => format!(
-                "{} out, and none of {} has answered",
-                counted(outstanding, "mini-batch"),
-                counted(ready as u64, "process")
-            ),
-        }
     }
 
     /// A group was committed.

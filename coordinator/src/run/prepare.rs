@@ -229,7 +229,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     }
     let equipped = match aggregate.totals().mini_batches_remaining() {
         0 => Ok(None),
-        _ if *comeback != Comeback::Here => {
+        _ if comeback.is_on_fleet() => {
             observer.asking(&spec);
             fingerprints(&spec, &dir, items.items())
                 .map(|fingerprints| Some(Equipped { equipment: None, fingerprints }))

@@ -58,16 +58,6 @@ pub enum ServiceError {
         /// `pause`, `resume`, `cancel`, `retry`.
         verb: &'static str,
     },
-    /// The job has no (whole) result.
-    #[error("job {job} is {state}: {what}")]
-    NoResult {
-        /// The job.
-        job: JobId,
-        /// Its state.
-        state: JobState,
-        /// What is missing of it.
-        what: Missing,
-    },
     /// No such log.
     #[error("job {job} has no log `{path}`")]
     NoSuchLog {
@@ -93,23 +83,6 @@ pub enum ServiceError {
         /// What is known of it.
         why: Option<String>,
     },
-}
-
-/// What is missing of a result.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Missing {
-    /// All of it, so far.
-    #[error("it has no result yet")]
-    All,
-    /// What is not committed.
-    #[error("its result is not whole")]
-    Rest,
-    /// The file that holds it, of a job that is Completed.
-    #[error("its output `{}` is not there any more", .0.display())]
-    Gone(PathBuf),
-    /// Nothing: the script has stored it in this directory (`summary_only`).
-    #[error("its results are what its script stored under `{}`", .0.display())]
-    Stored(PathBuf),
 }
 
 /// Characters of an idempotency key.
@@ -145,17 +118,6 @@ impl Report for ServiceError {
             }
             ServiceError::NotNow { verb: "retry", job, .. } => format!("`fanfold status {job}` shows how far it is"),
             ServiceError::NotNow { job, .. } => format!("`fanfold status {job}` shows how it ended"),
-            ServiceError::NoResult { job, state, what } => match what {
-                Missing::All if state.is_final() => format!("`fanfold status {job}` shows how it ended"),
-                Missing::All => format!("`fanfold status {job}` shows how far it is"),
-                Missing::Rest => format!(
-                    "`fanfold results {job} --partial` gives what is committed so far; `fanfold status {job}` shows how far it is"
-                ),
-                Missing::Gone(_) => {
-                    "bring it back from where it was moved to, or from a copy; to run everything again, use a new directory".into()
-                }
-                Missing::Stored(_) => "look there; with `output_action: append_row`, a job writes one file".into(),
-            },
             ServiceError::NoSuchLog { job, .. } => {
                 format!("`fanfold logs {job}` lists them; a log appears with its first line")
             }

@@ -67,7 +67,7 @@ impl Service {
         }
     }
 
-    pub(super) fn reap(&self) {
+    fn reap(&self) {
         locked(&self.inner.running).retain(|_, running| !running.thread.is_finished());
     }
 
@@ -158,12 +158,12 @@ impl Service {
             };
             match after {
                 After::Is(state, cause) => {
-                    self.at_rest(job, state, cause.as_deref(), orders.count() > 0);
+                    self.at_rest(job, state, cause.as_deref());
                     return;
                 }
                 After::Again(cause) if orders.is_canceled() => {
                     say(&format!("job {}: {cause}", job.id));
-                    self.at_rest(job, JobState::Canceled, Some("canceled"), true);
+                    self.at_rest(job, JobState::Canceled, Some("canceled"));
                     return;
                 }
                 After::Again(cause) => {
@@ -178,7 +178,7 @@ impl Service {
                         thread::sleep(Duration::from_millis(50));
                     }
                     if orders.count() > 0 && !orders.is_canceled() {
-                        self.at_rest(job, JobState::Paused, Some("paused"), true);
+                        self.at_rest(job, JobState::Paused, Some("paused"));
                         return;
                     }
                     again = (again * 2).min(AGAIN.1);
@@ -225,15 +225,22 @@ impl Service {
         // A bug that shows in one job must not take the others with it.
         let outcome = catch_unwind(AssertUnwindSafe(|| run_on_fleet(link, run)));
         let seen = locked(&seen).clone();
+        if let Ok(Err(failure)) = &outcome
+            && seen.state.is_some_and(JobState::is_final)
+        {
+            // The job is what it is; whoever reads the log learns what came afterwards.
+            say(&format!("job {}: {}", job.id, failure.one_line()));
+        }
         after(outcome.ok(), &seen, Status::read(&dir.status_json()).ok().as_ref(), orders)
     }
 
-    /// The job has come to rest, by itself or as it was `told`.
-    fn at_rest(&self, job: &Job, state: JobState, cause: Option<&str>, told: bool) {
+    /// The job has come to rest: by itself, as somebody asked in its directory, or as the service told it.
+    fn at_rest(&self, job: &Job, state: JobState, cause: Option<&str>) {
         let wanted = self.inner.store.job(&job.id).ok().flatten().map_or(job.wanted, |job| job.wanted);
-        // Told, it may have been told to go on since.
+        let told = locked(&self.inner.running).get(&job.id).is_some_and(|running| running.paused);
+        // Told by the service, it may have been told to go on since.
         if state == JobState::Paused && wanted == Intent::Run && !told {
-            // It can't be run as things are, and would only come to rest again: whoever mends it resumes it.
+            // It can't be run as things are and would only come to rest again, or somebody wants it to stand still.
             if let Err(error) = self.inner.store.want(&job.id, Intent::Paused, "service", "pause") {
                 say(&Failure::from(error).one_line());
             }
@@ -317,6 +324,11 @@ impl Service {
         locked(&self.inner.running).contains_key(id)
     }
 
+    /// Whether the job's thread still does something.
+    pub(super) fn is_at_work(&self, id: &JobId) -> bool {
+        locked(&self.inner.running).get(id).is_some_and(|running| !running.thread.is_finished())
+    }
+
     /// Whether as many jobs run as may.
     pub(super) fn is_full(&self) -> bool {
         locked(&self.inner.running).len() >= self.inner.config.max_jobs
@@ -330,7 +342,7 @@ impl Service {
 
 /// What the end of a run means for the job. None: it panicked.
 fn after(outcome: Option<Result<ExitCode>>, seen: &Seen, status: Option<&Status>, orders: &Orders) -> After {
-    // That is in its ledger, whatever came afterwards.
+    // What it said last stands, whatever came afterwards.
     if let Some(state) = seen.state.filter(|state| state.is_final()) {
         return After::Is(state, seen.cause.clone());
     }
@@ -344,12 +356,13 @@ fn after(outcome: Option<Result<ExitCode>>, seen: &Seen, status: Option<&Status>
         (Some(Ok(exit)), _) => After::Again(format!("it came to no end (exit code {})", exit as u8)),
         // Its inputs, its script, its environment: no second try finds another answer.
         (Some(Err(failure)), _) if failure.exit_code() == ExitCode::Usage => {
-            if let Some(status) = status.filter(|status| status.state.is_final()) {
-                // A retry that was refused: the job is what it was.
-                return After::Is(status.state, status.cause.clone());
-            }
             let hint = failure.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-            After::Is(JobState::Failed, Some(format!("{}{hint}", failure.one_line())))
+            let why = format!("{}{hint}", failure.one_line());
+            match status.map(|status| status.state).filter(|state| state.is_final()) {
+                // The job is what it was.
+                Some(state) => After::Is(state, Some(format!("the retry was refused: {why}"))),
+                None => After::Is(JobState::Failed, Some(why)),
+            }
         }
         (Some(Err(failure)), _) => After::Again(failure.one_line()),
         (None, _) => After::Again("a bug of fanfold's; the log of the service has more".into()),
@@ -420,6 +433,15 @@ mod tests {
         let refused = after(error(std::io::ErrorKind::PermissionDenied), &Seen::default(), None, &free);
         assert!(
             matches!(refused, After::Is(JobState::Failed, Some(cause)) if cause.contains("/shared/in") && cause.contains("hint:"))
+        );
+        let mut failed = crate::report::fixtures::running();
+        failed.state = JobState::Failed;
+        let facts = crate::report::fixtures::facts(std::path::Path::new("/jobs/score-1a2b3c4d"));
+        let failed = Status::new(&facts, &failed, &crate::report::Pace::default());
+        let retry = after(error(std::io::ErrorKind::PermissionDenied), &Seen::default(), Some(&failed), &free);
+        assert!(
+            matches!(&retry, After::Is(JobState::Failed, Some(cause)) if cause.starts_with("the retry was refused: cannot read `/shared/in`")),
+            "{retry:?}"
         );
         let over = after(error(std::io::ErrorKind::TimedOut), &completed, None, &free);
         assert_eq!(over, is(JobState::Completed, None), "it was over before it was taken up");

@@ -238,12 +238,7 @@ impl Store {
         answers[..tasks.len().min(answers.len())].iter().map(count).collect()
     }
 
-    /// Counts back what was given back in order. Does not wait.
-    pub fn uncount(&self, job: &JobId, task: &Task) {
-        self.uncount_then(job, task, || ());
-    }
-
-    /// Counts back, and calls `then` when that is done or Redis is away.
+    /// Counts back what was given back in order, and calls `then` when that is done or Redis is away. Does not wait.
     pub(super) fn uncount_then(&self, job: &JobId, task: &Task, then: impl FnOnce() + Send + 'static) {
         let mut back = command("HINCRBY", &names::hand_overs_key(job));
         back.arg(field(task)).arg(-1);
@@ -418,7 +413,8 @@ impl Carrier {
         let answered = async {
             if let Some(connection) = &mut self.connection {
                 match pipeline.query_async::<Vec<Value>>(connection).await {
-                    // Redis was restarted since. What it had counted already is then counted twice: somebody runs alone for nothing.
+                    // Redis was restarted since. What it had counted already is then counted twice: somebody runs alone for nothing; or it is
+                    // counted back twice: one death more before somebody does.
                     Err(error) if error.is_io_error() || error.is_connection_dropped() => (),
                     answered => return answered,
                 }

@@ -231,7 +231,7 @@ fn read_holder(file: &mut File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fanfold_shared::report::Report;
+    use fanfold_shared::report::{ExitCode, Report};
 
     fn devices(count: usize) -> Vec<Device> {
         (0..count).map(|index| Device { visible: index.to_string(), uuid: None, name: None }).collect()
@@ -301,7 +301,9 @@ mod tests {
             let wait = Wait { limit, cancel: &AtomicBool::new(cancel), waiting: &mut |_| {} };
             hold_when_free(dir.path(), &devices(1), 1, false, &holder("two"), wait).map(|_| ())
         };
-        assert!(matches!(outcome(Duration::ZERO, false), Err(DeviceError::Busy { .. })));
+        let busy = outcome(Duration::ZERO, false).unwrap_err();
+        assert!(busy.to_string().starts_with("GPU 0 is held by job one"), "{busy}");
+        assert_eq!(busy.exit_code(), ExitCode::Usage, "the job is not Failed: the same command goes on");
         assert!(matches!(outcome(Duration::from_secs(60), true), Err(DeviceError::Interrupted)));
     }
 

@@ -120,10 +120,12 @@ pub enum DeviceError {
 impl Report for DeviceError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            DeviceError::NotADevice { .. } | DeviceError::NoSuchDevice { .. } | DeviceError::NamedTwice { .. } => {
-                ExitCode::Usage
-            }
-            DeviceError::Busy { .. } | DeviceError::Lock { .. } => ExitCode::Failed,
+            DeviceError::NotADevice { .. }
+            | DeviceError::NoSuchDevice { .. }
+            | DeviceError::NamedTwice { .. }
+            // The job is as good as before, and goes on with the same command: not Failed.
+            | DeviceError::Busy { .. }
+            | DeviceError::Lock { .. } => ExitCode::Usage,
             DeviceError::Interrupted => ExitCode::Interrupted,
         }
     }
@@ -139,10 +141,10 @@ impl Report for DeviceError {
             DeviceError::NoSuchDevice { existing, .. } => Some(format!("there are: {}", existing.join(", "))),
             DeviceError::NamedTwice { .. } => Some("name each device once".into()),
             DeviceError::Busy { chosen: true, .. } => {
-                Some("wait until that job ends, or name other devices with `gpus`".into())
+                Some("run the same command again when that job has ended, or name other devices with `gpus`".into())
             }
             DeviceError::Busy { chosen: false, .. } => {
-                Some("wait until one of these jobs ends, or end it with `fanfold cancel`".into())
+                Some("run the same command again when one of these jobs has ended; `fanfold cancel` ends it".into())
             }
             DeviceError::Lock { .. } => {
                 Some("name a directory that every user of this host can write to in FANFOLD_DEVICE_LOCKS".into())

@@ -9,7 +9,7 @@ use fanfold_shared::ids::{JobId, NodeId};
 use fanfold_shared::layout::NodeDir;
 use fanfold_shared::report::{During, IoError};
 
-use crate::guard;
+use crate::{environment, guard};
 
 /// Held while directories are made and swept, so that nobody sweeps one that is just being made.
 const GATE: &str = ".lock";
@@ -99,12 +99,10 @@ fn open(path: &Path) -> Result<File, IoError> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).during("open", path)
 }
 
-/// Where workers keep their directories unless they are told: `$XDG_CACHE_HOME/fanfold/worker`, or under the directory for
-/// temporary files.
+/// Where workers keep their directories unless they are told: in the user's cache, or under the directory for temporary files.
 pub fn default_base() -> PathBuf {
-    let cache = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    match cache("XDG_CACHE_HOME").or_else(|| cache("HOME").map(|home| home.join(".cache"))) {
-        Some(cache) if fs::create_dir_all(cache.join("fanfold/worker")).is_ok() => cache.join("fanfold/worker"),
+    match environment::user_cache().map(|cache| cache.join("worker")) {
+        Some(base) if fs::create_dir_all(&base).is_ok() => base,
         _ => std::env::temp_dir().join(format!("fanfold-worker-{}", nix::unistd::getuid())),
     }
 }

@@ -11,7 +11,12 @@ use fanfold_shared::text::one_line;
 const SHOWN: usize = 200;
 const HIDDEN: &str = "***";
 /// How the parts of an option's name end whose value is nobody's business.
-const SECRETS: [&str; 6] = ["password", "passwd", "passphrase", "secret", "token", "apikey"];
+const SECRETS: [&str; 10] =
+    ["password", "passwd", "pass", "passphrase", "secret", "token", "apikey", "auth", "credentials", "bearer"];
+/// Options whose value is `user:password`.
+const USERS: [&str; 3] = ["-u", "--user", "--proxy-user"];
+/// What is left of such an argument of a command is a header with a secret.
+const HEADERS: [&str; 3] = ["authorization:", "proxy-authorization:", "cookie:"];
 /// Such an option with one of these at its end only says where the secret is, or what it is like.
 const ABOUT: [&str; 6] = ["file", "path", "dir", "name", "type", "id"];
 
@@ -30,24 +35,71 @@ pub(super) fn shown(line: &[u8], whole: bool, name: &str) -> String {
         return one_line(&format!("[{name}]"), SHOWN).into_owned();
     }
     let mut text = String::new();
-    let mut hide_next = false;
+    let mut next = Next::Shown;
     for argument in arguments {
-        let argument = String::from_utf8_lossy(argument);
         if !text.is_empty() {
             text.push(' ');
         }
-        let (secret, value) = secret_option(&argument);
-        match value {
-            _ if hide_next && !argument.starts_with('-') => text.push_str(HIDDEN),
-            Some(value) if secret => text.extend([&argument[..argument.len() - value.len()], HIDDEN]),
-            _ => text.push_str(&without_user(&argument)),
+        let argument = String::from_utf8_lossy(argument);
+        // What a shell is given is a command line of its own.
+        for word in without_user(&argument).split_inclusive(char::is_whitespace) {
+            next = word_shown(word, next, &mut text);
         }
-        hide_next = secret && value.is_none();
+        if next == Next::RestHidden {
+            next = Next::Shown;
+        }
     }
     if !whole {
         text.push_str(" …");
     }
     one_line(&text, SHOWN).into_owned()
+}
+
+/// What becomes of the next word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Shown,
+    Hidden,
+    /// It is `user:password`.
+    User,
+    /// As all that follow in its argument.
+    RestHidden,
+}
+
+/// Adds a word, with the space that ends it, as it may be shown.
+fn word_shown(word: &str, this: Next, text: &mut String) -> Next {
+    let bare = word.trim_end();
+    let space = &word[bare.len()..];
+    let mut next = Next::Shown;
+    match this {
+        // Between two spaces: it is the word after them that is meant.
+        _ if bare.is_empty() => next = this,
+        Next::Hidden => text.push_str(HIDDEN),
+        Next::RestHidden => {
+            text.push_str(HIDDEN);
+            next = Next::RestHidden;
+        }
+        Next::User => match bare.split_once(':') {
+            Some((user, _)) => text.extend([user, ":", HIDDEN]),
+            None => text.push_str(bare),
+        },
+        Next::Shown => {
+            let unquoted = bare.trim_start_matches(['"', '\'']).to_ascii_lowercase();
+            let (secret, value) = secret_option(bare);
+            match value {
+                Some(value) if secret => text.extend([&bare[..bare.len() - value.len()], HIDDEN]),
+                _ => text.push_str(bare),
+            }
+            next = match value {
+                _ if HEADERS.contains(&unquoted.as_str()) => Next::RestHidden,
+                None if secret => Next::Hidden,
+                None if USERS.contains(&bare) => Next::User,
+                _ => Next::Shown,
+            };
+        }
+    }
+    text.push_str(space);
+    next
 }
 
 /// Whether the argument is `--option`, `--option=value` or `NAME=value` of something secret, and the value.
@@ -105,11 +157,21 @@ mod tests {
     #[test]
     fn the_value_of_a_secret_option_is_not_shown() {
         for (arguments, shown) in [
-            (&["--requirepass", "word"][..], "--requirepass word"),
+            (&["--requirepass", "secret"][..], "--requirepass ***"),
             (&["--password", "secret", "x"], "--password *** x"),
+            (&["--password", "-secret"], "--password ***"),
+            (
+                &["sh", "-c", "A=1 PGPASSWORD=secret tool --token  secret -x"],
+                "sh -c A=1 PGPASSWORD=*** tool --token  *** -x",
+            ),
+            (
+                &["curl", "-u", "me:secret", "-H", "Authorization: Bearer secret", "x"],
+                "curl -u me:*** -H Authorization: *** *** x",
+            ),
+            (&["python", "-u", "score.py"], "python -u score.py"),
             (&["--hf-token=secret"], "--hf-token=***"),
             (&["PGPASSWORD=secret", "psql"], "PGPASSWORD=*** psql"),
-            (&["--api-key", "--other", "x"], "--api-key --other x"),
+            (&["--api-key", "--other", "x"], "--api-key *** x"),
             (&["--token-file", "/run/token", "--secret.path=/x"], "--token-file /run/token --secret.path=/x"),
             (&["--tokenizer", "bert", "--max_tokens=5"], "--tokenizer bert --max_tokens=5"),
         ] {

@@ -31,8 +31,6 @@ use sample::Sampler;
 
 /// One in so many is the processor time that may be spent on looking.
 const SHARE: u32 = 100;
-/// How long a node that leaves waits for the last look: something it reads or writes may hang.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The Python processes of a node that live, and their process ids.
 #[derive(Debug, Default)]
@@ -105,10 +103,11 @@ impl Monitor {
         self.bell.set(|state| state.rung = true);
     }
 
-    /// Ends it, after a look that was asked for. False: it hangs, and is left to itself.
-    pub fn end(self) -> bool {
+    /// Ends it, after a look that was asked for. False: something that it reads or writes hangs for longer than `patience`, and it is left
+    /// to itself.
+    pub fn end(self, patience: Duration) -> bool {
         self.bell.set(|state| state.over = true);
-        if self.gone.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        if self.gone.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
             return false;
         }
         // A panic was printed where it happened.

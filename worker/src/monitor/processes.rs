@@ -155,10 +155,15 @@ fn row(stat: &Stat, pythons: &BTreeMap<u32, ProcessNumber>, gpu: &Gpu) -> Option
         cpu_ns: cpu_ns(stat),
         rss: stat.rss * procfs::page_size(),
         threads: stat.num_threads,
-        open_files: process.fd_count().ok(),
+        open_files: open_files(stat.pid),
         gpu: gpu.get(&pid).cloned().unwrap_or_default(),
         command: command_of(&process, stat),
     })
+}
+
+/// Counted here: on kernels before 6.2 the library counts `.` and `..` as well.
+fn open_files(pid: i32) -> Option<usize> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
 }
 
 fn cpu_ns(stat: &Stat) -> u64 {

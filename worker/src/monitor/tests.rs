@@ -36,13 +36,13 @@ fn it_looks_at_once_when_asked_and_every_interval() {
     wait_for_rows(dir.path(), 1);
     monitor.look();
     wait_for_rows(dir.path(), 2);
-    assert!(monitor.end());
+    assert!(monitor.end(Duration::from_secs(60)));
     assert_eq!(rows(dir.path()), 2);
 
     let dir = tempfile::tempdir().unwrap();
     let monitor = Monitor::start(watch(dir.path(), Duration::from_millis(1))).unwrap();
     wait_for_rows(dir.path(), 3);
-    assert!(monitor.end());
+    assert!(monitor.end(Duration::from_secs(60)));
 }
 
 #[test]
@@ -51,6 +51,6 @@ fn a_look_that_was_asked_for_is_not_lost_at_the_end() {
     let monitor = Monitor::start(watch(dir.path(), Duration::from_secs(3600))).unwrap();
     wait_for_rows(dir.path(), 1);
     monitor.look();
-    assert!(monitor.end());
+    assert!(monitor.end(Duration::from_secs(60)));
     assert_eq!(rows(dir.path()), 2);
 }

@@ -154,6 +154,11 @@ impl Member {
         }
     }
 
+    /// How long a task that is to run alone waits for what runs, before others get it: not so long that it would be leased.
+    pub fn patience(&self) -> Duration {
+        self.membership.lease_after / 2
+    }
+
     /// How many tasks to hold before anything is known.
     pub fn first(&self) -> u16 {
         lock(&self.pace).hold

@@ -3,8 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Node, lock};
+use super::{Node, Order, lock};
 use crate::monitor::{Monitor, Watch};
+
+/// How long a node that leaves waits for the last look.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The same where it was killed: its coordinator waits for it for 4 s.
+const KILLED: Duration = Duration::from_secs(1);
 
 impl Node {
     /// Starts to watch, if the job wants that. A node that can't be watched works on.
@@ -34,7 +39,8 @@ impl Node {
     }
 
     pub(super) fn stop_monitor(&self, monitor: Monitor) {
-        if !monitor.end() {
+        let patience = if self.order() == Order::Kill { KILLED } else { PATIENCE };
+        if !monitor.end(patience) {
             self.sys_error(None, "the resource monitor hangs in what it reads or writes, and is left behind");
         }
     }

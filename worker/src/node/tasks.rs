@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanfold_shared::backend::Delivery;
 use fanfold_shared::failpoint;
@@ -13,6 +13,16 @@ use crate::work::Hold;
 
 /// Tasks taken at once on a fleet, where the broker does not send more ahead than the node wants.
 const MOST: usize = 1024;
+
+/// How a wait for a node without work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Idle,
+    /// It works still.
+    TooLong,
+    /// The node is to end.
+    Ending,
+}
 
 impl Node {
     /// Takes tasks until there is no point in it any more.
@@ -59,12 +69,20 @@ impl Node {
 
     /// Runs a task with nothing beside it; the broker sends nothing else meanwhile. False: the node is to end.
     fn run_alone(&self, hold: Arc<Hold>) -> bool {
-        if !(self.wait_until_idle() && self.say_runs_alone(&hold)) {
-            return false;
-        }
-        failpoint!("fleet_alone_said");
-        self.work.add(hold);
-        let went_on = self.wait_until_idle();
+        // What runs may take hours, and perhaps another node has nothing to do.
+        let patience = self.member.as_ref().map(|member| hold.since + member.patience());
+        let went_on = match self.wait_until_idle(patience) {
+            Wait::Idle if self.say_runs_alone(&hold) => {
+                failpoint!("fleet_alone_said");
+                self.work.add(hold);
+                self.wait_until_idle(None) == Wait::Idle
+            }
+            Wait::TooLong => {
+                drop(hold);
+                true
+            }
+            Wait::Idle | Wait::Ending => false,
+        };
         if went_on && let Some(member) = &self.member {
             self.backend.hold(member.first());
         }
@@ -112,16 +130,21 @@ impl Node {
         self.member.is_none() || self.say_safely(NodeEvent::RunsAlone { task: hold.task() })
     }
 
-    /// Waits until no slot holds anything. False: the node is to end.
-    fn wait_until_idle(&self) -> bool {
-        while !self.work.wait_below(0, LOOK) {
+    /// Waits until no slot holds anything, at most until `deadline`; takes nothing more meanwhile.
+    fn wait_until_idle(&self, deadline: Option<Instant>) -> Wait {
+        loop {
             if self.member.is_some() {
                 self.take_no_more();
             }
+            if self.work.wait_below(0, LOOK) {
+                return Wait::Idle;
+            }
             if self.order() != Order::Work || self.slots_alive.load(Ordering::SeqCst) == 0 {
-                return false;
+                return Wait::Ending;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Wait::TooLong;
             }
         }
-        true
     }
 }

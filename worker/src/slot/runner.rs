@@ -3,6 +3,8 @@
 //! Each turn: take work and hand it over, wait, take answers, look at the clock and the page, notice an end. Answers are
 //! taken before anything is decided about a process, so that what it finished is never run again for nothing.
 
+mod ends;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +24,7 @@ use super::outbox::{Answers, Outbox};
 use super::page::{Page, Phase};
 use super::protocol::{self, FromHost};
 use super::state::{self, Action, Event, Limits, State, StopReason};
+use crate::host;
 use crate::logs::{Level, Stage};
 use crate::node::{Node, Order, is_full};
 
@@ -177,10 +180,12 @@ impl Slot {
             stdout: &stdout,
             stderr: &stderr,
         };
-        let started = Page::create(&page).map_err(|error| error.source).and_then(|page| {
-            let process = Process::start(launch, |command| self.node.spawn(command, number))?;
-            Ok((page, process))
-        });
+        let started = host::keep(&self.node.host)
+            .and_then(|()| Page::create(&page).map_err(|error| error.source))
+            .and_then(|page| {
+                let process = Process::start(launch, |command| self.node.spawn(command, number))?;
+                Ok((page, process))
+            });
         match started {
             Ok((page, mut process)) => {
                 let config = self.node.host_config(number, &self.node.page(self.index));
@@ -248,7 +253,7 @@ impl Slot {
                 Err(message) => return self.node.broken(message),
             };
             if !unreadable.is_empty() {
-                self.publish(unreadable);
+                self.answer_unreadable(unreadable);
             }
             if handed == 0 {
                 break;
@@ -272,8 +277,8 @@ impl Slot {
     /// Waits until there is something to do: at most a tick, until the deadline of the state, or until answers have waited long enough.
     fn wait(&mut self) {
         let now = Instant::now();
-        let deadlines = [Some(self.ticked + TICK), state::deadline(&self.state), self.outbox.due(now)];
-        let deadline = deadlines.into_iter().flatten().min().map_or(TICK, |deadline| deadline - now);
+        let due = [state::deadline(&self.state), self.outbox.due(now)];
+        let deadline = due.into_iter().flatten().fold(self.ticked + TICK, Instant::min) - now;
         let Some(current) = &mut self.current else { return };
         if current.process.unsent() {
             current.process.send();
@@ -399,13 +404,13 @@ impl Slot {
     fn answered(&mut self, taken: answers::Taken) {
         // Answers to what was given back already are nobody's.
         if let Ok((results, held)) = taken {
-            self.publish_results(results, held);
+            self.keep_answers(results, held);
             let held = self.current.as_ref().map_or(0, |current| current.held.len());
             self.on(Event::Answered { held });
         }
     }
 
-    fn publish_results(&mut self, results: Results, held: Vec<Held>) {
+    fn keep_answers(&mut self, results: Results, held: Vec<Held>) {
         if let Some(before) = self.outbox.add(results, held) {
             self.make_safe(before);
         }
@@ -429,10 +434,10 @@ impl Slot {
     }
 
     /// Mini-batches of which no item can be read, answered without the process.
-    fn publish(&mut self, held: Vec<Held>) {
+    fn answer_unreadable(&mut self, held: Vec<Held>) {
         let Some(current) = &mut self.current else { return };
         let results = answers::unreadable(current, &held);
-        self.publish_results(results, held);
+        self.keep_answers(results, held);
     }
 
     fn look(&mut self) {
@@ -478,85 +483,5 @@ impl Slot {
             let spool = self.node.job.spool();
             format!("disk full: no room for rows in `{}`; make room, the job goes on by itself", spool.display())
         }));
-    }
-
-    fn charge_death(&mut self) {
-        let Some(current) = &mut self.current else { return };
-        if current.page.look().phase == Phase::Shutdown {
-            // It left in order, with work that it was asked not to begin.
-            return;
-        }
-        let culprit = blame::culprit(current);
-        let error = blame::death(&self.node, current, culprit.is_some());
-        match culprit {
-            Some(mini_batch) => self.charge(mini_batch, error),
-            None => {
-                let number = current.number;
-                self.node.died_without_work(number, &error.message);
-            }
-        }
-    }
-
-    /// Publishes a failed attempt of a mini-batch that the process held.
-    fn charge(&mut self, mini_batch: u64, error: AttemptError) {
-        let Some(current) = &mut self.current else { return };
-        if let Some((results, held)) = answers::charged(current, mini_batch, error) {
-            self.publish_results(results, vec![held]);
-        }
-    }
-
-    fn report_init_failure(&mut self) {
-        let Some(current) = &mut self.current else { return };
-        let error = match current.init_error.take() {
-            Some(mut error) => {
-                error.stderr = current.last_words().stderr;
-                error
-            }
-            None => {
-                if matches!(self.state, State::Stopping { .. }) {
-                    current.show_stacks();
-                }
-                blame::init_died(&self.node, current, self.state, &self.limits)
-            }
-        };
-        let stuck = matches!(self.state, State::Stopping { reason: StopReason::InitStuck, .. });
-        current.errors.failure(clock::wall_us(), current.process.pid(), Stage::Init, &error);
-        let number = current.number;
-        self.node.say_init_failed(number, error, stuck);
-    }
-
-    fn give_back(&mut self) {
-        let Some(current) = &mut self.current else { return };
-        let pieces = current.held.drain(..).rev().map(|held| held.piece()).collect::<Vec<_>>();
-        self.node.work.give_back(pieces);
-    }
-
-    /// The process has ended: nothing of it may be left when its device is given to the next.
-    fn clean_up(&mut self) {
-        let Some(mut current) = self.current.take() else { return };
-        // Nothing of it follows.
-        self.send();
-        let how = current.exit_text();
-        let survivors = self.node.sweep(current.number, current.process.pid());
-        current.process.reap();
-        let clean = survivors.is_none();
-        if let Some(text) = survivors {
-            self.node.sys_error(Some(current.number), &text);
-        }
-        if current.ready {
-            self.node.ready_process_ended();
-        }
-        current.page.clear();
-        current.cap_captured();
-        current.log.event(clock::wall_us(), Level::Info, &how);
-        current.log.tick(clock::wall_us());
-        // Something that would not die may still use the device: nobody else gets it.
-        if clean {
-            self.node.release_device(current.number);
-        }
-        self.node.work.report(self.index, false, false);
-        self.node.process_ended(current.number);
-        self.hold_up(None);
-        self.node.say(NodeEvent::ProcessEnded { process: current.number, how });
     }
 }

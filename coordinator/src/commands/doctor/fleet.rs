@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub fn checks(fleet: &FleetArgs) -> Vec<Check> {
     let link = match fleet.link("doctor") {
         Ok(link) => link,
-        Err(failure) => return vec![Check { name: "fleet", found: Err(told(&failure)) }],
+        Err(failure) => return vec![Check { name: "fleet", found: Err(told(failure)) }],
     };
     let checks = vec![broker(&link), redis(&link), shared(&link), workers(&link)];
     link.broker.close();
@@ -28,7 +28,8 @@ pub fn checks(fleet: &FleetArgs) -> Vec<Check> {
 }
 
 /// An error with its way out.
-fn told(failure: &Failure) -> String {
+fn told(error: impl Into<Failure>) -> String {
+    let failure = error.into();
     let hint = failure.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
     format!("{}{hint}", failure.one_line())
 }
@@ -39,10 +40,10 @@ fn milliseconds(since: Instant) -> String {
 
 fn broker(link: &FleetLink) -> Check {
     let url = link.broker.url();
-    let found = link.broker.wait(LIMIT).map_err(Failure::from).map_err(|failure| told(&failure)).and_then(|()| {
+    let found = link.broker.wait(LIMIT).map_err(told).and_then(|()| {
         let asked = Instant::now();
         // Whether it is there or not: it is the broker's answer that counts.
-        link.broker.depth(names::DEAD, LIMIT).map_err(Failure::from).map_err(|failure| told(&failure))?;
+        link.broker.depth(names::DEAD, LIMIT).map_err(told)?;
         let took = milliseconds(asked);
         match link.broker.condition() {
             Condition::Blocked { why, .. } => Err(format!(
@@ -61,7 +62,7 @@ fn redis(link: &FleetLink) -> Check {
     let found = reached
         .and_then(|()| link.store.ping(LIMIT))
         .map(|()| format!("answers in {}", milliseconds(asked)))
-        .map_err(|error| told(&Failure::from(error)));
+        .map_err(told);
     Check { name: "redis", found }
 }
 
@@ -81,7 +82,7 @@ fn shared(link: &FleetLink) -> Check {
 fn workers(link: &FleetLink) -> Check {
     let found = match link.store.workers() {
         Some(workers) => Ok(in_words(&workers)),
-        None => Err("Redis does not say: it is asked by every worker and by `fanfold nodes` as well".into()),
+        None => Err("not known: Redis does not answer; see `redis` above".into()),
     };
     Check { name: "workers", found }
 }

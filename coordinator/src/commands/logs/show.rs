@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, IoError, Result};
 use fanfold_shared::text::harmless;
 
+use crate::commands::client::ClientError;
 use crate::commands::target::{LOOK, Target, is_at_rest};
 use crate::report::{Coordinator, coordinator_of};
 
@@ -17,8 +18,8 @@ const TAIL_BYTES: u64 = 16 << 20;
 
 /// Where logs lie.
 pub(super) trait Source {
-    /// What there is of the log from there on, and where it ends.
-    fn open(&self, file: &Path, from: Start) -> Result<(Box<dyn Read>, u64)>;
+    /// What there is of the log from there on, and where it ends. None: there is no such log (any more).
+    fn open(&self, file: &Path, from: Start) -> Result<Option<(Box<dyn Read>, u64)>>;
 
     /// Whether nothing will be added any more.
     fn is_over(&self) -> Result<bool>;
@@ -34,16 +35,19 @@ pub(super) enum Start {
 }
 
 impl Source for JobDir {
-    fn open(&self, file: &Path, from: Start) -> Result<(Box<dyn Read>, u64)> {
+    fn open(&self, file: &Path, from: Start) -> Result<Option<(Box<dyn Read>, u64)>> {
         let path = self.root().join(file);
-        let mut log = File::open(&path).during("open", &path)?;
+        let mut log = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            outcome => outcome.during("open", &path)?,
+        };
         let end = log.metadata().during("look at", &path)?.len();
         let start = match from {
             Start::Byte(byte) => byte.min(end),
             Start::Tail(lines) => tail_start(&path, lines).during("read", &path)?.min(end),
         };
         log.seek(SeekFrom::Start(start)).during("read", &path)?;
-        Ok((Box::new(log.take(end - start)), end))
+        Ok(Some((Box::new(log.take(end - start)), end)))
     }
 
     fn is_over(&self) -> Result<bool> {
@@ -53,7 +57,7 @@ impl Source for JobDir {
 }
 
 impl Source for Target {
-    fn open(&self, file: &Path, from: Start) -> Result<(Box<dyn Read>, u64)> {
+    fn open(&self, file: &Path, from: Start) -> Result<Option<(Box<dyn Read>, u64)>> {
         let (client, job) = match self {
             Target::Dir(dir) => return dir.open(file, from),
             Target::Service(client, job) => (client, job),
@@ -64,8 +68,11 @@ impl Source for Target {
             Start::Byte(byte) => ("from", byte.to_string()),
             Start::Tail(lines) => ("tail", lines.to_string()),
         };
-        let (log, end) = client.stream_to_end(&path, &[(query.0, &query.1)])?;
-        Ok((Box::new(log), end))
+        match client.stream_to_end(&path, &[(query.0, &query.1)]) {
+            Ok((log, end)) => Ok(Some((Box::new(log), end))),
+            Err(ClientError::Refused { code, .. }) if code == "log_not_found" => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn is_over(&self) -> Result<bool> {
@@ -94,7 +101,8 @@ pub(super) fn show(
         // Asked before the last look, so that what was written before the end is shown.
         let over = !follow || source.is_over()?;
         for (i, file) in files.iter().enumerate() {
-            let (mut log, end) = source.open(file, from[i])?;
+            // One that is gone has said all: what the resource monitor writes is removed when it is old.
+            let Some((mut log, end)) = source.open(file, from[i])? else { continue };
             let mut head = |out: &mut dyn Write| match files.len() {
                 1 => Ok(()),
                 _ => heading(file, &mut last_shown, i, out),
@@ -269,13 +277,13 @@ mod tests {
     }
 
     impl Source for Grows {
-        fn open(&self, _: &Path, from: Start) -> Result<(Box<dyn Read>, u64)> {
+        fn open(&self, _: &Path, from: Start) -> Result<Option<(Box<dyn Read>, u64)>> {
             let Start::Byte(from) = from else { panic!("not asked for") };
             let there = self.parts[..self.looks.get()].concat();
             let end = there.len() as u64;
             let pieces = there[from as usize..].chunks(2).map(|piece| io::Cursor::new(piece.to_vec()));
             let pieces: Box<dyn Read> = pieces.fold(Box::new(io::empty()), |all, piece| Box::new(all.chain(piece)));
-            Ok((pieces, end))
+            Ok(Some((pieces, end)))
         }
 
         fn is_over(&self) -> Result<bool> {

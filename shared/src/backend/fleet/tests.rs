@@ -117,7 +117,7 @@ fn redis_needs_no_more_than_the_rights_that_are_written_down() {
     let job = JobId::new("test");
     let tasks = [task(0..3, 1), task(3..6, 1)];
     assert_eq!(store.count(&job, &tasks), Some(vec![1, 1]));
-    store.uncount(&job, &tasks[0]);
+    store.uncount_then(&job, &tasks[0], || ());
     store.forget(&job, &tasks[1]);
     assert_eq!(store.count(&job, &tasks), Some(vec![1, 1]));
     assert_eq!(store.workers(), Some(Vec::new()));

@@ -78,10 +78,15 @@ pub(super) async fn keep(shared: Arc<Shared>, role: Role, links: watch::Sender<O
                 Role::Publish => open(&shared, role).await?,
                 Role::Consume => {
                     // The server may be another one than before.
-                    let version = version::ask(shared.uri.clone(), shared.tls.clone());
-                    let (connection, version) = tokio::join!(open(&shared, role), version);
+                    let ask = || version::ask(shared.uri.clone(), shared.tls.clone());
+                    let (connection, mut version) = tokio::join!(open(&shared, role), ask());
+                    let connection = connection?;
+                    if version.is_none() {
+                        // It was just coming up.
+                        version = ask().await;
+                    }
                     shared.health().version = version.unwrap_or_default();
-                    connection?
+                    connection
                 }
             };
             epoch += 1;

@@ -6,19 +6,21 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt};
+use lapin::Channel;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::Shared;
 use super::connection::{ANSWER, Link, Role, is_true, linked};
+use super::message::{self, Properties};
 use super::publisher::gone;
 use super::topology::{NOT_FOUND, code};
-use super::{Properties, Shared};
+use super::unsettled::{Fate, Unsettled};
 use crate::backend::{Closed, Settled};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -190,64 +192,6 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-/// Which deliveries of a channel are settled: their tags count up from 1 without gaps, though two consumers may bring them out of order.
-struct Unsettled {
-    /// The tag of the first of `states`.
-    first: u64,
-    states: VecDeque<Fate>,
-}
-
-impl Default for Unsettled {
-    fn default() -> Unsettled {
-        Unsettled { first: 1, states: VecDeque::new() }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Open,
-    /// To be acknowledged.
-    Acked,
-    /// The broker was told.
-    Done,
-}
-
-impl Unsettled {
-    fn delivered(&mut self, tag: u64) {
-        while self.first + (self.states.len() as u64) <= tag {
-            self.states.push_back(Fate::Open);
-        }
-    }
-
-    fn get(&mut self, tag: u64) -> Option<&mut Fate> {
-        let at = tag.checked_sub(self.first)?;
-        self.states.get_mut(usize::try_from(at).ok()?)
-    }
-
-    /// What to say to the broker for everything that was marked `Acked`: a tag, and whether it stands for all before it as well.
-    fn acks(&mut self, marked: &[u64]) -> Vec<(u64, bool)> {
-        let (mut last, mut first_left) = (None, self.first);
-        while let Some(fate) = self.states.front().copied().filter(|fate| *fate != Fate::Open) {
-            self.states.pop_front();
-            if fate == Fate::Acked {
-                last = Some(first_left);
-            }
-            first_left += 1;
-        }
-        self.first = first_left;
-        let mut acks: Vec<(u64, bool)> = last.map(|tag| (tag, true)).into_iter().collect();
-        for &tag in marked {
-            if let Some(fate) = self.get(tag)
-                && *fate == Fate::Acked
-            {
-                *fate = Fate::Done;
-                acks.push((tag, false));
-            }
-        }
-        acks
     }
 }
 
@@ -471,7 +415,7 @@ impl Task {
         self.unsettled.delivered(delivery.delivery_tag);
         Received {
             body: delivery.data,
-            properties: properties(&delivery.properties),
+            properties: message::read(&delivery.properties),
             redelivered: delivery.redelivered,
             handle: Handle {
                 epoch: self.epoch,
@@ -539,18 +483,5 @@ async fn next(stream: &mut Option<lapin::Consumer>) -> Option<lapin::Result<Deli
     match stream {
         Some(stream) => stream.next().await,
         None => std::future::pending().await,
-    }
-}
-
-fn properties(of: &BasicProperties) -> Properties {
-    let text = |value: &Option<lapin::types::ShortString>| value.as_ref().map(ToString::to_string);
-    Properties {
-        content_type: text(of.content_type()),
-        message_id: text(of.message_id()),
-        correlation_id: text(of.correlation_id()),
-        reply_to: text(of.reply_to()),
-        priority: *of.priority(),
-        expiration: of.expiration().as_ref().and_then(|ms| ms.as_str().parse().ok()).map(Duration::from_millis),
-        transient: *of.delivery_mode() == Some(1),
     }
 }

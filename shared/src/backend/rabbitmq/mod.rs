@@ -5,9 +5,12 @@
 
 mod connection;
 mod consumer;
+mod error;
+mod message;
 mod publisher;
 mod tls;
 mod topology;
+mod unsettled;
 mod version;
 
 use std::collections::{HashMap, HashSet};
@@ -23,13 +26,15 @@ use lapin::uri::AMQPUri;
 use tokio::sync::{Notify, watch};
 
 pub use self::consumer::{Consumer, Received};
+pub use self::error::BrokerError;
+pub use self::message::{Outgoing, Properties};
 pub use self::publisher::Publisher;
+pub use self::topology::{ExchangeKind, Queue, QueueKind, Topology};
 
 use self::connection::{ANSWER, Health, Links, Role};
 use self::topology::{NOT_FOUND, code};
 use super::Closed;
-use crate::fleet::config::{ServerUrl, TlsFiles, is_of_certificates};
-use crate::report::{ExitCode, Report};
+use crate::fleet::config::{ServerUrl, TlsFiles};
 
 /// The connections of one program. Clones share them; the last one dropped closes them.
 #[derive(Clone)]
@@ -143,13 +148,14 @@ impl Shared {
         let mut closing = self.closing.subscribe();
         let mut links = self.links(Role::Consume);
         let work = async {
+            let mut missing: Vec<String> = Vec::new();
             loop {
                 self.redeclare.notified().await;
                 if self.topology().is_empty() {
                     continue;
                 }
                 let Some(link) = connection::linked(&mut links).await else { return };
-                let mut missing = topology::missing(&self, &link.connection).await;
+                missing.extend(topology::missing(&self, &link.connection).await);
                 if self.unanswered.swap(false, Ordering::SeqCst) {
                     missing.extend(topology::remove_dead(&self, &link.connection).await);
                 }
@@ -157,11 +163,15 @@ impl Shared {
                 match tokio::time::timeout(ANSWER, topology::declare_all(&self, &link.connection)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => self.note(error.to_string()),
-                    Err(_) => continue,
+                    Err(_) => {
+                        self.redeclare();
+                        continue;
+                    }
                 }
                 self.anew.send_if_modified(|anew| {
-                    missing.iter().for_each(|queue| *anew.entry(queue.clone()).or_default() += 1);
-                    !missing.is_empty()
+                    let any = !missing.is_empty();
+                    missing.drain(..).for_each(|queue| *anew.entry(queue).or_default() += 1);
+                    any
                 });
             }
         };
@@ -188,40 +198,6 @@ pub struct BrokerConfig {
     pub name: String,
 }
 
-/// Why the broker can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
-    /// It does not answer, or closes the connection.
-    #[error("cannot {doing} at {url}: {why}")]
-    Unreachable {
-        /// What was tried: `connect to the broker`.
-        doing: &'static str,
-        /// Where, without credentials.
-        url: String,
-        /// The library's reason.
-        why: String,
-    },
-    /// It refuses our user or password, the virtual host, or an operation.
-    #[error("the broker at {url} refuses: {why}")]
-    Refused {
-        /// Where, without credentials.
-        url: String,
-        /// The broker's words.
-        why: String,
-    },
-    /// A certificate file can't be read, or is none.
-    #[error("cannot use `{}` for TLS: {why}", path.display())]
-    Tls {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why.
-        why: String,
-    },
-    /// [`Broker::close`] was called.
-    #[error(transparent)]
-    Closed(#[from] Closed),
-}
-
 /// What the connections are like now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -246,89 +222,6 @@ pub enum Condition {
     },
 }
 
-/// Exchanges, queues and bindings, in the order in which they are declared.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Topology {
-    /// Name and kind.
-    pub exchanges: Vec<(String, ExchangeKind)>,
-    /// What to declare.
-    pub queues: Vec<Queue>,
-    /// Queue, exchange, routing key.
-    pub bindings: Vec<(String, String, String)>,
-}
-
-/// See [`Topology`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExchangeKind {
-    /// By equal routing key.
-    Direct,
-    /// To every queue bound.
-    Fanout,
-    /// By pattern.
-    Topic,
-}
-
-/// A queue. Arguments that only some versions of the server know are chosen by its version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Queue {
-    /// Its name.
-    pub name: String,
-    /// What it is.
-    pub kind: QueueKind,
-}
-
-/// See [`Queue`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum QueueKind {
-    /// Quorum, no delivery limit, rejected messages go to `fanfold.dead`; gone when unused for `expires`.
-    Quorum {
-        /// None: stays for ever.
-        expires: Option<Duration>,
-        /// Beyond so many bytes publishes are refused, and tried again by the publisher.
-        max_bytes: Option<u64>,
-        /// Messages beyond so many: the oldest are dropped.
-        max_length: Option<u32>,
-        /// Messages older than this are dropped.
-        message_ttl: Option<Duration>,
-    },
-    /// Classic, durable, with priorities 0 to 10.
-    Priority,
-    /// This connection's alone, gone with it.
-    Exclusive,
-}
-
-/// A message to be published.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outgoing {
-    /// The exchange; empty: the default one, and the routing key is the queue's name.
-    pub exchange: String,
-    /// The routing key.
-    pub routing_key: String,
-    /// What it says.
-    pub body: Vec<u8>,
-    /// Its headers.
-    pub properties: Properties,
-}
-
-/// Of a message, as published or as received.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Properties {
-    /// `application/json`, `application/msgpack`.
-    pub content_type: Option<String>,
-    /// Who asks chooses it.
-    pub message_id: Option<String>,
-    /// Comes back in the answer.
-    pub correlation_id: Option<String>,
-    /// The queue for the answer.
-    pub reply_to: Option<String>,
-    /// 0 to 10.
-    pub priority: Option<u8>,
-    /// The message is dropped after so long in a queue.
-    pub expiration: Option<Duration>,
-    /// Not kept through a restart of the broker.
-    pub transient: bool,
-}
-
 /// What became of a published message that nobody was bound for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unroutable {
@@ -345,49 +238,6 @@ pub struct Depth {
     pub ready: u32,
     /// Consumers.
     pub consumers: u32,
-}
-
-impl BrokerError {
-    /// Why, without what was tried and where.
-    fn reason(&self) -> String {
-        match self {
-            BrokerError::Unreachable { why, .. } | BrokerError::Refused { why, .. } | BrokerError::Tls { why, .. } => {
-                why.clone()
-            }
-            BrokerError::Closed(closed) => closed.to_string(),
-        }
-    }
-}
-
-impl Report for BrokerError {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            BrokerError::Tls { .. } => ExitCode::Usage,
-            _ => ExitCode::Unreachable,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            BrokerError::Unreachable { why, .. } if is_of_certificates(why) => {
-                Some(
-                    "set FANFOLD_CA to a PEM file with the authority that signed the broker's certificate; where the broker asks for one \
-                     of ours, FANFOLD_CERT and FANFOLD_KEY".into(),
-                )
-            }
-            BrokerError::Unreachable { .. } => {
-                Some("is RabbitMQ running, and are host and port in `--broker` or FANFOLD_BROKER right?".into())
-            }
-            BrokerError::Refused { why, .. } if why.contains("password") => Some(
-                "check user and password in `--broker` or FANFOLD_BROKER; `guest` is let in from the broker's own host only".into(),
-            ),
-            BrokerError::Refused { .. } => {
-                Some("check virtual host and permissions of that user: `rabbitmqctl list_permissions`".into())
-            }
-            BrokerError::Tls { .. } => Some("it must be a file in PEM form that this program can read".into()),
-            BrokerError::Closed(_) => None,
-        }
-    }
 }
 
 impl Broker {

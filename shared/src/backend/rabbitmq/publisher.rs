@@ -11,15 +11,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
+use lapin::{Channel, Confirmation, PublisherConfirm};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::connection::{ANSWER, Link, is_true, linked};
-use super::{Outgoing, Properties, Shared, Unroutable};
+use super::message::{self, Outgoing};
+use super::{Shared, Unroutable};
 use crate::backend::{Closed, OnSafe};
-use crate::text::cut;
 
 /// A broker that confirms nothing for so long, and has no alarm, will not confirm these on this channel.
 const OVERDUE: Duration = Duration::from_secs(30);
@@ -32,9 +31,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// After the publisher was closed or dropped, what it accepted is still published, for so long; once, as nobody waits for a broker that
 /// refuses it.
 const LINGER: Duration = Duration::from_secs(30);
-/// Numbers our messages, so that a returned one is recognised.
-const NUMBER: &str = "n";
-
 /// Publishes with confirms, many messages under way, bounded.
 pub struct Publisher {
     desk: Arc<Desk>,
@@ -381,11 +377,11 @@ impl Task {
         self.number += 1;
         let message = &pending.message;
         let published = channel.basic_publish(
-            short(&message.exchange),
-            short(&message.routing_key),
+            message::short(&message.exchange),
+            message::short(&message.routing_key),
             BasicPublishOptions { mandatory: true, ..Default::default() },
             &message.body,
-            properties(&message.properties, self.number),
+            message::written(&message.properties, self.number),
         );
         match timeout(ANSWER, published).await {
             Ok(Ok(confirm)) => {
@@ -423,7 +419,7 @@ impl Task {
                 flight.result = (&mut flight.confirm).now_or_never();
             }
             if let Some(Ok(Confirmation::Ack(back) | Confirmation::Nack(back))) = &mut flight.result {
-                returns.extend(back.take().and_then(|back| number(&back.properties)));
+                returns.extend(back.take().and_then(|back| message::number(&back.properties)));
             }
         }
         for number in returns {
@@ -516,43 +512,5 @@ pub(super) async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// A name as AMQP has them, 255 bytes at most. What is longer came from a stranger and names nothing of ours: cut, it reaches nobody either.
-fn short(text: &str) -> ShortString {
-    cut(text, 255).into()
-}
-
-fn properties(of: &Properties, number: u64) -> BasicProperties {
-    let mut headers = FieldTable::default();
-    headers.insert(NUMBER.into(), AMQPValue::LongLongInt(number as i64));
-    let mut all = BasicProperties::default().with_headers(headers);
-    all = all.with_delivery_mode(if of.transient { 1 } else { 2 });
-    if let Some(text) = &of.content_type {
-        all = all.with_content_type(short(text));
-    }
-    if let Some(text) = &of.message_id {
-        all = all.with_message_id(short(text));
-    }
-    if let Some(text) = &of.correlation_id {
-        all = all.with_correlation_id(short(text));
-    }
-    if let Some(text) = &of.reply_to {
-        all = all.with_reply_to(short(text));
-    }
-    if let Some(priority) = of.priority {
-        all = all.with_priority(priority);
-    }
-    if let Some(expiration) = of.expiration {
-        all = all.with_expiration(expiration.as_millis().to_string().into());
-    }
-    all
-}
-
-fn number(properties: &BasicProperties) -> Option<u64> {
-    match properties.headers().as_ref()?.inner().get(NUMBER)? {
-        AMQPValue::LongLongInt(number) => Some(*number as u64),
-        _ => None,
     }
 }

@@ -8,6 +8,7 @@ use fanfold_test_servers::{RabbitMq, RabbitMqOptions, Relay, TestCa, wait_until}
 
 use super::*;
 use crate::fleet::names;
+use crate::report::{ExitCode, Report};
 
 const LIMIT: Duration = Duration::from_secs(40);
 

@@ -11,13 +11,64 @@ use lapin::{Channel, Connection, ErrorKind};
 use tokio::time::timeout;
 
 use super::connection::ANSWER;
-use super::{ExchangeKind, Queue, QueueKind, Shared, Topology, version};
+use super::{Shared, version};
 use crate::fleet::names;
 
 /// A queue that gives no answer for so long, after somebody waited in vain for [`ANSWER`], has nobody who could give one.
 const PROBE: Duration = Duration::from_secs(10);
 /// The broker tries to reach the queue's members before it removes it by force.
 const DELETE: Duration = Duration::from_secs(60);
+
+/// Exchanges, queues and bindings, in the order in which they are declared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// Name and kind.
+    pub exchanges: Vec<(String, ExchangeKind)>,
+    /// What to declare.
+    pub queues: Vec<Queue>,
+    /// Queue, exchange, routing key.
+    pub bindings: Vec<(String, String, String)>,
+}
+
+/// See [`Topology`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExchangeKind {
+    /// By equal routing key.
+    Direct,
+    /// To every queue bound.
+    Fanout,
+    /// By pattern.
+    Topic,
+}
+
+/// A queue. Arguments that only some versions of the server know are chosen by its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: QueueKind,
+}
+
+/// See [`Queue`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueueKind {
+    /// Quorum, no delivery limit, rejected messages go to `fanfold.dead`; gone when unused for `expires`.
+    Quorum {
+        /// None: stays for ever.
+        expires: Option<Duration>,
+        /// Beyond so many bytes publishes are refused, and tried again by the publisher.
+        max_bytes: Option<u64>,
+        /// Messages beyond so many: the oldest are dropped.
+        max_length: Option<u32>,
+        /// Messages older than this are dropped.
+        message_ttl: Option<Duration>,
+    },
+    /// Classic, durable, with priorities 0 to 10.
+    Priority,
+    /// This connection's alone, gone with it.
+    Exclusive,
+}
 
 /// Declares everything that was declared so far.
 pub(super) async fn declare_all(shared: &Shared, connection: &Connection) -> lapin::Result<()> {
@@ -65,13 +116,14 @@ pub(super) async fn remove_dead(shared: &Shared, connection: &Connection) -> Vec
     let of_jobs = |queue: &&Queue| matches!(queue.kind, QueueKind::Quorum { expires: Some(_), .. });
     let mut removed = Vec::new();
     for queue in all.iter().flat_map(|topology| &topology.queues).filter(of_jobs) {
-        let asking = async {
+        let ask = || async {
             let channel = connection.create_channel().await?;
             channel.basic_get(queue.name.as_str().into(), BasicGetOptions::default()).await?;
             // What came goes back with the channel.
             channel.close(200, "OK".into()).await
         };
-        if timeout(PROBE, asking).await.is_ok() {
+        // Twice: where this program was stopped meanwhile, the first time says nothing about the queue.
+        if timeout(PROBE, ask()).await.is_ok() || timeout(PROBE, ask()).await.is_ok() {
             continue;
         }
         let deleting = async {
