@@ -35,9 +35,18 @@ if [ -n "$lacks" ]; then
     exit 2
 fi
 
+# Scripts over tables need pandas: of their own, as the system's Python may not be written to.
+venv=${CARGO_TARGET_DIR:-target}/tables-venv
+if ! "$venv/bin/python" -c 'import pandas, pyarrow, zstandard' 2>/dev/null; then
+    echo "== installing pandas and pyarrow into $venv"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check pandas pyarrow zstandard
+fi
+
 for folder in $(for file in tests/*/test*.py; do dirname "$file"; done | sort -u); do
     echo "== Python tests: $folder"
-    python3 -m unittest discover -s "$folder"
+    "$venv/bin/python" -m unittest discover -s "$folder"
 done
 
 # With the named points at which the crash tests kill the program.

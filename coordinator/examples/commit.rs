@@ -24,13 +24,13 @@ fn main() {
     let (mini_batches, group_size) = (number(1_000_000), number(10_000));
 
     let job = JobDir::new(dir.join(format!("fanfold-commit-{}", std::process::id())));
-    let input = SplitInput { name: "input0".into(), root: String::new(), items: 0..mini_batches };
+    let input = SplitInput::of_items("input0", "", 0..mini_batches);
     let config = || AggregateConfig {
         job: job.clone(),
         lock: JobLock::acquire(&job).expect("a new directory"),
         job_id: JobId("commit-00000000".into()),
         fingerprint: "x".into(),
-        split: Split { inputs: vec![input.clone()], mini_batch_items: 1 },
+        split: Split { inputs: vec![input.clone()], ..Split::even(1) },
         output: Some(job.default_output().join("parallel_run_step.txt")),
         header: false,
         run_max_try: 3,

@@ -97,6 +97,7 @@ class Host:
             "working_dir": self.work,
             "argv": [],
             "separator": 10,
+            "table": None,
             "output_action": "append_row",
             "dataframe_header": False,
             "logging_level": "INFO",

@@ -347,6 +347,6 @@ fn write_job(dir: &Path, id: &JobId, items: &[&str], more: &str) {
     fs::write(job.job_json(), serde_json::to_vec(&record).unwrap()).unwrap();
     let mut writer = ItemWriter::create(&job.items(), b'\n').unwrap();
     items.iter().for_each(|item| writer.push(item.as_bytes()).unwrap());
-    let input = SplitInput { name: "input0".into(), root: String::new(), items: 0..items.len() as u64 };
-    writer.finish(Split { inputs: vec![input], mini_batch_items: 1 }).unwrap();
+    let input = SplitInput::of_items("input0", "", 0..items.len() as u64);
+    writer.finish(Split { inputs: vec![input], ..Split::even(1) }).unwrap();
 }

@@ -13,7 +13,7 @@ macro_rules! embedded {
 }
 
 /// The files, relative to `worker/python`.
-const FILES: [(&str, &str); 12] = embedded![
+const FILES: [(&str, &str); 13] = embedded![
     "host/fanfold_host.py",
     "host/_fanfold/__init__.py",
     "host/_fanfold/failure.py",
@@ -23,6 +23,7 @@ const FILES: [(&str, &str); 12] = embedded![
     "host/_fanfold/rows.py",
     "host/_fanfold/script.py",
     "host/_fanfold/streams.py",
+    "host/_fanfold/tables.py",
     "host/_fanfold/wire.py",
     "azureml_user/__init__.py",
     "azureml_user/parallel_run/__init__.py",

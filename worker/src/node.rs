@@ -128,7 +128,7 @@ impl Node {
             fs::create_dir_all(directory).during("create", directory)?;
         }
         let host = host::install(environment::user_cache().as_deref(), &dir.python())?;
-        let fingerprints = Fingerprints::create(&job.items(), items.items())?;
+        let fingerprints = Fingerprints::create(&job.items(), items.entries())?;
         let slots = plan.processes as usize;
         let node = Arc::new(Node {
             host_name: host_name(),
@@ -370,6 +370,14 @@ impl Node {
             "working_dir": host::path_text(&self.plan.working_dir),
             "argv": self.plan.argv,
             "separator": self.plan.input_type.separator(),
+            "table": self.plan.input_type.is_table().then(|| serde_json::json!({
+                "kind": self.plan.input_type.name(),
+                "sep": self.plan.read_csv.sep,
+                "encoding": self.plan.read_csv.encoding,
+                "header": self.plan.read_csv.header,
+                "quotechar": self.plan.read_csv.quotechar,
+                "dtype": self.plan.read_csv.dtype,
+            })),
             "output_action": self.plan.output_action,
             "dataframe_header": self.plan.dataframe_header,
             "logging_level": self.plan.logging_level.name(),

@@ -274,13 +274,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = JobDir::new(root.path());
         assert_eq!(tried_again(&dir, None).unwrap().failures, 0, "no ledger yet");
-        let input = SplitInput { name: "a".into(), root: String::new(), items: 0..6 };
+        let input = SplitInput::of_items("a", "", 0..6);
         let config = AggregateConfig {
             job: dir.clone(),
             lock: JobLock::acquire(&dir).unwrap(),
             job_id: JobId("test-00000001".into()),
             fingerprint: "f".into(),
-            split: Split { inputs: vec![input], mini_batch_items: 2 },
+            split: Split { inputs: vec![input], ..Split::even(2) },
             output: Some(dir.default_output().join("out.txt")),
             header: false,
             run_max_try: 3,

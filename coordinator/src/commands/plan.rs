@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use fanfold_shared::job::{self, InputType, JobSpec};
+use fanfold_shared::job::{self, JobSpec};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Result};
 use fanfold_shared::split::Split;
@@ -74,7 +74,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     let text = if args.json {
         let inputs = counted.split.inputs.iter().map(|input| {
             let items = input.items.end - input.items.start;
-            json!({ "name": input.name, "items": items, "mini_batches": items.div_ceil(counted.split.mini_batch_items) })
+            json!({ "name": input.name, "items": items, "mini_batches": counted.split.mini_batches_of(input) })
         });
         let (processes, gpus, pool, node_count) = match &nodes {
             Nodes::Here { processes, gpus } => (Some(processes), Some(gpus), None, None),
@@ -109,16 +109,13 @@ fn table(
     output: &Path,
     notes: &[&String],
 ) -> String {
-    let item = match spec.input_type {
-        InputType::Files => "file",
-        InputType::Lines => "line",
-    };
+    let item = spec.input_type.item();
     let mut text =
         format!("{}: {} in {}\n", spec.name, counted(split.items(), item), counted(split.mini_batches(), "mini-batch"));
     let mut row = |name: &str, value: String| text += &format!("  {name:<14}{value}\n");
     for input in &split.inputs {
         let items = input.items.end - input.items.start;
-        let mini_batches = items.div_ceil(split.mini_batch_items);
+        let mini_batches = split.mini_batches_of(input);
         let root = if input.root.is_empty() { String::new() } else { format!(" under {}", input.root) };
         row(&input.name, format!("{}{root}, {}", counted(items, item), counted(mini_batches, "mini-batch")));
     }

@@ -221,8 +221,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn split() -> Split {
-        let input = |name: &str, items| SplitInput { name: name.into(), root: String::new(), items };
-        Split { inputs: vec![input("a", 0..95), input("b", 95..1000)], mini_batch_items: 10 }
+        let input = |name: &str, items| SplitInput::of_items(name, "", items);
+        Split { inputs: vec![input("a", 0..95), input("b", 95..1000)], ..Split::even(10) }
     }
 
     fn record() -> impl Strategy<Value = Record> {
@@ -269,10 +269,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_record_takes_about_twenty_bytes() {
-        let split = Split {
-            inputs: vec![SplitInput { name: "a".into(), root: String::new(), items: 0..10_000_000 }],
-            mini_batch_items: 10,
-        };
+        let split = Split { inputs: vec![SplitInput::of_items("a", "", 0..10_000_000)], ..Split::even(10) };
         let mut packer = Packer::default();
         for index in 0..10_000u64 {
             let record = Record {

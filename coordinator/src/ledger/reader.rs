@@ -8,9 +8,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::ids::{NodeId, ProcessNumber};
+use fanfold_shared::items::ItemReader;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::ErrorKind;
-use fanfold_shared::split::Split;
+use fanfold_shared::split::{Cut, Split};
 use fanfold_shared::state::JobState;
 use rusqlite::{Connection, ErrorCode, Row, Rows};
 
@@ -53,6 +54,26 @@ impl LedgerReader {
     /// # Errors
     /// [`LedgerError::Absent`] before the job has one; see the other variants for what can be wrong with it.
     pub fn open(job: &JobDir) -> Result<LedgerReader, LedgerError> {
+        let mut reader = LedgerReader::find(job)?;
+        if let Cut::Listed(ends) = &reader.split.cut
+            && !ends.is_loaded()
+        {
+            let list = ItemReader::open(&job.items())
+                .map_err(|error| damaged(&reader.path, format!("its split can't be read: {error}")))?;
+            if *list.split() != reader.split {
+                return Err(damaged(&reader.path, "the list of items beside it is another one's".into()));
+            }
+            reader.know_split(list.split());
+        }
+        Ok(reader)
+    }
+
+    /// `split` is that of the ledger, with all its ends.
+    pub(super) fn know_split(&mut self, split: &Split) {
+        self.split = split.clone();
+    }
+
+    fn find(job: &JobDir) -> Result<LedgerReader, LedgerError> {
         let path = location::find(job)?.ok_or_else(|| LedgerError::Absent { job: job.root().to_path_buf() })?;
         let refused = match LedgerReader::attach(&path, connect(&path, READ_ONLY)) {
             Err(LedgerError::Sqlite { operation, path, source })

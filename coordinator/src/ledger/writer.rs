@@ -82,12 +82,13 @@ impl Ledger {
             }
         };
         check_identity(&path, identity)?;
-        Ledger::attach(&path, lock)
+        Ledger::attach(&path, lock, &identity.split)
     }
 
-    fn attach(path: &Path, lock: JobLock) -> Result<Ledger, LedgerError> {
+    fn attach(path: &Path, lock: JobLock, split: &Split) -> Result<Ledger, LedgerError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let reader = LedgerReader::attach(path, connect(path, flags))?;
+        let mut reader = LedgerReader::attach(path, connect(path, flags))?;
+        reader.know_split(split);
         let configure = || -> rusqlite::Result<()> {
             let connection = &reader.connection;
             connection.pragma_update(None, "synchronous", "FULL")?;

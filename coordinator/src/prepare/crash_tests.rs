@@ -28,7 +28,7 @@ fn prepare(dir: &Path) -> (Vec<u8>, Snapshot) {
         false => list_in_runs(&spec, &job.items(), &[], &|| false, 1000).unwrap().items,
     };
     let snapshot = snapshot::take(&spec, &job, &[]).unwrap();
-    (items.read(0..items.items()).unwrap(), snapshot)
+    (items.read(0..items.entries()).unwrap(), snapshot)
 }
 
 #[test]

@@ -19,8 +19,27 @@ const LOOK_AT: u64 = 100_000;
 const ALIKE: f64 = 0.85;
 
 /// The error for the input called `input`, which came to nothing.
-pub(super) fn explain(input: &str, kind: InputType, source: &Source, notes: &Notes, look: Look<'_>) -> ListError {
+pub(super) fn explain(
+    input: &str,
+    kind: InputType,
+    source: &Source,
+    notes: &Notes,
+    files: u64,
+    look: Look<'_>,
+) -> ListError {
     let root = source.root().display();
+    if kind.is_table() && files > 0 {
+        let what = match source {
+            Source::File(_, name) => format!("`{root}/{name}` has no rows"),
+            _ => format!("none of its {} under `{root}` has a row", counted(files, "file")),
+        };
+        let hint = match kind.is_csv() {
+            true => "a header alone is none; where the first line is data, write `read_csv: {header: false}`",
+            false => "give files that have some",
+        };
+        let hint = hint.to_string();
+        return ListError::Empty { input: input.to_string(), what, hint };
+    }
     let a_line_each = || "a list file has one item on each line".to_string();
     let (mut what, hint) = match source {
         Source::File(_, name) => (format!("`{root}/{name}` has only blank lines"), a_line_each()),

@@ -79,6 +79,16 @@ pub enum ListError {
         /// The list file.
         path: PathBuf,
     },
+    /// A file is no table of the kind that the job says, or one that can't be split.
+    #[error("`{}`: {what}", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        what: String,
+        /// What can be done.
+        hint: String,
+    },
     /// A folder or a list file can't be read.
     #[error("input `{input}` can't be read")]
     Unreadable {
@@ -111,7 +121,7 @@ impl Report for ListError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            ListError::Missing { hint, .. } | ListError::Empty { hint, .. } => {
+            ListError::Missing { hint, .. } | ListError::Empty { hint, .. } | ListError::Table { hint, .. } => {
                 Some(hint.clone()).filter(|hint| !hint.is_empty())
             }
             ListError::Special { .. } => Some("give a file, a folder or a pattern such as `data/**/*.png`".into()),

@@ -5,22 +5,24 @@
 //! split each on its own. Memory is bounded whatever the inputs: one run of the sort (16 MiB) and one block of the list
 //! (of `lines` inputs, the names of the list files are held as well).
 //!
-//! Nothing here looks at a file that is listed by its folder: whether it can be read is found out when it is handed over.
+//! Of files that are items themselves nothing is looked at: whether one can be read is found out when it is handed over. Tables are read
+//! to their records (`tables`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use fanfold_shared::items::{ItemReader, ItemWriter, is_complete};
-use fanfold_shared::job::{Input, InputType, JobSpec};
+use fanfold_shared::items::{ItemReader, ItemWriter, ItemsError, is_complete};
+use fanfold_shared::job::{Input, InputType, JobSpec, MiniBatchSize};
 use fanfold_shared::layout::JobDir;
-use fanfold_shared::split::{Split, SplitInput};
+use fanfold_shared::split::{Cut, EndsBuilder, Split, SplitInput};
 
 use super::lines::for_each_line;
 use super::notes::Notes;
 use super::sort::{RUN_BYTES, Sorter};
 use super::source::{Look, Source};
+use super::tables::{TableFile, Tables};
 use super::walk::Identities;
 use super::{ListError, empty};
 
@@ -71,17 +73,23 @@ pub(super) fn list_in_runs(
 ) -> Result<Listed, ListError> {
     let mut writer = ItemWriter::create(dir, spec.input_type.separator())?;
     let mut notes = Vec::new();
+    let tables = Tables::of(spec);
     let split = split_inputs(spec, excluded, cancel, &mut notes, |input, source, look, notes| {
-        let first = writer.items();
-        match spec.input_type {
-            InputType::Files => {
-                let mut sorter = Sorter::new(dir, run_bytes);
-                source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(name))?;
-                sorter.drain(cancel, |name| Ok(writer.push(name)?))?;
-            }
-            InputType::Lines => lines(input, source, look, notes, &mut |line| Ok(writer.push(line)?))?,
+        if spec.input_type == InputType::Lines {
+            lines(input, source, look, notes, &mut |line| Ok(writer.push(line)?))?;
+        } else {
+            let mut sorter = Sorter::new(dir, run_bytes);
+            source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(name))?;
+            sorter.drain(cancel, |name| {
+                let entry = writer.entries();
+                writer.push(name)?;
+                let Some(tables) = tables else { return Ok(()) };
+                let path = source.root().join(OsStr::from_bytes(name));
+                let file = table_file(input, &path, entry)?;
+                tables.slices(file, cancel, &mut |slice, rows| Ok(writer.push_slice(&slice, rows)?))
+            })?;
         }
-        Ok(writer.items() - first)
+        Ok((if tables.is_some() { writer.rows() } else { writer.entries() }, writer.entries()))
     })?;
     Ok(Listed { items: writer.finish(split)?, notes })
 }
@@ -89,49 +97,72 @@ pub(super) fn list_in_runs(
 /// Counts what [`list`] would list, and writes nothing.
 pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) -> Result<Counted, ListError> {
     let mut notes = Vec::new();
-    let split = split_inputs(spec, excluded, cancel, &mut notes, |input, source, look, notes| {
-        let mut items = 0;
-        let mut count = |_: &[u8]| {
-            items += 1;
-            Ok(())
+    let tables = Tables::of(spec);
+    let (mut entries, mut rows, mut ends) = (0, 0, EndsBuilder::default());
+    let mut split = split_inputs(spec, excluded, cancel, &mut notes, |input, source, look, notes| {
+        let mut count = |name: &[u8]| {
+            entries += 1;
+            let Some(tables) = tables else { return Ok(()) };
+            let path = source.root().join(OsStr::from_bytes(name));
+            tables.slices(table_file(input, &path, 0)?, cancel, &mut |_, more| {
+                rows += more;
+                match ends.push(rows) {
+                    true => Ok(()),
+                    false => {
+                        Err(ItemsError::Unlistable { ordinal: rows, what: "its mini-batch has too many rows" }.into())
+                    }
+                }
+            })
         };
         match spec.input_type {
-            InputType::Files => source.for_each_file(&input.name, look, notes, &mut count)?,
             InputType::Lines => lines(input, source, look, notes, &mut count)?,
+            _ => source.for_each_file(&input.name, look, notes, &mut count)?,
         }
-        Ok(items)
+        Ok((if tables.is_some() { rows } else { entries }, entries))
     })?;
+    if tables.is_some() {
+        split.cut = Cut::Listed(ends.finish(0));
+    }
     Ok(Counted { split, notes })
 }
 
-/// Resolves each input, lets `take` say how many items it has, and refuses one that has none.
+fn table_file<'a>(input: &'a Input, path: &'a Path, entry: u64) -> Result<TableFile<'a>, ListError> {
+    let beyond = |_| ItemsError::Unlistable { ordinal: entry, what: "there are more than 4 billion files" };
+    Ok(TableFile { input: &input.name, path, entry: u32::try_from(entry).map_err(beyond)? })
+}
+
+/// Resolves each input, lets `take` say how many items and entries there are up to its end, and refuses one that has none.
 fn split_inputs(
     spec: &JobSpec,
     excluded: &[PathBuf],
     cancel: &dyn Fn() -> bool,
     lines: &mut Vec<String>,
-    mut take: impl FnMut(&Input, &Source, Look<'_>, &mut Notes) -> Result<u64, ListError>,
+    mut take: impl FnMut(&Input, &Source, Look<'_>, &mut Notes) -> Result<(u64, u64), ListError>,
 ) -> Result<Split, ListError> {
     let excluded = Identities::new(excluded);
     let look = Look { excluded: &excluded, cancel };
-    let mut split = Split { inputs: Vec::with_capacity(spec.inputs.len()), mini_batch_items: spec.mini_batch_size };
+    let mut split = Split::even(match spec.mini_batch_size {
+        MiniBatchSize::Items(items) => items,
+        // Tables are cut where their slices end.
+        MiniBatchSize::Rows(_) | MiniBatchSize::Bytes(_) => 1,
+    });
     for input in &spec.inputs {
         if cancel() {
             return Err(ListError::Canceled);
         }
         let source = Source::resolve(input, look)?;
         let mut notes = Notes::default();
-        let items = take(input, &source, look, &mut notes)?;
-        if items == 0 {
-            return Err(empty::explain(&input.name, spec.input_type, &source, &notes, look));
+        let (items, entries) = (split.items(), split.entries());
+        let (items_end, entries_end) = take(input, &source, look, &mut notes)?;
+        if items_end == items {
+            return Err(empty::explain(&input.name, spec.input_type, &source, &notes, entries_end - entries, look));
         }
-        let first = split.items();
         let root = match spec.input_type {
-            InputType::Files => source.root().to_str().expect("a part of a path in the job file, which is text"),
             InputType::Lines => "",
+            _ => source.root().to_str().expect("a part of a path in the job file, which is text"),
         };
         let (name, root) = (input.name.clone(), root.to_string());
-        split.inputs.push(SplitInput { name, root, items: first..first + items });
+        split.inputs.push(SplitInput { name, root, items: items..items_end, entries: entries..entries_end });
         lines.extend(notes.lines(&input.name));
     }
     Ok(split)

@@ -16,6 +16,7 @@ mod notes;
 pub mod snapshot;
 mod sort;
 mod source;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod walk;

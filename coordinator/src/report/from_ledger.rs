@@ -72,13 +72,13 @@ mod tests {
     fn the_ledger_gives_the_reports_and_the_errors_that_were_appended() {
         let root = tempfile::tempdir().unwrap();
         let dir = JobDir::new(root.path());
-        let input = SplitInput { name: "a".into(), root: String::new(), items: 0..6 };
+        let input = SplitInput::of_items("a", "", 0..6);
         let config = AggregateConfig {
             job: dir.clone(),
             lock: JobLock::acquire(&dir).unwrap(),
             job_id: JobId("test-00000001".into()),
             fingerprint: "f".into(),
-            split: Split { inputs: vec![input], mini_batch_items: 2 },
+            split: Split { inputs: vec![input], ..Split::even(2) },
             output: Some(dir.default_output().join("out.txt")),
             header: false,
             run_max_try: 1,

@@ -157,10 +157,11 @@ impl Driver<'_> {
         if let (Some(fingerprints), Some(last)) =
             (&self.fingerprints, tasks.iter().map(|task| task.mini_batches.end).max())
         {
-            let needed = split.mini_batch(last - 1).1.end.max(course.fingerprinted);
+            let items = self.observer.items();
+            let needed = items.entries_of(last - 1..last)?.end;
             if needed > course.fingerprinted {
-                let to = needed.next_multiple_of(STRETCH).min(split.items());
-                fingerprints.take(self.observer.items(), course.fingerprinted..to)?;
+                let to = needed.next_multiple_of(STRETCH).min(split.entries());
+                fingerprints.take(items, course.fingerprinted..to)?;
                 course.fingerprinted = to;
             }
         }
@@ -422,5 +423,5 @@ fn named(event: &NodeEvent) -> impl Iterator<Item = &Range<u64>> {
 
 /// Whether a job of this kind has files whose condition is worth knowing.
 pub fn wants_fingerprints(spec: &JobSpec) -> bool {
-    spec.input_type == InputType::Files
+    spec.input_type != InputType::Lines
 }

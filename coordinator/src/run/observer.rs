@@ -15,7 +15,7 @@ use fanfold_shared::items::ItemReader;
 use fanfold_shared::job::{JobSpec, LoggingLevel};
 use fanfold_shared::message::AttemptError;
 use fanfold_shared::report::{ExitCode, IoError};
-use fanfold_shared::split::Split;
+use fanfold_shared::split::{Cut, Split};
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, harmless};
 use fanfold_worker::logs::{FILE_CAP, Level, LogFile};
@@ -416,18 +416,33 @@ impl From<IoError> for ReportError {
     }
 }
 
-/// The paths of items, as bytes.
+/// The paths of items, as bytes; of rows with their number in the file, counted from 1 without the header.
 pub(crate) fn item_names(items: &ItemReader, range: Range<u64>) -> Vec<Vec<u8>> {
-    let mut names = Vec::new();
     // A list that can't be read is named where it stops the job; an error line without names still tells the rest.
-    let _ = items.for_each(range, |ordinal, name| {
-        let root = items.input_of(ordinal).root.as_bytes();
+    let mut names = Vec::new();
+    let split = items.split();
+    for row in range.clone().filter(|_| matches!(split.cut, Cut::Listed(_))) {
+        let mini_batch = split.mini_batch_of(row);
+        let Ok(Some(slice)) = items.slice(mini_batch) else { return names };
+        let Some(mut name) = paths(items, slice.entry.into()..u64::from(slice.entry) + 1).pop() else { return names };
+        let number = slice.first_row + (row - split.mini_batch(mini_batch).1.start) + 1;
+        name.extend_from_slice(format!(", row {number}").as_bytes());
+        names.push(name);
+    }
+    if names.is_empty() { paths(items, range) } else { names }
+}
+
+/// The paths of entries, as bytes.
+fn paths(items: &ItemReader, entries: Range<u64>) -> Vec<Vec<u8>> {
+    let mut paths = Vec::new();
+    let _ = items.for_each(entries, |entry, name| {
+        let root = items.input_of(entry).root.as_bytes();
         let mut path = root.to_vec();
         if !root.is_empty() && !root.ends_with(b"/") {
             path.push(b'/');
         }
         path.extend_from_slice(name);
-        names.push(path);
+        paths.push(path);
     });
-    names
+    paths
 }

@@ -231,7 +231,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         0 => Ok(None),
         _ if comeback.is_on_fleet() => {
             observer.asking(&spec);
-            fingerprints(&spec, &dir, items.items())
+            fingerprints(&spec, &dir, items.entries())
                 .map(|fingerprints| Some(Equipped { equipment: None, fingerprints }))
         }
         _ => equip(&spec, &dir, &id, &recovered, &mut observer, orders).map(Some),
@@ -277,7 +277,7 @@ fn equip(
     };
     let equipment = equip::equip(site, &mut tell).map_err(|unfit| unfit.failure)?;
     observer.starting(&equipment.plan);
-    let fingerprints = fingerprints(spec, dir, equipment.items.items())?;
+    let fingerprints = fingerprints(spec, dir, equipment.items.entries())?;
     Ok(Equipped { equipment: Some(equipment), fingerprints })
 }
 
@@ -364,7 +364,7 @@ fn list(
     if is_complete(&dir.items()) {
         let items = ItemReader::open(&dir.items())?;
         // All of it is read once: what is damaged is found before anything runs, and while it can still be brought back.
-        items.for_each(0..items.items(), |_, _| ())?;
+        items.for_each(0..items.entries(), |_, _| ())?;
         return Ok(Some((items, Vec::new())));
     }
     let limit = Duration::from_secs(spec.first_task_creation_timeout);

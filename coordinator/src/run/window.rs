@@ -302,8 +302,8 @@ mod tests {
     use std::collections::HashSet;
 
     pub(super) fn split(items: u64, per: u64) -> Split {
-        let input = SplitInput { name: "input0".into(), root: String::new(), items: 0..items };
-        Split { inputs: vec![input], mini_batch_items: per }
+        let input = SplitInput::of_items("input0", "", 0..items);
+        Split { inputs: vec![input], ..Split::even(per) }
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Fingerprints {
             return Ok(());
         }
         for input in &reader.split().inputs {
-            let part = range.start.max(input.items.start)..range.end.min(input.items.end);
+            let part = range.start.max(input.entries.start)..range.end.min(input.entries.end);
             if part.is_empty() || input.root.is_empty() {
                 continue;
             }

@@ -12,7 +12,7 @@ use crate::report::During;
 use crate::split::Split;
 
 /// The version of the files. A change that an older program can't read counts it up.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// The most bytes that an item may have. A block is loaded whole, so this bounds memory.
 pub const MAX_ITEM_BYTES: usize = 1024 * 1024;
@@ -41,6 +41,10 @@ pub(super) fn manifest(dir: &Path) -> PathBuf {
     dir.join("manifest.json")
 }
 
+pub(super) fn slices(dir: &Path) -> PathBuf {
+    dir.join("slices")
+}
+
 pub(super) fn fingerprints(dir: &Path) -> PathBuf {
     dir.join("fingerprints")
 }
@@ -55,7 +59,7 @@ pub(super) fn remove_stale(dir: &Path) -> Result<(), ItemsError> {
     for entry in fs::read_dir(dir).during("read", dir)? {
         let path = entry.during("read", dir)?.path();
         let spilled = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SPILL_PREFIX));
-        let ours = [data(dir), index(dir), fingerprints(dir), durable::building(&manifest(dir))];
+        let ours = [data(dir), index(dir), slices(dir), fingerprints(dir), durable::building(&manifest(dir))];
         if spilled || ours.contains(&path) {
             fs::remove_file(&path).during("remove", &path)?;
         }
@@ -68,6 +72,7 @@ pub(super) fn remove_stale(dir: &Path) -> Result<(), ItemsError> {
 pub(super) struct Manifest {
     pub(super) version: u32,
     pub(super) separator: u8,
+    /// Entries of the list.
     pub(super) items: u64,
     pub(super) data_len: u64,
     pub(super) blocks: u64,

@@ -5,6 +5,7 @@
 //!   ([`InputType::separator`](crate::job::InputType::separator));
 //! - `index`: for each block its number of items, its length and its CRC-32 (12 bytes): loaded whole, so that 10 million
 //!   items cost less than 100 KB of memory;
+//! - of tables `slices`: which rows of which file a mini-batch is (`slices.rs`); an entry of the list is then a file, and an item is a row;
 //! - `manifest.json`: the split, the sizes and the CRC-32 of the index, guarded by a CRC-32 of its own. It is written last
 //!   and renamed into place: **the list is complete exactly if the manifest exists**;
 //! - `fingerprints`: size and modification time of the files, taken later and in stretches ([`Fingerprints`]).
@@ -19,6 +20,7 @@ mod error;
 mod fingerprint;
 mod format;
 mod reader;
+mod slices;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -28,4 +30,5 @@ pub use error::ItemsError;
 pub use fingerprint::{Fingerprint, Fingerprints};
 pub use format::{MAX_ITEM_BYTES, is_complete, spill_file};
 pub use reader::ItemReader;
+pub use slices::{Slice, WHOLE};
 pub use writer::ItemWriter;

@@ -12,10 +12,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ItemsError;
 use super::format::{self, BlockEntry, Manifest};
+use super::slices::Slices;
+use super::{ItemsError, Slice};
 use crate::report::{During, IoError};
-use crate::split::{Split, SplitInput};
+use crate::split::{Cut, Split, SplitInput};
 
 /// Blocks kept: a few readers at different places, each reading forwards, do not push each other out.
 const CACHED_BLOCKS: usize = 8;
@@ -26,6 +27,8 @@ pub struct ItemReader {
     data: File,
     manifest: Manifest,
     places: Vec<Place>,
+    /// Of tables.
+    slices: Option<Slices>,
     /// The most recently used first.
     cache: Mutex<Vec<Arc<Block>>>,
 }
@@ -49,7 +52,15 @@ struct Block {
 impl ItemReader {
     /// Opens the list in `dir`. Manifest and index are checked whole, blocks when they are read.
     pub fn open(dir: &Path) -> Result<ItemReader, ItemsError> {
-        let manifest = Manifest::read(dir)?;
+        let mut manifest = Manifest::read(dir)?;
+        let slices = match &mut manifest.split.cut {
+            Cut::Even { .. } => None,
+            Cut::Listed(ends) => {
+                let (slices, loaded) = Slices::open(dir, ends)?;
+                *ends = loaded;
+                Some(slices)
+            }
+        };
         let places = read_index(dir, &manifest)?;
         let path = format::data(dir);
         let data = File::open(&path).map_err(|error| missing_is_damage(error, &path))?;
@@ -58,7 +69,7 @@ impl ItemReader {
             let what = format!("it has {len} bytes instead of {}", manifest.data_len);
             return Err(ItemsError::Damaged { path, items: None, what });
         }
-        Ok(ItemReader { dir: dir.to_path_buf(), data, manifest, places, cache: Mutex::default() })
+        Ok(ItemReader { dir: dir.to_path_buf(), data, manifest, places, slices, cache: Mutex::default() })
     }
 
     /// The split that was fixed with the list.
@@ -73,9 +84,26 @@ impl ItemReader {
         }
     }
 
-    /// The number of items.
-    pub fn items(&self) -> u64 {
+    /// The number of entries: items, or of tables files.
+    pub fn entries(&self) -> u64 {
         self.manifest.items
+    }
+
+    /// Where the rows of a mini-batch lie. None: this is no list of tables.
+    pub fn slice(&self, mini_batch: u64) -> Result<Option<Slice>, ItemsError> {
+        self.slices.as_ref().map(|slices| slices.get(mini_batch)).transpose()
+    }
+
+    /// The entries that the mini-batches are of.
+    pub fn entries_of(&self, mini_batches: Range<u64>) -> Result<Range<u64>, ItemsError> {
+        if mini_batches.is_empty() {
+            return Ok(0..0);
+        }
+        let last = mini_batches.end - 1;
+        Ok(match (self.slice(mini_batches.start)?, self.slice(last)?) {
+            (Some(first), Some(last)) => u64::from(first.entry)..u64::from(last.entry) + 1,
+            _ => self.split().mini_batch(mini_batches.start).1.start..self.split().mini_batch(last).1.end,
+        })
     }
 
     /// The byte that ends each item.
@@ -129,19 +157,19 @@ impl ItemReader {
         Ok(paths)
     }
 
-    /// The input that item `ordinal` belongs to.
+    /// The input that an entry belongs to.
     ///
     /// # Panics
-    /// If there is no such item.
-    pub fn input_of(&self, ordinal: u64) -> &SplitInput {
+    /// If there is no such entry.
+    pub fn input_of(&self, entry: u64) -> &SplitInput {
         let inputs = &self.manifest.split.inputs;
-        inputs.iter().find(|input| input.items.contains(&ordinal)).expect("the split covers every item")
+        inputs.iter().find(|input| input.entries.contains(&entry)).expect("the split covers every entry")
     }
 
     /// Calls `visit` with each block that `range` touches and the ordinals in it.
     fn for_each_block(&self, range: Range<u64>, mut visit: impl FnMut(&Block, Range<u64>)) -> Result<(), ItemsError> {
-        if range.start > range.end || range.end > self.items() {
-            return Err(ItemsError::Beyond { dir: self.dir.clone(), range, items: self.items() });
+        if range.start > range.end || range.end > self.entries() {
+            return Err(ItemsError::Beyond { dir: self.dir.clone(), range, items: self.entries() });
         }
         let mut next = range.start;
         while next < range.end {
@@ -217,7 +245,7 @@ impl Block {
 
 impl fmt::Debug for ItemReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ItemReader").field("dir", &self.dir).field("items", &self.items()).finish_non_exhaustive()
+        f.debug_struct("ItemReader").field("dir", &self.dir).field("entries", &self.entries()).finish_non_exhaustive()
     }
 }
 
@@ -257,14 +285,14 @@ fn read_index(dir: &Path, manifest: &Manifest) -> Result<Vec<Place>, ItemsError>
             place
         })
         .collect();
-    if first_item != manifest.items || offset != manifest.data_len || manifest.split.items() != manifest.items {
+    if first_item != manifest.items || offset != manifest.data_len || manifest.split.entries() != manifest.items {
         return Err(damaged("it does not agree with the manifest".into()));
     }
     Ok(places)
 }
 
 /// A complete list whose data is gone is damaged, not merely unreadable: the advice differs.
-fn missing_is_damage(error: io::Error, path: &Path) -> ItemsError {
+pub(super) fn missing_is_damage(error: io::Error, path: &Path) -> ItemsError {
     match error.kind() {
         io::ErrorKind::NotFound => {
             ItemsError::Damaged { path: path.to_path_buf(), items: None, what: "it is missing".into() }

@@ -15,8 +15,8 @@ use crate::split::{Split, SplitInput};
 
 /// One input with all of `items`, two to a mini-batch.
 fn split(root: &Path, items: u64) -> Split {
-    let input = SplitInput { name: "input0".into(), root: root.to_str().unwrap().into(), items: 0..items };
-    Split { inputs: vec![input], mini_batch_items: 2 }
+    let input = SplitInput::of_items("input0", root.to_str().unwrap(), 0..items);
+    Split { inputs: vec![input], ..Split::even(2) }
 }
 
 /// Writes `items` in blocks of at most `max_block`.
@@ -46,7 +46,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let borrowed: Vec<&[u8]> = items.iter().map(Vec::as_slice).collect();
         let reader = list(dir.path(), Path::new("/r"), &borrowed, (max_items, max_bytes));
-        prop_assert_eq!(reader.items(), items.len() as u64);
+        prop_assert_eq!(reader.entries(), items.len() as u64);
         for (start, len) in ranges {
             let start = start.min(items.len());
             let range = start..(start + len).min(items.len());
@@ -110,7 +110,7 @@ fn a_list_without_manifest_is_begun_anew_and_a_complete_one_is_kept() {
     assert!(matches!(error, ItemsError::Incomplete { .. }), "{error}");
 
     let reader = list(&items, Path::new("/data"), &NAMES, (2, 64));
-    assert_eq!(reader.items(), 6);
+    assert_eq!(reader.entries(), 6);
     let mut left: Vec<_> = fs::read_dir(&items).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["data", "index", "manifest.json", "not ours"]);
@@ -120,7 +120,7 @@ fn a_list_without_manifest_is_begun_anew_and_a_complete_one_is_kept() {
 
 /// Every way of reading the list fails, with an error that names a file of it.
 fn assert_damaged(dir: &Path, what: &str) {
-    let outcome = ItemReader::open(dir).and_then(|reader| reader.read(0..reader.items()));
+    let outcome = ItemReader::open(dir).and_then(|reader| reader.read(0..reader.entries()));
     match outcome {
         Err(error @ ItemsError::Damaged { .. }) => {
             assert!(error.to_string().contains(dir.to_str().unwrap()), "{what}: {error}");
@@ -146,7 +146,7 @@ fn a_file_cut_at_any_byte_is_noticed() {
         }
         fs::write(&path, &whole).unwrap();
     }
-    assert_eq!(ItemReader::open(dir.path()).unwrap().items(), 6);
+    assert_eq!(ItemReader::open(dir.path()).unwrap().entries(), 6);
 }
 
 #[test]
@@ -167,9 +167,9 @@ fn a_changed_byte_is_noticed() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("/data", "/dato")).unwrap();
     assert_damaged(dir.path(), "another root");
-    fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+    fs::write(&path, text.replace("\"version\": 2", "\"version\": 3")).unwrap();
     let error = ItemReader::open(dir.path()).unwrap_err();
-    assert!(matches!(error, ItemsError::Version { found: 2, .. }), "{error}");
+    assert!(matches!(error, ItemsError::Version { found: 3, .. }), "{error}");
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn a_file_that_did_not_change_passes_and_any_other_says_why() {
     let names: [&[u8]; 8] = [b"fine", b"gone", b"grown", b"touched", b"folder", b"pipe", b"loop", b"new\nline"];
     let (dir, reader) = files(&names);
     let root = dir.path().join("data");
-    let prints = Fingerprints::create(&dir.path().join("items"), reader.items()).unwrap();
+    let prints = Fingerprints::create(&dir.path().join("items"), reader.entries()).unwrap();
     prints.take(&reader, 0..8).unwrap();
     let known = Fingerprints::open(&dir.path().join("items"), 8).unwrap().get(0..8).unwrap();
     assert!(known.iter().all(|known| matches!(known, Fingerprint::File { size: 10, .. })));

@@ -8,11 +8,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::format::{self, BLOCK_BYTES, BLOCK_ITEMS, BlockEntry, MAX_ITEM_BYTES, Manifest, VERSION};
-use super::{ItemReader, ItemsError};
+use super::slices::SliceWriter;
+use super::{ItemReader, ItemsError, Slice};
 use crate::durable;
 use crate::failpoint;
 use crate::report::During;
-use crate::split::Split;
+use crate::split::{Cut, Split};
 
 /// Writes a list of items, in the order of their ordinals.
 pub struct ItemWriter {
@@ -25,6 +26,8 @@ pub struct ItemWriter {
     block_items: u32,
     max_block: (u32, usize),
     index: Vec<u8>,
+    /// Of tables.
+    slices: Option<SliceWriter>,
 }
 
 impl ItemWriter {
@@ -56,12 +59,27 @@ impl ItemWriter {
             block_items: 0,
             max_block,
             index: Vec::new(),
+            slices: None,
         })
     }
 
-    /// The number of items so far: the ordinal of the next one.
-    pub fn items(&self) -> u64 {
+    /// The number of entries so far: the number of the next one.
+    pub fn entries(&self) -> u64 {
         self.items
+    }
+
+    /// The number of rows of tables so far: the ordinal of the next one.
+    pub fn rows(&self) -> u64 {
+        self.slices.as_ref().map_or(0, SliceWriter::rows)
+    }
+
+    /// Adds a mini-batch of `rows` rows, which lie in `slice`. With the first one the list is one of tables.
+    pub fn push_slice(&mut self, slice: &Slice, rows: u64) -> Result<(), ItemsError> {
+        let slices = match self.slices.take() {
+            Some(slices) => slices,
+            None => SliceWriter::create(&self.dir)?,
+        };
+        self.slices.insert(slices).push(slice, rows)
     }
 
     /// Adds an item: at most [`MAX_ITEM_BYTES`] long, without the separator.
@@ -84,12 +102,19 @@ impl ItemWriter {
         Ok(())
     }
 
-    /// Completes the list. `split` must cover exactly the items pushed.
+    /// Completes the list. `split` must cover exactly the entries pushed, and the rows of tables; of these it is then cut where the slices end.
     ///
     /// # Panics
     /// If it does not.
-    pub fn finish(mut self, split: Split) -> Result<ItemReader, ItemsError> {
-        assert_eq!(split.items(), self.items, "the split covers the items");
+    pub fn finish(mut self, mut split: Split) -> Result<ItemReader, ItemsError> {
+        assert_eq!(split.entries(), self.items, "the split covers the entries");
+        if let Some(slices) = self.slices.take() {
+            assert_eq!(split.items(), slices.rows(), "the split covers the rows");
+            split.cut = Cut::Listed(slices.finish()?);
+            failpoint!("items_slices_synced");
+        } else {
+            assert_eq!(split.items(), self.items, "the split covers the items");
+        }
         self.flush()?;
         self.data.sync_all().during("sync", format::data(&self.dir))?;
         failpoint!("items_data_synced");

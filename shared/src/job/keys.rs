@@ -49,10 +49,19 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "input_type",
-        takes: "`files` or `lines`",
+        takes: "`files`, `lines`, `csv`, `tsv`, `jsonl` or `parquet`",
         default: "files",
         example: "input_type: files",
-        doc: "What an item is: each file, or each line of a list file.",
+        doc: "What an item is: each file; each line of a list file; each row of tables, which `run()` then gets as a \
+              `pandas.DataFrame`.",
+    },
+    Key {
+        name: "read_csv",
+        takes: "a map of `sep`, `encoding`, `header`, `quotechar` and `dtype`",
+        default: "as pandas: {sep: \",\", encoding: utf-8, header: true, quotechar: '\"'}",
+        example: "read_csv: {sep: \";\", dtype: {zip: str}}",
+        doc: "How `csv` and `tsv` are read, in the words of `pandas.read_csv`. Types that are not given are inferred from \
+              each mini-batch by itself.",
     },
     Key {
         name: "partition_format",
@@ -136,10 +145,11 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "mini_batch_size",
-        takes: "a count of at least 1",
-        default: "10",
+        takes: "a count of at least 1; of tables a size (`1MB`) or rows (`1000rows`)",
+        default: "10; of tables 1MB",
         example: "mini_batch_size: 10",
-        doc: "Items given to one `run()`: files, or lines.",
+        doc: "What one `run()` gets: so many files or lines; of tables about so many bytes (of Parquet, whole row groups), or \
+              so many rows.",
     },
     Key {
         name: "rank_mini_batch_count",

@@ -1,6 +1,7 @@
 //! The validated job: what was meant, not what was typed. Paths are absolute, defaults are filled in.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -37,8 +38,10 @@ pub struct JobSpec {
     pub append_row_file_name: String,
     /// Whether a DataFrame's header is written once, first.
     pub append_row_dataframe_header: bool,
-    /// Items in a mini-batch, at least 1.
-    pub mini_batch_size: u64,
+    /// What one `run()` gets.
+    pub mini_batch_size: MiniBatchSize,
+    /// How CSV is read; of other inputs what pandas does by itself.
+    pub read_csv: ReadCsv,
     /// Failed items tolerated; -1 tolerates all.
     pub error_threshold: i64,
     /// Failed mini-batches tolerated; None tolerates all.
@@ -100,6 +103,14 @@ pub enum InputType {
     Files,
     /// Each line of a list file is an item.
     Lines,
+    /// Each row of a file with comma-separated values is an item.
+    Csv,
+    /// The same with tabs.
+    Tsv,
+    /// Each line of a file, an object in JSON, is an item.
+    Jsonl,
+    /// Each row of a Parquet file is an item.
+    Parquet,
 }
 
 impl InputType {
@@ -108,14 +119,104 @@ impl InputType {
         match self {
             InputType::Files => "files",
             InputType::Lines => "lines",
+            InputType::Csv => "csv",
+            InputType::Tsv => "tsv",
+            InputType::Jsonl => "jsonl",
+            InputType::Parquet => "parquet",
         }
     }
 
-    /// The byte that ends an item wherever items are listed: one that no such item can contain.
+    /// Whether its items are rows, and the script gets them as a frame.
+    pub fn is_table(self) -> bool {
+        !matches!(self, InputType::Files | InputType::Lines)
+    }
+
+    /// Whether `read_csv` says how it is read.
+    pub fn is_csv(self) -> bool {
+        matches!(self, InputType::Csv | InputType::Tsv)
+    }
+
+    /// What its entries are called, one of them.
+    pub fn item(self) -> &'static str {
+        match self {
+            InputType::Files => "file",
+            InputType::Lines => "line",
+            _ => "row",
+        }
+    }
+
+    /// The byte that ends an entry wherever they are listed: one that no such entry can contain.
     pub fn separator(self) -> u8 {
         match self {
-            InputType::Files => 0,
             InputType::Lines => b'\n',
+            // They are paths.
+            _ => 0,
+        }
+    }
+}
+
+/// How much of the input one `run()` gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MiniBatchSize {
+    /// So many files or lines, 1 to `u32::MAX`.
+    Items(u64),
+    /// So many rows of a table, 1 to `u32::MAX`.
+    Rows(u64),
+    /// Of a table about so many bytes, at least 1.
+    Bytes(u64),
+}
+
+impl fmt::Display for MiniBatchSize {
+    /// As the job file spells it: `10`, `1000rows`, `1MB`, or bytes without a unit.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = match *self {
+            MiniBatchSize::Items(items) => return write!(f, "{items}"),
+            MiniBatchSize::Rows(rows) => return write!(f, "{rows}rows"),
+            MiniBatchSize::Bytes(bytes) => bytes,
+        };
+        let unit = [(30, "GB"), (20, "MB"), (10, "KB")].into_iter().find(|(shift, _)| bytes % (1 << shift) == 0);
+        match unit {
+            Some((shift, name)) => write!(f, "{}{name}", bytes >> shift),
+            None => write!(f, "{bytes}"),
+        }
+    }
+}
+
+/// How CSV is read, in the words of `pandas.read_csv`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadCsv {
+    /// What separates fields: one character of ASCII.
+    pub sep: char,
+    /// The encoding, as Python calls it.
+    pub encoding: String,
+    /// Whether the first record names the columns.
+    pub header: bool,
+    /// What fields are quoted with: one character of ASCII; None: a quote means nothing.
+    pub quotechar: Option<char>,
+    /// The types of all columns, or of some by their names; empty: pandas infers them from each mini-batch.
+    pub dtype: Dtypes,
+}
+
+/// See [`ReadCsv`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Dtypes {
+    /// Of all columns.
+    All(String),
+    /// Of columns by name.
+    Some(BTreeMap<String, String>),
+}
+
+impl ReadCsv {
+    /// What pandas does by itself.
+    pub fn new(sep: char) -> ReadCsv {
+        ReadCsv {
+            sep,
+            encoding: "utf-8".into(),
+            header: true,
+            quotechar: Some('"'),
+            dtype: Dtypes::Some(BTreeMap::new()),
         }
     }
 }

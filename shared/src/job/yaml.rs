@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use super::spec::{Environment, JobSpec};
+use super::spec::{Environment, JobSpec, MiniBatchSize};
 
 impl JobSpec {
     /// The resolved job, for the `job.yaml` of a job directory.
@@ -55,7 +55,16 @@ fn entries(spec: &JobSpec) -> Vec<(&'static str, Value)> {
     put("output_action", json!(spec.output_action.name()));
     put("append_row_file_name", json!(spec.append_row_file_name));
     put("append_row_dataframe_header", json!(spec.append_row_dataframe_header));
-    put("mini_batch_size", json!(spec.mini_batch_size));
+    put(
+        "mini_batch_size",
+        match spec.mini_batch_size {
+            MiniBatchSize::Items(items) => json!(items),
+            size => json!(size.to_string()),
+        },
+    );
+    if spec.input_type.is_csv() {
+        put("read_csv", json!(spec.read_csv));
+    }
     put("error_threshold", json!(spec.error_threshold));
     put("allowed_failed_count", spec.allowed_failed_count.map_or(json!(-1), |count| json!(count)));
     put("allowed_failed_percent", spec.allowed_failed_percent.map_or(json!(100), |percent| json!(percent)));

@@ -33,9 +33,11 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("inputs", "~/data", "there is no `~/data`", "`~` is not expanded"),
     ("inputs", "images/b.png", "there is no `images/b.png`", "did you mean `images/a.png`?"),
     ("input_type", "[files]", "not a list", "input_type: files"),
-    ("input_type", "parquet", "`input_type: parquet` is not available yet", "whole files"),
-    ("input_type", "uri_folder", "must be `files` or `lines`", "write `input_type: files`"),
-    ("input_type", "filles", "must be `files` or `lines`", "did you mean `input_type: files`?"),
+    ("input_type", "mltable", "`input_type: mltable` is not available yet", "input_type: csv"),
+    ("input_type", "uri_folder", "must be `files`, `lines`, `csv`", "write `input_type: files`"),
+    ("input_type", "filles", "must be `files`, `lines`, `csv`", "did you mean `input_type: files`?"),
+    ("input_type", "ndjson", "must be `files`, `lines`, `csv`", "write `input_type: jsonl`"),
+    ("read_csv", "{sep: \";\"}", "has no meaning with `input_type: files`", "write `input_type: csv`"),
     ("partition_format", "\"{user}/*.wav\"", "is not available yet", "mini_batch_size: 10"),
     ("partition_keys", "[user]", "is not available yet", "mini_batch_size: 10"),
     ("side_inputs", "[labels.txt]", "must be a map of names", "side_inputs: {labels: labels.txt}"),
@@ -67,11 +69,11 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("ordered", "true", "`ordered: true` is not available yet", "ordered: false"),
     ("append_row_key", "5", "must be `false`", "append_row_key: false"),
     ("append_row_key", "true", "`append_row_key: true` is not available yet", "append_row_key: false"),
-    ("mini_batch_size", "[1]", "a count of at least 1, not a list", "mini_batch_size: 10"),
+    ("mini_batch_size", "[1]", "rows (`1000rows`), not a list", "mini_batch_size: 10"),
     ("mini_batch_size", "0", "must be a count of at least 1", "mini_batch_size: 10"),
     ("mini_batch_size", "-3", "must be a count of at least 1", "mini_batch_size: 10"),
-    ("mini_batch_size", "1MB", "with `input_type: files` there are no sizes", "tables, which are not available yet"),
-    ("mini_batch_size", "1000rows", "works with tables, which are not available yet", "mini_batch_size: 10"),
+    ("mini_batch_size", "1MB", "a count with `input_type: files`", "input_type: csv"),
+    ("mini_batch_size", "1000rows", "a count with `input_type: files`", "mini_batch_size: 10"),
     ("mini_batch_size", "99999999999", "at most 4294967295", "number of items"),
     ("rank_mini_batch_count", "8", "is not available yet", "input_type: lines"),
     ("error_threshold", "[1]", "not a list", "error_threshold: 10"),
@@ -188,7 +190,8 @@ fn every_example_of_the_table_is_a_valid_line() {
     folder.write("src/score.py", "");
     for key in KEYS.iter().filter(|key| !key.example.is_empty()) {
         assert!(key.example.starts_with(&format!("{}: ", key.name)));
-        folder.spec(&format!("{}\n", key.example));
+        let of_tables = if key.name == "read_csv" { "input_type: csv\n" } else { "" };
+        folder.spec(&format!("{of_tables}{}\n", key.example));
     }
 }
 

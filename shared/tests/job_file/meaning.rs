@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use fanfold_shared::job::{Environment, InputType, LoggingLevel, OutputAction, ProfilingModule, SurplusProcesses};
+use fanfold_shared::job::{
+    Environment, InputType, LoggingLevel, MiniBatchSize, OutputAction, ProfilingModule, SurplusProcesses,
+};
 use fanfold_shared::report::Report;
 
 use crate::folder::Folder;
@@ -17,7 +19,7 @@ fn three_keys_are_enough() {
     assert_eq!(spec.inputs.len(), 1);
     assert_eq!(spec.inputs[0].name, "input0");
     assert_eq!(PathBuf::from(&spec.inputs[0].path), folder.path("images"));
-    assert_eq!((spec.input_type, spec.mini_batch_size), (InputType::Files, 10));
+    assert_eq!((spec.input_type, spec.mini_batch_size), (InputType::Files, MiniBatchSize::Items(10)));
     assert_eq!((spec.error_threshold, spec.allowed_failed_count, spec.allowed_failed_percent), (-1, None, None));
     assert_eq!((spec.run_invocation_timeout, spec.run_max_try, spec.task_overhead_timeout), (60, 3, 30));
     assert_eq!((spec.progress_update_timeout, spec.first_task_creation_timeout), (210, 600));
@@ -38,7 +40,7 @@ fn values_are_read_as_they_are_meant() {
          append_row_dataframe_header: True\nrun_invocation_timeout: 1_000\noutput: ../x/./y\ninput_type: lines\n\
          environment_variables: {A: 1.10, B: yes, C: 010, D: True, E: '', F: 1e3}\n",
     );
-    assert_eq!(spec.mini_batch_size, 5);
+    assert_eq!(spec.mini_batch_size, MiniBatchSize::Items(5));
     assert_eq!(spec.logging_level, LoggingLevel::Warning);
     assert_eq!(spec.output_action, OutputAction::SummaryOnly);
     assert_eq!((spec.allowed_failed_percent, spec.allowed_failed_count), (Some(12.5), Some(0)));
@@ -126,7 +128,7 @@ fn partitions_beside_a_size_are_for_later_and_nothing_else() {
 #[test]
 fn a_type_for_later_is_the_only_complaint() {
     let folder = Folder::new();
-    assert_eq!(folder.errors("input_type: csv\nmini_batch_size: 10KB\n").errors.len(), 1);
+    assert_eq!(folder.errors("input_type: mltable\nmini_batch_size: 10KB\nread_csv: {sep: x}\n").errors.len(), 1);
     let text = "name: abc\nentry_script: score.py\nrank_mini_batch_count: 4\n";
     let ranks = fanfold_shared::job::parse(text, &folder.job_file(), &[]).unwrap_err();
     assert_eq!(ranks.errors.len(), 1, "inputs are not missing there: {ranks}");
@@ -150,7 +152,7 @@ fn set_wins_and_may_be_nested() {
             "priority=",
         ],
     );
-    assert_eq!((spec.mini_batch_size, spec.run_max_try, spec.priority), (8, 5, 4));
+    assert_eq!((spec.mini_batch_size, spec.run_max_try, spec.priority), (MiniBatchSize::Items(8), 5, 4));
     let variables: Vec<_> = spec.environment_variables.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(variables, [("A", "1"), ("B", "3.0"), ("E", ""), ("a.b", "x=y")]);
     assert_eq!(spec.side_inputs["labels"], folder.path("labels.txt"));

@@ -11,7 +11,7 @@ fn a_fault_looks_like_a_compilers() {
     let folder = Folder::new();
     let errors = folder.errors("\n# ten\nmini_batch_size: 0\n");
     assert_snapshot!(folder.rendered(errors), @r"
-    error: `mini_batch_size` must be a count of at least 1
+    error: `mini_batch_size` must be a count of at least 1; of tables a size (`1MB`) or rows (`1000rows`)
       --> job.yaml:6:18
        |
      6 | mini_batch_size: 0

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use fanfold_shared::items::{ItemsError, check};
+use fanfold_shared::items::{ItemsError, Slice, check};
 use fanfold_shared::job::InputType;
 use fanfold_shared::message::ItemError;
 use fanfold_shared::text::one_line;
@@ -87,12 +87,13 @@ impl Frame {
             let (input, items) = split.mini_batch(mini_batch);
             let mut held = Held { mini_batch, items, unreadable: Vec::new(), hold: piece.hold.clone(), copied: false };
             let before = self.items.len();
-            let readable = match node.plan.input_type {
-                InputType::Lines => {
+            let readable = match (node.plan.input_type, node.items.slice(mini_batch)?) {
+                (_, Some(slice)) => self.add_slice(node, Path::new(&input.root), &held, &slice)?,
+                (InputType::Lines, None) => {
                     node.items.read_joined(held.items.clone(), Path::new(""), &mut self.items)?;
                     held.items.end - held.items.start
                 }
-                InputType::Files => self.add_files(node, Path::new(&input.root), &mut held)?,
+                (_, None) => self.add_files(node, Path::new(&input.root), &mut held)?,
             };
             if readable == 0 {
                 self.items.truncate(before);
@@ -104,6 +105,30 @@ impl Frame {
             self.held.push(held);
         }
         Ok(())
+    }
+
+    /// Adds where the rows of a table lie: one item for the host, which reads them.
+    fn add_slice(&mut self, node: &Node, root: &Path, held: &Held, slice: &Slice) -> Result<u64, ItemsError> {
+        let entry = u64::from(slice.entry);
+        let name = node.items.item(entry)?;
+        let fingerprints = node.fingerprints.get(entry..entry + 1)?;
+        let path = root.join(OsStr::from_bytes(&name));
+        match check(root, [name.as_slice()], &fingerprints).into_iter().next() {
+            Some((_, trouble)) => {
+                let path = path.to_string_lossy();
+                let line = format!("!`{}`: {trouble}\n", one_line(&path, usize::MAX));
+                self.items.extend_from_slice(line.as_bytes());
+            }
+            None => {
+                let Slice { header_len, first_row, part, .. } = slice;
+                let rows = held.items.end - held.items.start;
+                let line = format!("{} {} {header_len} {first_row} {rows}\n", part.start, part.end);
+                self.items.extend_from_slice(line.as_bytes());
+            }
+        }
+        self.items.extend_from_slice(path.as_os_str().as_bytes());
+        self.items.push(0);
+        Ok(1)
     }
 
     /// Adds the paths of the files that can be read, and notes why the others can't.

@@ -43,8 +43,8 @@ impl TestJob {
         let temp = temp_dir();
         let dir = JobDir::new(temp.path().join("job"));
         let output = Some(dir.default_output().join("out.txt"));
-        let input = |name: &str, items| SplitInput { name: name.into(), root: String::new(), items };
-        let split = Split { inputs: vec![input("a", 0..23), input("b", 23..40)], mini_batch_items: 5 };
+        let input = |name: &str, items| SplitInput::of_items(name, "", items);
+        let split = Split { inputs: vec![input("a", 0..23), input("b", 23..40)], ..Split::even(5) };
         TestJob { dir, output, split, header: false, fingerprint: "f1".into(), _temp: temp }
     }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::aggregate::CommitError;
 use crate::ledger::{LedgerError, LedgerReader};
 use fanfold_shared::report::{ExitCode, Report};
+use fanfold_shared::split::Cut;
 use fanfold_shared::state::JobState;
 
 fn refusal(job: &TestJob) -> OpenError {
@@ -125,7 +126,7 @@ fn another_jobs_ledger_is_refused() {
     let error = refusal(&job).to_string();
     assert!(error.ends_with("belongs to another job: its fingerprint is `f1`, this job's is `f2`"), "{error}");
     job.fingerprint = "f1".into();
-    job.split.mini_batch_items = 4;
+    job.split.cut = Cut::Even { mini_batch_items: 4 };
     let error = refusal(&job).to_string();
     assert!(error.contains("its split is `40 items in 9 mini-batches`"), "{error}");
 }

@@ -39,7 +39,7 @@ impl Place {
             name: format!("input{at}"),
             path: format!("{}/{path}", self.dir.path().display()),
         });
-        JobSpec { inputs: inputs.collect(), input_type: kind, mini_batch_size: 2, ..spec() }
+        JobSpec { inputs: inputs.collect(), input_type: kind, mini_batch_size: MiniBatchSize::Items(2), ..spec() }
     }
 
     fn list(&self, kind: InputType, inputs: &[&str]) -> Result<Listed, ListError> {
@@ -62,7 +62,7 @@ impl Place {
     fn items(&self, kind: InputType, inputs: &[&str]) -> Vec<Vec<u8>> {
         let listed = self.list(kind, inputs).unwrap_or_else(|error| panic!("{}", Failure::from(error)));
         let mut items = Vec::new();
-        listed.items.for_each(0..listed.items.items(), |_, item| items.push(item.to_vec())).unwrap();
+        listed.items.for_each(0..listed.items.entries(), |_, item| items.push(item.to_vec())).unwrap();
         items
     }
 
@@ -271,11 +271,11 @@ fn stopping_leaves_nothing_complete_and_the_next_start_lists_anew() {
     };
     assert!(matches!(list(&spec, &items, &[], &third_time), Err(ListError::Canceled)));
     assert!(!is_complete(&items));
-    assert_eq!(list(&spec, &items, &[], &|| false).unwrap().items.items(), 3000);
+    assert_eq!(list(&spec, &items, &[], &|| false).unwrap().items.entries(), 3000);
 
     // Once complete, the list is what it is.
     place.write(b"one more", b"");
-    assert_eq!(list(&spec, &items, &[], &|| false).unwrap().items.items(), 3000);
+    assert_eq!(list(&spec, &items, &[], &|| false).unwrap().items.entries(), 3000);
     assert_eq!(count(&spec, &[], &|| false).unwrap().split.items(), 3001);
 }
 
@@ -299,19 +299,19 @@ fn measure_listing() {
             let _ = fs::remove_dir_all(&items);
             let start = Instant::now();
             let listed = list(&spec, &items, &[], &|| false).unwrap();
-            assert_eq!(listed.items.items(), files);
-            println!("{input}: listed {} in {:?}", listed.items.items(), start.elapsed());
+            assert_eq!(listed.items.entries(), files);
+            println!("{input}: listed {} in {:?}", listed.items.entries(), start.elapsed());
         }
     }
     let status = fs::read_to_string("/proc/self/status").unwrap();
     println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap());
     let items = ItemReader::open(&place.path("items0")).unwrap();
-    let prints = fanfold_shared::items::Fingerprints::create(&place.path("items0"), items.items()).unwrap();
+    let prints = fanfold_shared::items::Fingerprints::create(&place.path("items0"), items.entries()).unwrap();
     let start = Instant::now();
-    prints.take(&items, 0..items.items()).unwrap();
+    prints.take(&items, 0..items.entries()).unwrap();
     println!("fingerprints taken in {:?}", start.elapsed());
-    let known = prints.get(0..items.items()).unwrap();
-    let names = items.read(0..items.items()).unwrap();
+    let known = prints.get(0..items.entries()).unwrap();
+    let names = items.read(0..items.entries()).unwrap();
     let start = Instant::now();
     let troubles =
         fanfold_shared::items::check(&place.path("data"), names.split(|b| *b == 0).take(known.len()), &known);

@@ -150,16 +150,26 @@ fn input_type(reader: &mut Reader) -> Option<InputType> {
     let hint = match word.as_str() {
         "files" => return Some(InputType::Files),
         "lines" => return Some(InputType::Lines),
-        "csv" | "tsv" | "jsonl" | "parquet" | "mltable" => {
-            let message = format!("`input_type: {word}` is not available yet: `files` and `lines` work today");
-            let hint = "with `input_type: files` the script gets the paths of whole files and can read them itself";
+        "csv" => return Some(InputType::Csv),
+        "tsv" => return Some(InputType::Tsv),
+        "jsonl" => return Some(InputType::Jsonl),
+        "parquet" => return Some(InputType::Parquet),
+        "mltable" => {
+            let message =
+                "`input_type: mltable` is not available yet: name the files that its `paths` name".to_string();
+            let hint =
+                "write `input_type: csv` (or `tsv`, `jsonl`, `parquet`), and what `read_delimited` says as `read_csv`";
             reader.fault("input_type", node.span, message, Some(hint.to_string()));
             return None;
         }
+        "json" | "ndjson" | "json_lines" | "jsonlines" => "write `input_type: jsonl`: each line is an object in JSON",
+        "delimited" | "tabular" | "table" => "write `input_type: csv`; `read_csv: {sep: \";\"}` for another delimiter",
+        "pq" => "write `input_type: parquet`",
         "file" | "uri_file" | "uri_folder" | "folder" => "write `input_type: files`: each file is an item",
         "line" | "text" | "txt" | "list" => "write `input_type: lines`: each line of a list file is an item",
         _ => {
-            reader.choice("input_type", &[("files", ()), ("lines", ())]);
+            let names = ["files", "lines", "csv", "tsv", "jsonl", "parquet"].map(|name| (name, ()));
+            reader.choice("input_type", &names);
             return None;
         }
     };

@@ -12,6 +12,7 @@ mod output;
 mod processes;
 mod script;
 mod size;
+mod table;
 mod timeouts;
 mod variables;
 
@@ -41,6 +42,7 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
         source_directory: script.root,
         whole_source_directory: script.whole,
         mini_batch_size: size::read(reader, input_type),
+        read_csv: table::read(reader, input_type),
         inputs,
         input_type: input_type.unwrap_or(super::spec::InputType::Files),
         side_inputs,

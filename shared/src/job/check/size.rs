@@ -1,67 +1,82 @@
-//! `mini_batch_size`: a count for files and lines; sizes wait for tables.
+//! `mini_batch_size`: a count of files and lines; of tables about so many bytes, or rows.
 
-use crate::job::error::shown;
 use crate::job::keys;
 use crate::job::reader::Reader;
-use crate::job::spec::InputType;
+use crate::job::spec::{InputType, MiniBatchSize};
 
-/// Items of a mini-batch unless the job says otherwise: the original's.
-const DEFAULT: u64 = 10;
+/// Files and lines of a mini-batch unless the job says otherwise: the original's, as is the next.
+const ITEMS: MiniBatchSize = MiniBatchSize::Items(10);
+/// The same of a table.
+const BYTES: MiniBatchSize = MiniBatchSize::Bytes(1 << 20);
+/// Rows are counted with 32 bits, and a row has two bytes at least.
+const MOST_BYTES: u64 = 4 << 30;
 
 /// Reads `mini_batch_size`. `input_type` is None if it is at fault itself.
-pub(super) fn read(reader: &mut Reader, input_type: Option<InputType>) -> u64 {
-    let Some((scalar, node)) = reader.scalar("mini_batch_size") else { return DEFAULT };
+pub(super) fn read(reader: &mut Reader, input_type: Option<InputType>) -> MiniBatchSize {
+    let is_table = input_type.is_some_and(InputType::is_table);
+    let default = if is_table { BYTES } else { ITEMS };
+    let Some((scalar, node)) = reader.scalar("mini_batch_size") else { return default };
     let text = scalar.text.trim();
     let takes = keys::key("mini_batch_size").takes;
-    let (message, hint) = match (size(text), input_type) {
-        // The count goes to the processes as 32 bits.
-        (Some(Size::Count(count)), _) if (1..=u64::from(u32::MAX)).contains(&count) => return count,
-        (Some(Size::Count(0)), _) => {
-            (format!("`mini_batch_size` must be {takes}"), "for example `mini_batch_size: 10`".to_string())
+    let example = if is_table { "`mini_batch_size: 1MB` or `1000rows`" } else { "`mini_batch_size: 10`" };
+    let example = format!("for example {example}");
+    let (message, hint) = match size(text) {
+        // Then the fault of `input_type` says what there is to say.
+        Some(Size::Bytes(_) | Size::Rows(_)) if input_type.is_none() => return default,
+        Some(Size::Count(0) | Size::Bytes(0) | Size::Rows(0)) | None => {
+            (format!("`mini_batch_size` must be {takes}"), example)
         }
-        (Some(Size::Count(_)), _) => (
+        Some(Size::Count(bytes) | Size::Bytes(bytes)) if is_table => match bytes <= MOST_BYTES {
+            true => return MiniBatchSize::Bytes(bytes),
+            false => (
+                "`mini_batch_size` must be at most 4GB".to_string(),
+                "one `run()` gets it as one frame: it must fit into memory several times".to_string(),
+            ),
+        },
+        // The count goes to the processes as 32 bits.
+        Some(Size::Count(count) | Size::Rows(count)) if count > u64::from(u32::MAX) => (
             format!("`mini_batch_size` must be at most {}", u32::MAX),
             "it is the number of items given to one `run()`".to_string(),
         ),
-        // Then the fault of `input_type` says what there is to say.
-        (Some(Size::Bytes | Size::Rows), None) => return DEFAULT,
-        (Some(Size::Bytes), Some(input_type)) => (
+        Some(Size::Rows(rows)) if is_table => return MiniBatchSize::Rows(rows),
+        Some(Size::Count(count)) => return MiniBatchSize::Items(count),
+        Some(Size::Bytes(_) | Size::Rows(_)) => (
             format!(
-                "`mini_batch_size` must be {takes}: with `input_type: {}` there are no sizes in bytes",
-                input_type.name()
+                "`mini_batch_size` must be a count with `input_type: {}`: sizes and rows are for tables",
+                input_type.unwrap_or(InputType::Files).name()
             ),
-            "for example `mini_batch_size: 10`; sizes like `1MB` work with tables, which are not available yet"
+            "write a count, for example `mini_batch_size: 10`; or `input_type: csv` (`tsv`, `jsonl`, `parquet`) if the inputs are tables"
                 .to_string(),
         ),
-        (Some(Size::Rows), Some(_)) => (
-            format!("`mini_batch_size: {}` works with tables, which are not available yet", shown(text)),
-            "give a count of files or lines, for example `mini_batch_size: 10`".to_string(),
-        ),
-        (None, _) => (format!("`mini_batch_size` must be {takes}"), "for example `mini_batch_size: 10`".to_string()),
     };
     reader.fault("mini_batch_size", node.span, message, Some(hint));
-    DEFAULT
+    default
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Size {
     Count(u64),
-    Bytes,
-    Rows,
+    Bytes(u64),
+    Rows(u64),
 }
 
-/// `10`; `1MB`, also with a space as some write it; `1000rows`.
+/// `10`; `1MB`, also with a space as some write it; `1000rows`. Units count in steps of 1024, as the original's do.
 fn size(text: &str) -> Option<Size> {
     let digits = text.chars().take_while(char::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     if number.is_empty() {
         return None;
     }
+    // What is too large to hold is too large.
+    let number = number.parse().unwrap_or(u64::MAX);
+    let bytes = |shift: u32| Some(Size::Bytes(number.saturating_mul(1 << shift)));
     match unit.trim().to_ascii_lowercase().as_str() {
-        // A number too large to hold is a count all the same, and too large.
-        "" => Some(Size::Count(number.parse().unwrap_or(u64::MAX))),
-        "kb" | "mb" | "gb" | "b" | "kib" | "mib" | "gib" | "k" | "m" | "g" => Some(Size::Bytes),
-        "row" | "rows" => Some(Size::Rows),
+        "" => Some(Size::Count(number)),
+        "b" => bytes(0),
+        "k" | "kb" | "kib" => bytes(10),
+        "m" | "mb" | "mib" => bytes(20),
+        "g" | "gb" | "gib" => bytes(30),
+        "row" | "rows" => Some(Size::Rows(number)),
         _ => None,
     }
 }
@@ -74,12 +89,24 @@ mod tests {
     fn counts_sizes_and_rows_are_told_apart() {
         assert_eq!(size("10"), Some(Size::Count(10)));
         assert_eq!(size("99999999999999999999999"), Some(Size::Count(u64::MAX)));
-        for bytes in ["1MB", "10kb", "100 kb", "1G"] {
-            assert_eq!(size(bytes), Some(Size::Bytes), "{bytes}");
+        for (text, bytes) in [("1MB", 1 << 20), ("10kb", 10 << 10), ("100 kb", 100 << 10), ("1G", 1 << 30), ("7b", 7)] {
+            assert_eq!(size(text), Some(Size::Bytes(bytes)), "{text}");
         }
-        assert_eq!(size("1000rows"), Some(Size::Rows));
+        assert_eq!(size("1000rows"), Some(Size::Rows(1000)));
         for none in ["", "-1", "1.5", "MB", "ten", "1MBB", "٣"] {
             assert_eq!(size(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_size_is_spelt_as_it_is_read() {
+        for text in ["1MB", "3KB", "4GB", "1000", "1023"] {
+            let bytes = match size(text) {
+                Some(Size::Bytes(bytes) | Size::Count(bytes)) => bytes,
+                other => panic!("{text}: {other:?}"),
+            };
+            assert_eq!(MiniBatchSize::Bytes(bytes).to_string(), text);
+        }
+        assert_eq!(MiniBatchSize::Rows(1000).to_string(), "1000rows");
     }
 }

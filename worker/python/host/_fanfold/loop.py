@@ -12,7 +12,7 @@ import time
 
 from . import failure
 from .rows import SMALL_CHARS, BadReturn, Spooled, encode
-from .script import MiniBatchContext
+from .script import MiniBatchContext, Unreadable
 from .streams import note
 from .wire import NO_ROOM, OVERHEAD, RUN, STOP, WAITING, Fatal
 
@@ -81,7 +81,7 @@ class Loop:
     def _run_frame(self, frame, script, run):
         clock, words = self._clock, self._page.words
         settle, make_rows, append = self._serializer.settle, self._serializer.rows, self._serializer.append
-        takes_context, flush_bytes = script.takes_context, self._flush_bytes
+        takes_context, flush_bytes, load = script.takes_context, self._flush_bytes, script.load
         keep = self._records.append
         held, flush_at, finished = self._held, self._flush_at, self._finished
         at = 0
@@ -105,11 +105,17 @@ class Loop:
                 mini_batch_items = items[at:end]
                 if attempt != attempt_shown:
                     words[4] = attempt_shown = attempt
+                if load is not None:
+                    # A slice of a table, which the page shows as what is around run().
+                    self._page.enter(OVERHEAD, mini_batch)
+                    mini_batch_items = load(mini_batch_items[0])
+                    start = clock()
                 # The time goes before the phase, here and below: see Page.enter.
                 words[3] = start
                 words[2] = mini_batch << 8 | RUN
                 if takes_context:
-                    result = run(mini_batch_items, MiniBatchContext(mini_batch, mini_batch_items))
+                    paths = mini_batch_items if load is None else [items[at].split("\n", 1)[1]]
+                    result = run(mini_batch_items, MiniBatchContext(mini_batch, paths))
                 else:
                     result = run(mini_batch_items)
                 if type(result) is not list:
@@ -123,8 +129,8 @@ class Loop:
                     rows = rows + "\n" if len(rows) < SMALL_CHARS else None
                 if rows is None:
                     returned, rows = make_rows(result)
-                # What the script returned must not take memory from its next run().
-                result = None
+                # What the script got and returned must not take memory from its next run().
+                result = mini_batch_items = None
                 done = clock()
                 keep((mini_batch, start, ran - start, done - taken, returned, rows))
             except BaseException as error:
@@ -180,6 +186,8 @@ class Loop:
         }
         if isinstance(error, BadReturn):
             body.update(kind="bad_return", type=error.type_name, message=str(error), traceback="", retire=False)
+        elif isinstance(error, Unreadable):
+            body.update(kind="input", type="", message=str(error), traceback="", retire=False)
         else:
             kind, self.retired = failure.classify(error)
             body.update(

@@ -105,7 +105,10 @@ def _load(channel, page, host_dir, config, profile):
         failure.tell_from(working_dir)
         path, module = script.locate(config["entry_script"], working_dir)
         script.prepare(path, module, working_dir, host_dir, config["argv"])
+        # Before the script, which may well change the modules that it imports.
+        read_slice = _slice_reader(config["table"]) if config["table"] else None
         loaded = script.load(path, module)
+        loaded.load = read_slice
         at_init = time.monotonic()
         page.enter(wire.INIT)
         stage, calling = "init", "init()"
@@ -139,6 +142,12 @@ def _load(channel, page, host_dir, config, profile):
         },
     )
     return loaded
+
+
+def _slice_reader(options):
+    from .tables import Tables  # it imports pandas, and most jobs have no tables
+
+    return Tables(options).load
 
 
 def _die(text, code):

@@ -20,6 +20,10 @@ class EntryScriptError(Exception):
     """The entry script can't be used; the text says why and what to do."""
 
 
+class Unreadable(Exception):
+    """The rows of a mini-batch can't be had; the text says of which file, and why."""
+
+
 class EntryScript:
     """The script once it is imported."""
 
@@ -29,6 +33,8 @@ class EntryScript:
         self.shutdown = _optional(module, "shutdown")
         self.run = _required(module, path)
         self.takes_context = takes_context(self.run)
+        #: Makes a mini-batch of its one item; None: the items are the mini-batch.
+        self.load = None
         self.csv_options = read_settings(os.path.join(os.path.dirname(path), SETTINGS))
 
 

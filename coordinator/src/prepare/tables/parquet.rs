@@ -1,0 +1,50 @@
+//! Slices of Parquet files: row groups, put together up to the size of a mini-batch. Only the footer is read.
+
+use std::fs::File;
+
+use fanfold_shared::items::Slice;
+use fanfold_shared::job::MiniBatchSize;
+use parquet::file::metadata::ParquetMetaDataReader;
+
+use super::{TableFile, Take};
+use crate::prepare::ListError;
+
+/// Hands on the slices of a Parquet file.
+pub(super) fn slices(
+    of: TableFile<'_>,
+    file: &File,
+    head: &[u8],
+    size: MiniBatchSize,
+    take: &mut Take<'_>,
+) -> Result<(), ListError> {
+    if head == b"PARE" {
+        return Err(of.refuse("its footer is encrypted", "write it without encryption"));
+    }
+    let footer = ParquetMetaDataReader::new().parse_and_finish(file).map_err(|error| {
+        let hint = "is it a Parquet file, and whole? `input_type` may also be `csv`, `tsv` or `jsonl`";
+        of.refuse(format!("it can't be read as Parquet: {error}"), hint)
+    })?;
+    let (mut start, mut rows, mut bytes, mut first_row) = (0, 0, 0, 0);
+    for (number, group) in footer.row_groups().iter().enumerate() {
+        let number = number as u64;
+        let more =
+            |what: i64| u64::try_from(what).map_err(|_| of.refuse("its footer has negative sizes", "write it anew"));
+        let (group_rows, group_bytes) = (more(group.num_rows())?, more(group.compressed_size())?);
+        let too_much = match size {
+            MiniBatchSize::Items(most) | MiniBatchSize::Rows(most) => rows + group_rows > most,
+            MiniBatchSize::Bytes(most) => bytes + group_bytes > most,
+        };
+        if rows > 0 && too_much {
+            take(Slice { entry: of.entry, header_len: 0, first_row, part: start..number }, rows)?;
+            first_row += rows;
+            (start, rows, bytes) = (number, 0, 0);
+        }
+        rows += group_rows;
+        bytes += group_bytes;
+    }
+    if rows > 0 {
+        let end = footer.num_row_groups() as u64;
+        take(Slice { entry: of.entry, header_len: 0, first_row, part: start..end }, rows)?;
+    }
+    Ok(())
+}

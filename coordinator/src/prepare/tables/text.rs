@@ -1,0 +1,173 @@
+//! Slices of text: CSV and JSON Lines, as they are or compressed as a whole.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use fanfold_shared::items::{Slice, WHOLE};
+use fanfold_shared::job::InputType;
+use ruzstd::decoding::StreamingDecoder;
+
+use super::records::{Dialect, Records};
+use super::{TableFile, Tables, Take, fill};
+use crate::prepare::ListError;
+
+/// What is read at once.
+const PIECE: usize = 256 << 10;
+/// A record of more is none, bytes.
+const LONGEST: u64 = 1 << 30;
+
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// How a file is compressed, by its first bytes: names may say anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub(super) fn of(file: TableFile<'_>, head: &[u8]) -> Result<Compression, ListError> {
+        let packed = |what: &str| {
+            Err(file.refuse(
+                format!("it is {what}"),
+                "unpack it, or compress it with gzip or zstd; uncompressed, large files are split",
+            ))
+        };
+        match head {
+            [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Compression::Zstd),
+            [b'B', b'Z', b'h', ..] => packed("compressed with bzip2"),
+            [0xfd, b'7', b'z', b'X', b'Z', ..] => packed("compressed with xz"),
+            [b'P', b'K', 3, 4, ..] => packed("a zip archive"),
+            [b'P', b'A', b'R', b'1', ..] => Err(file.refuse("it is a Parquet file", "write `input_type: parquet`")),
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err(ListError::Utf16 { path: file.path.to_path_buf() }),
+            _ => Ok(Compression::None),
+        }
+    }
+}
+
+/// Hands on the slices of a text file.
+pub(super) fn slices(
+    tables: &Tables<'_>,
+    of: TableFile<'_>,
+    file: File,
+    compression: Compression,
+    cancel: &dyn Fn() -> bool,
+    take: &mut Take<'_>,
+) -> Result<(), ListError> {
+    let mut cutter = Cutter::new(tables, of, compression != Compression::None);
+    match compression {
+        Compression::None => cutter.cut(file, cancel, take),
+        Compression::Gzip => {
+            cutter.cut(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(PIECE, file)), cancel, take)
+        }
+        Compression::Zstd => {
+            let decoder = StreamingDecoder::new(io::BufReader::with_capacity(PIECE, file));
+            let decoder =
+                decoder.map_err(|error| of.refuse(format!("it can't be unpacked: {error}"), "is it whole?"))?;
+            cutter.cut(decoder, cancel, take)
+        }
+    }
+}
+
+/// What was read of a file, and the slice that is being made.
+struct Cutter<'a> {
+    tables: &'a Tables<'a>,
+    of: TableFile<'a>,
+    /// It can't be begun in the middle: it is one slice.
+    whole: bool,
+    /// The header is still to come.
+    header: bool,
+    header_len: u32,
+    /// The slice begins here, and has so many rows so far.
+    start: u64,
+    rows: u64,
+    /// Rows of the file before it.
+    first_row: u64,
+    /// Where the last record ended.
+    end: u64,
+}
+
+impl<'a> Cutter<'a> {
+    fn new(tables: &'a Tables<'a>, of: TableFile<'a>, whole: bool) -> Cutter<'a> {
+        let header = tables.kind.is_csv() && tables.read_csv.header;
+        Cutter { tables, of, whole, header, header_len: 0, start: 0, rows: 0, first_row: 0, end: 0 }
+    }
+
+    fn cut(&mut self, mut reader: impl Read, cancel: &dyn Fn() -> bool, take: &mut Take<'_>) -> Result<(), ListError> {
+        let of = self.of;
+        let mut piece = vec![0; PIECE];
+        let mut filled = fill(&mut reader, &mut piece).map_err(|error| of.unreadable("read", error))?;
+        let mark = if piece[..filled].starts_with(UTF8_MARK) { UTF8_MARK.len() } else { 0 };
+        let mut records = Records::new(self.dialect(), mark as u64);
+        let mut from = mark;
+        while filled > 0 {
+            if cancel() {
+                return Err(ListError::Canceled);
+            }
+            records.feed(&piece[from..filled], |end| self.record(end, take))?;
+            if records.at() - self.end > LONGEST {
+                let (row, start) = (self.first_row + self.rows + 1, self.end);
+                return Err(of.refuse(
+                    format!("row {row}, which begins at byte {start}, has no end within 1 GiB"),
+                    "is it a table with these delimiters and quotes?",
+                ));
+            }
+            from = 0;
+            filled = fill(&mut reader, &mut piece).map_err(|error| of.unreadable("read", error))?;
+        }
+        let (one_more, end) = records.finish().map_err(|unclosed| {
+            let row = self.first_row + self.rows + 1;
+            of.refuse(
+                format!("the quote at byte {}, in row {row}, is never closed", unclosed.at),
+                "close it; or write `read_csv: {quotechar: null}` if quotes mean nothing in it",
+            )
+        })?;
+        if one_more {
+            self.record(end, take)?;
+        }
+        self.close(take)
+    }
+
+    fn dialect(&self) -> Dialect {
+        match self.tables.kind {
+            InputType::Jsonl => Dialect::JSONL,
+            _ => {
+                let csv = self.tables.read_csv;
+                // Both are ASCII.
+                Dialect { delimiter: Some(csv.sep as u8), quote: csv.quotechar.map(|quote| quote as u8) }
+            }
+        }
+    }
+
+    /// A record ends before byte `end`.
+    fn record(&mut self, end: u64, take: &mut Take<'_>) -> Result<(), ListError> {
+        self.end = end;
+        if std::mem::take(&mut self.header) {
+            self.header_len =
+                u32::try_from(end).map_err(|_| self.of.refuse("its header is longer than 4 GiB", "is it a table?"))?;
+            self.start = end;
+            return Ok(());
+        }
+        self.rows += 1;
+        if !self.whole && self.tables.is_full(self.rows, end - self.start) {
+            self.close(take)?;
+        }
+        Ok(())
+    }
+
+    /// Hands on what there is.
+    fn close(&mut self, take: &mut Take<'_>) -> Result<(), ListError> {
+        if self.rows == 0 {
+            return Ok(());
+        }
+        let part = if self.whole { 0..WHOLE } else { self.start..self.end };
+        let header_len = if self.whole { 0 } else { self.header_len };
+        let slice = Slice { entry: self.of.entry, header_len, first_row: self.first_row, part };
+        take(slice, self.rows)?;
+        self.first_row += self.rows;
+        (self.start, self.rows) = (self.end, 0);
+        Ok(())
+    }
+}

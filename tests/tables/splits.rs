@@ -1,0 +1,205 @@
+//! Random tables, split at any size, beside what pandas reads of the whole file.
+
+use std::fmt::Write as _;
+use std::process::Command;
+
+use fanfold::prepare::listing;
+use fanfold_shared::job;
+use serde_json::{Value, json};
+
+use crate::python;
+use crate::seed::Random;
+use crate::support::Place;
+
+/// Tables of each kind.
+const TABLES: u64 = 150;
+
+/// Lists the table as the job says, and returns where its slices are, for `compare.py`; None: it is refused.
+fn slices(place: &Place, name: &str, more: &str) -> Result<Value, String> {
+    let yaml = format!("name: table\nentry_script: score.py\ninputs: [{name}]\n{more}\n");
+    let spec = job::parse(&yaml, &place.path("job.yaml"), &[]).unwrap_or_else(|errors| panic!("{yaml}\n{errors:?}"));
+    let dir = place.path(format!("items-{name}"));
+    let listed = listing::list(&spec, &dir, &[], &|| false).map_err(|error| error.to_string())?;
+    let (items, split) = (&listed.items, listed.items.split());
+    let counted = listing::count(&spec, &[], &|| false).unwrap().split;
+    assert_eq!((counted.items(), counted.mini_batches()), (split.items(), split.mini_batches()), "{yaml}");
+    let slices: Vec<Value> = (0..split.mini_batches())
+        .map(|id| {
+            let slice = items.slice(id).unwrap().unwrap();
+            let rows = split.mini_batch(id).1;
+            json!([slice.part.start, slice.part.end, slice.header_len, slice.first_row, rows.end - rows.start])
+        })
+        .collect();
+    Ok(json!({
+        "path": place.path(name),
+        "kind": spec.input_type.name(),
+        "options": {
+            "kind": spec.input_type.name(),
+            "sep": spec.read_csv.sep,
+            "encoding": spec.read_csv.encoding,
+            "header": spec.read_csv.header,
+            "quotechar": spec.read_csv.quotechar,
+            "dtype": spec.read_csv.dtype,
+        },
+        "slices": slices,
+    }))
+}
+
+/// Has Python compare the frames of all slices with the whole files.
+fn compare(place: &Place, cases: &[Value], least: usize) {
+    let text: String = cases.iter().map(|case| format!("{case}\n")).collect();
+    let cases = place.write("cases.jsonl", text);
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let script = format!("{root}/tests/tables/compare.py");
+    let ran = Command::new(python()).arg(script).arg(cases).arg(format!("{root}/worker/python/host")).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}");
+    let equal: usize = said.trim().parse().unwrap_or_else(|_| panic!("{said}"));
+    assert!(equal >= least, "only {equal} tables could be compared:\n{said}");
+}
+
+/// Anything that may stand in a file.
+fn soup(random: &mut Random) -> Vec<u8> {
+    const PIECES: [&str; 16] =
+        ["a", "1", "2.5", ",", ",", "\"", "\"\"", "\n", "\n", "\r\n", "\r", " ", "\t", "é", "\"x,\ny\"", "NA"];
+    let pieces = random.between(1, 60);
+    let text: String = (0..pieces).map(|_| *random.pick(&PIECES)).collect();
+    format!("h{}{text}", random.pick(&["", "\n", ",i\n", ",i,j\n"])).into_bytes()
+}
+
+/// What a program that knows CSV writes: every field may be anything, quoted where that is needed.
+fn well_formed(random: &mut Random, sep: char) -> Vec<u8> {
+    let columns = random.between(1, 5);
+    let end = *random.pick(&["\n", "\r\n", "\n", "\r"]);
+    let mut text = random.pick(&["", "\u{feff}", "\n", ""]).to_string();
+    let rows = random.between(1, 40);
+    for row in 0..=rows {
+        if random.percent(5) {
+            text += *random.pick::<&str>(&["", " ", if sep == '\t' { " " } else { "\t " }]);
+            text += end;
+        }
+        // Short rows are filled up; of the header and the first row pandas learns how many columns there are.
+        let fields = if row > 1 && random.percent(5) { random.between(1, columns) } else { columns };
+        for field in 0..fields {
+            let value = match random.between(0, 7) {
+                _ if row == 0 => format!("c{field}"),
+                0 => String::new(),
+                1 => "plain".into(),
+                2 => format!("quote \" {sep} and{end}end"),
+                3 => "\"".into(),
+                4 => "日本".into(),
+                5 => "5\" pipe".into(),
+                _ => random.between(0, 999).to_string(),
+            };
+            let quoted = value.contains([sep, '"', '\n', '\r']) || random.percent(20);
+            // A line of nothing at all is none: the empty field of a single column is quoted.
+            let quoted = quoted || value.is_empty() && columns == 1;
+            if field > 0 {
+                text.push(sep);
+            }
+            match quoted {
+                true => write!(text, "\"{}\"", value.replace('"', "\"\"")).unwrap(),
+                false => text += &value,
+            }
+        }
+        if row < rows || random.percent(70) {
+            text += end;
+        }
+    }
+    text.into_bytes()
+}
+
+fn json_lines(random: &mut Random) -> Vec<u8> {
+    let mut text = String::new();
+    for row in 0..random.between(1, 40) {
+        if random.percent(10) {
+            text += *random.pick::<&str>(&["\n", " \n", "\t\n"]);
+        }
+        let name = *random.pick(&["x", "", "é\\n", "\\u2028", "\"".replace('"', "\\\"").leak()]);
+        let end = if random.percent(20) { "\r\n" } else { "\n" };
+        write!(text, "{{\"id\": {row}, \"name\": \"{name}\"}}{end}").unwrap();
+    }
+    text.into_bytes()
+}
+
+fn size(random: &mut Random) -> String {
+    match random.percent(50) {
+        true => format!("mini_batch_size: {}rows", random.between(1, 12)),
+        false => format!("mini_batch_size: {}", random.between(1, 400)),
+    }
+}
+
+#[test]
+fn frames_of_csv_put_together_are_what_pandas_reads_of_the_whole_file() {
+    let place = Place::new();
+    place.write("score.py", "def run(mini_batch):\n    return mini_batch\n");
+    let mut cases = Vec::new();
+    for number in 0..TABLES {
+        let mut random = Random::new(number);
+        let tsv = random.percent(25);
+        let (kind, sep) = if tsv { ("tsv", '\t') } else { ("csv", *random.pick(&[',', ',', ';', '|'])) };
+        let name = format!("{number}.csv");
+        place.write(&name, well_formed(&mut random, sep));
+        let header = if random.percent(25) { "false" } else { "true" };
+        let sep = if tsv { String::new() } else { format!("sep: \"{sep}\", ") };
+        let more =
+            format!("input_type: {kind}\nread_csv: {{{sep}header: {header}, dtype: str}}\n{}", size(&mut random));
+        cases.push(slices(&place, &name, &more).unwrap_or_else(|error| panic!("{number}: {error}")));
+    }
+    compare(&place, &cases, TABLES as usize);
+}
+
+#[test]
+fn whatever_a_file_holds_it_is_split_where_pandas_sees_records() {
+    let place = Place::new();
+    place.write("score.py", "def run(mini_batch):\n    return mini_batch\n");
+    let mut cases = Vec::new();
+    for number in 0..4 * TABLES {
+        let mut random = Random::new(1_000 + number);
+        let name = format!("{number}.csv");
+        place.write(&name, soup(&mut random));
+        let more = format!("input_type: csv\nread_csv: {{dtype: str}}\n{}", size(&mut random));
+        match slices(&place, &name, &more) {
+            Ok(case) => cases.push(case),
+            Err(refused) => {
+                assert!(refused.contains("never closed") || refused.contains("no rows"), "{number}: {refused}")
+            }
+        }
+    }
+    // Most of such files pandas can't read as a whole either.
+    compare(&place, &cases, 50);
+}
+
+#[test]
+fn frames_of_json_lines_put_together_are_what_pandas_reads_of_the_whole_file() {
+    let place = Place::new();
+    place.write("score.py", "def run(mini_batch):\n    return mini_batch\n");
+    let mut cases = Vec::new();
+    for number in 0..TABLES {
+        let mut random = Random::new(2_000 + number);
+        let name = format!("{number}.jsonl");
+        place.write(&name, json_lines(&mut random));
+        let more = format!("input_type: jsonl\n{}", size(&mut random));
+        cases.push(slices(&place, &name, &more).unwrap_or_else(|error| panic!("{number}: {error}")));
+    }
+    compare(&place, &cases, TABLES as usize);
+}
+
+#[test]
+fn frames_of_parquet_are_whole_row_groups() {
+    let place = Place::new();
+    place.write("score.py", "def run(mini_batch):\n    return mini_batch\n");
+    let make = "import sys\nimport pandas\nimport pyarrow as pa\nimport pyarrow.parquet as pq\nfor n in range(12):\n    \
+                frame = pandas.DataFrame({'id': range(n * 7), 'name': [None if i % 5 == 0 else f'é{i}' for i in range(n * 7)]})\n    \
+                frame = frame.set_index('id') if n % 3 == 1 else frame\n    \
+                pq.write_table(pa.Table.from_pandas(frame), f'{sys.argv[1]}/{n}.parquet', row_group_size=n % 4 + 1)\n";
+    let made = Command::new(python()).args(["-c", make]).arg(place.path("")).status().unwrap();
+    assert!(made.success());
+    let mut cases = Vec::new();
+    for number in 1..12 {
+        let mut random = Random::new(number);
+        let more = format!("input_type: parquet\n{}", size(&mut random));
+        cases.push(slices(&place, &format!("{number}.parquet"), &more).unwrap());
+    }
+    compare(&place, &cases, 11);
+}

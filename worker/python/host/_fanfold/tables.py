@@ -1,0 +1,171 @@
+"""Reads the rows of a mini-batch of a table as a ``pandas.DataFrame``: what pandas makes of that part of the file.
+
+The worker says where a slice lies (``docs/design/tables.md``); what depends on the file as a whole (how many columns there are without a
+header, whether the first ones are the index) is taken from its beginning.
+"""
+
+import csv
+import importlib
+import io
+import sys
+import warnings
+
+from .failure import one_line, text_of
+from .script import EntryScriptError, Unreadable
+
+# The end of a slice that is a whole file.
+_WHOLE = 0xFFFFFFFFFFFFFFFF
+
+
+class Tables:
+    """Reads slices of one kind of table."""
+
+    def __init__(self, options):
+        self._options = options
+        self._pandas = _module("pandas")
+        self._read = getattr(self, "_" + options["kind"])
+        if options["kind"] == "parquet":
+            _module("pyarrow")
+            self._arrow = importlib.import_module("pyarrow.parquet")
+        # Of the file that was read last: its path, and what was learned of it.
+        self._known = (None, None)
+
+    def load(self, item):
+        """The frame of a mini-batch. ``item`` is ``<start> <end> <header> <first row> <rows>``, a newline and the path, or ``!`` and why
+        the file can't be used."""
+        head, path = item.split("\n", 1)
+        if head.startswith("!"):
+            raise Unreadable(head[1:])
+        start, end, header, first, rows = map(int, head.split(" "))
+        try:
+            frame = self._read(path, start, end, header, first)
+        except MemoryError:
+            raise
+        except Exception as error:
+            reason = one_line(text_of(error)) or type(error).__name__
+            raise Unreadable("{}: {}".format(_place(path, first, rows), reason)) from None
+        if len(frame) != rows:
+            text = "{}: {} reads {} rows where {} were counted when the job was listed"
+            raise Unreadable(text.format(_place(path, first, rows), self._pandas.__name__, len(frame), rows))
+        return frame
+
+    def _csv(self, path, start, end, header, _first):
+        options = self._csv_options()
+        if end == _WHOLE:
+            return self._pandas.read_csv(path, compression=_compression(path), **options)
+        shape, own_header = self._shape_of(path)
+        options.update(shape)
+        text = _bytes(path, start, end, 0 if own_header else header)
+        with warnings.catch_warnings():
+            # Of fields that belong to no column.
+            warnings.simplefilter("error", self._pandas.errors.ParserWarning)
+            frame = self._pandas.read_csv(io.BytesIO(own_header + text if own_header else text), **options)
+        if options["index_col"]:
+            frame.index.names = [None] * frame.index.nlevels
+        return frame
+
+    _tsv = _csv
+
+    def _csv_options(self):
+        given = self._options
+        options = {
+            "sep": given["sep"],
+            "encoding": given["encoding"],
+            "header": 0 if given["header"] else None,
+            # One type for a column, whatever its length.
+            "low_memory": False,
+        }
+        if given["quotechar"] is None:
+            options["quoting"] = csv.QUOTE_NONE
+        else:
+            options["quotechar"] = given["quotechar"]
+        dtype = given["dtype"]
+        if isinstance(dtype, dict) and not given["header"]:
+            dtype = {int(name) if name.isdigit() else name: kind for name, kind in dtype.items()}
+        if dtype:
+            options["dtype"] = dtype
+        return options
+
+    def _shape_of(self, path):
+        """What the beginning of a file says of all of it."""
+        if self._known[0] != path:
+            options = self._csv_options()
+            options.pop("dtype", None)
+            first, own_header = self._pandas.read_csv(path, compression=None, nrows=1, **options), None
+            if not self._options["header"]:
+                shape = {"names": list(range(first.shape[1])), "index_col": False}
+            elif isinstance(first.index, self._pandas.RangeIndex):
+                shape = {"index_col": False}
+            else:
+                # More fields than names: pandas takes the first ones for the index, without a name.
+                # The first row of a slice may be a short one, and then would not say so.
+                shape = {"index_col": list(range(first.index.nlevels))}
+                own_header = self._header_of(first)
+            self._known = (path, (shape, own_header))
+        return self._known[1]
+
+    def _header_of(self, frame):
+        """A header that names the columns of the index as well."""
+        levels = ["index {}".format(level) for level in range(frame.index.nlevels)]
+        names = io.StringIO()
+        quote = self._options["quotechar"]
+        writer = csv.writer(
+            names,
+            delimiter=self._options["sep"],
+            lineterminator="\n",
+            quotechar=quote,
+            quoting=csv.QUOTE_NONE if quote is None else csv.QUOTE_ALL,
+        )
+        writer.writerow(levels + list(frame.columns))
+        return names.getvalue().encode(self._options["encoding"])
+
+    def _jsonl(self, path, start, end, header, _first):
+        if end == _WHOLE:
+            return self._pandas.read_json(path, lines=True, compression=_compression(path))
+        return self._pandas.read_json(io.BytesIO(_bytes(path, start, end, header)), lines=True)
+
+    def _parquet(self, path, start, end, _header, first):
+        if self._known[0] != path:
+            self._known = (path, self._arrow.ParquetFile(path))
+        table = self._known[1].read_row_groups(list(range(start, end)), use_pandas_metadata=True)
+        frame = table.to_pandas()
+        index = (table.schema.pandas_metadata or {}).get("index_columns") or [None]
+        if isinstance(index[0], dict) and index[0].get("name") is not None:
+            # An index that is written down as a range, and is more than the numbers of rows: it has a name.
+            step = index[0]["step"]
+            begin = index[0]["start"] + first * step
+            frame.index = self._pandas.RangeIndex(begin, begin + len(frame) * step, step, name=index[0]["name"])
+        return frame
+
+
+def _place(path, first, rows):
+    return "`{}`, rows {} to {}".format(one_line(path), first + 1, first + rows)
+
+
+def _bytes(path, start, end, header):
+    """The header of a file and a part of it."""
+    with open(path, "rb") as file:
+        head = file.read(header)
+        file.seek(start)
+        body = file.read(end - start)
+    if len(head) + len(body) != header + end - start:
+        raise ValueError("it has become shorter")
+    # The last record of a file needs no end, and nothing follows it.
+    return head + body if head else body
+
+
+def _compression(path):
+    with open(path, "rb") as file:
+        return "gzip" if file.read(2) == b"\x1f\x8b" else "zstd"
+
+
+def _module(name):
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        text = (
+            "{} can't be imported by {}: {}; a job with tables needs it: `environment: {{requirements: [pandas{}]}}`, or an "
+            "interpreter that has it, `environment: {{python: …}}`"
+        )
+        more = ", pyarrow" if name == "pyarrow" else ""
+        raise EntryScriptError(text.format(name, sys.executable, one_line(text_of(error)), more)) from None
