@@ -14,6 +14,7 @@ pub mod items;
 pub mod job;
 pub mod layout;
 pub mod message;
+pub mod partition;
 pub mod report;
 pub mod split;
 pub mod state;

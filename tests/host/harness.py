@@ -98,6 +98,8 @@ class Host:
             "argv": [],
             "separator": 10,
             "table": None,
+            "partition_keys": [],
+            "partition_columns": [],
             "output_action": "append_row",
             "dataframe_header": False,
             "logging_level": "INFO",

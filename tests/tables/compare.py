@@ -39,7 +39,7 @@ def main():
         for piece in case["slices"]:
             item = " ".join(map(str, piece)) + "\n" + case["path"]
             try:
-                frames.append(tables.load(item))
+                frames.append(tables.load([item]))
             except Unreadable as error:
                 refused = str(error)
         if isinstance(expected, Exception):

@@ -8,7 +8,9 @@ mod seed;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod examples;
 mod jobs;
+mod partitions;
 mod refusals;
 mod splits;
 

@@ -119,6 +119,7 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
         entry_script: spec.entry_script.clone(),
         argv: job::entry_argv(spec, &Places::local(spec, &output_dir, processes)),
         input_type: spec.input_type,
+        partition: spec.partition.clone(),
         read_csv: spec.read_csv.clone(),
         output_action: spec.output_action,
         dataframe_header: spec.append_row_dataframe_header,

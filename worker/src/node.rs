@@ -370,6 +370,8 @@ impl Node {
             "working_dir": host::path_text(&self.plan.working_dir),
             "argv": self.plan.argv,
             "separator": self.plan.input_type.separator(),
+            "partition_keys": self.plan.partition.as_ref().map_or(&[][..], |partition| &partition.keys),
+            "partition_columns": self.plan.partition.as_ref().map_or(&[][..], |partition| partition.format.names()),
             "table": self.plan.input_type.is_table().then(|| serde_json::json!({
                 "kind": self.plan.input_type.name(),
                 "sep": self.plan.read_csv.sep,

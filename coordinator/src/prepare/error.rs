@@ -79,6 +79,16 @@ pub enum ListError {
         /// The list file.
         path: PathBuf,
     },
+    /// A file's path has no values to partition it by.
+    #[error("input `{input}`: the path of `{}` does not fit `partition_format: {format}`", path.display())]
+    NoPartition {
+        /// The input.
+        input: String,
+        /// The file.
+        path: PathBuf,
+        /// As typed.
+        format: String,
+    },
     /// A file is no table of the kind that the job says, or one that can't be split.
     #[error("`{}`: {what}", path.display())]
     Table {
@@ -124,6 +134,11 @@ impl Report for ListError {
             ListError::Missing { hint, .. } | ListError::Empty { hint, .. } | ListError::Table { hint, .. } => {
                 Some(hint.clone()).filter(|hint| !hint.is_empty())
             }
+            ListError::NoPartition { .. } => Some(
+                "each `{name}` is a part of the path or in one, counted from its end; `*` stands for what does not matter; give the input as a \
+                 pattern to leave files out"
+                    .into(),
+            ),
             ListError::Special { .. } => Some("give a file, a folder or a pattern such as `data/**/*.png`".into()),
             ListError::Pattern { .. } => Some(
                 "`*`, `?`, `[a-z]`, `{a,b}` and `**/` have a meaning; to match one of them as it is, put it in brackets: `[[]`"

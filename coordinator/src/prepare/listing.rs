@@ -8,7 +8,7 @@
 //! Of files that are items themselves nothing is looked at: whether one can be read is found out when it is handed over. Tables are read
 //! to their records (`tables`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use fanfold_shared::split::{Cut, EndsBuilder, Split, SplitInput};
 
 use super::lines::for_each_line;
 use super::notes::Notes;
+use super::partitions::{self, Parts};
 use super::sort::{RUN_BYTES, Sorter};
 use super::source::{Look, Source};
 use super::tables::{TableFile, Tables};
@@ -74,22 +75,46 @@ pub(super) fn list_in_runs(
     let mut writer = ItemWriter::create(dir, spec.input_type.separator())?;
     let mut notes = Vec::new();
     let tables = Tables::of(spec);
+    if tables.is_some() {
+        writer.items_are_rows();
+    }
     let split = split_inputs(spec, excluded, cancel, &mut notes, |input, source, look, notes| {
-        if spec.input_type == InputType::Lines {
-            lines(input, source, look, notes, &mut |line| Ok(writer.push(line)?))?;
-        } else {
-            let mut sorter = Sorter::new(dir, run_bytes);
-            source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(name))?;
-            sorter.drain(cancel, |name| {
-                let entry = writer.entries();
-                writer.push(name)?;
-                let Some(tables) = tables else { return Ok(()) };
-                let path = source.root().join(OsStr::from_bytes(name));
-                let file = table_file(input, &path, entry)?;
-                tables.slices(file, cancel, &mut |slice, rows| Ok(writer.push_slice(&slice, rows)?))
-            })?;
+        let mut sorter = Sorter::new(dir, run_bytes);
+        match (&spec.partition, spec.input_type) {
+            (_, InputType::Lines) => lines(input, source, look, notes, &mut |line| Ok(writer.push(line)?))?,
+            (Some(partition), _) => {
+                let mut parts = Parts::new(partition, source, input);
+                source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(&parts.keyed(name)?))?;
+                sorter.drain(cancel, |keyed| {
+                    let (key, name) = partitions::key_and_name(keyed);
+                    let entry = writer.entries();
+                    let mut rows = 1;
+                    if let Some(tables) = tables {
+                        let path = source.root().join(OsStr::from_bytes(name));
+                        rows = tables.rows(table_file(input, &path, entry)?, cancel)?;
+                    }
+                    if let Some((slice, items)) = parts.next(key, entry, rows)? {
+                        writer.push_slice(&slice, items)?;
+                    }
+                    Ok(writer.push(name)?)
+                })?;
+                if let Some((slice, items)) = parts.last(writer.entries())? {
+                    writer.push_slice(&slice, items)?;
+                }
+            }
+            (None, _) => {
+                source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(name))?;
+                sorter.drain(cancel, |name| {
+                    let entry = writer.entries();
+                    writer.push(name)?;
+                    let Some(tables) = tables else { return Ok(()) };
+                    let path = source.root().join(OsStr::from_bytes(name));
+                    let file = table_file(input, &path, entry)?;
+                    tables.slices(file, cancel, &mut |slice, rows| Ok(writer.push_slice(&slice, rows)?))
+                })?;
+            }
         }
-        Ok((if tables.is_some() { writer.rows() } else { writer.entries() }, writer.entries()))
+        Ok((if is_sliced(spec) { writer.sliced() } else { writer.entries() }, writer.entries()))
     })?;
     Ok(Listed { items: writer.finish(split)?, notes })
 }
@@ -98,32 +123,50 @@ pub(super) fn list_in_runs(
 pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) -> Result<Counted, ListError> {
     let mut notes = Vec::new();
     let tables = Tables::of(spec);
-    let (mut entries, mut rows, mut ends) = (0, 0, EndsBuilder::default());
+    let (mut entries, mut items, mut ends) = (0, 0, EndsBuilder::default());
     let mut split = split_inputs(spec, excluded, cancel, &mut notes, |input, source, look, notes| {
+        let parts = spec.partition.as_ref().map(|partition| Parts::new(partition, source, input));
+        // The items of each combination of values.
+        let mut by_values: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+        let mut end = |more| {
+            items += more;
+            match ends.push(items) {
+                true => Ok(()),
+                false => Err(ListError::from(ItemsError::Unlistable { ordinal: items, what: TOO_MANY })),
+            }
+        };
         let mut count = |name: &[u8]| {
             entries += 1;
-            let Some(tables) = tables else { return Ok(()) };
             let path = source.root().join(OsStr::from_bytes(name));
-            tables.slices(table_file(input, &path, 0)?, cancel, &mut |_, more| {
-                rows += more;
-                match ends.push(rows) {
-                    true => Ok(()),
-                    false => {
-                        Err(ItemsError::Unlistable { ordinal: rows, what: "its mini-batch has too many rows" }.into())
-                    }
+            match (&parts, tables) {
+                (None, None) => Ok(()),
+                (None, Some(tables)) => tables.slices(table_file(input, &path, 0)?, cancel, &mut |_, rows| end(rows)),
+                (Some(parts), tables) => {
+                    let keyed = parts.keyed(name)?;
+                    let rows = tables.map(|tables| tables.rows(table_file(input, &path, 0)?, cancel)).transpose()?;
+                    *by_values.entry(partitions::key_and_name(&keyed).0.to_vec()).or_default() += rows.unwrap_or(1);
+                    Ok(())
                 }
-            })
+            }
         };
         match spec.input_type {
             InputType::Lines => lines(input, source, look, notes, &mut count)?,
             _ => source.for_each_file(&input.name, look, notes, &mut count)?,
         }
-        Ok((if tables.is_some() { rows } else { entries }, entries))
+        by_values.into_values().filter(|items| *items > 0).try_for_each(&mut end)?;
+        Ok((if is_sliced(spec) { items } else { entries }, entries))
     })?;
-    if tables.is_some() {
+    if is_sliced(spec) {
         split.cut = Cut::Listed(ends.finish(0));
     }
     Ok(Counted { split, notes })
+}
+
+const TOO_MANY: &str = "its mini-batch has too many items";
+
+/// Whether mini-batches end where slices say, and not after a number of items.
+fn is_sliced(spec: &JobSpec) -> bool {
+    spec.input_type.is_table() || spec.partition.is_some()
 }
 
 fn table_file<'a>(input: &'a Input, path: &'a Path, entry: u64) -> Result<TableFile<'a>, ListError> {

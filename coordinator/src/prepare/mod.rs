@@ -13,6 +13,7 @@ mod glob;
 mod lines;
 pub mod listing;
 mod notes;
+mod partitions;
 pub mod snapshot;
 mod sort;
 mod source;

@@ -23,6 +23,7 @@ pub(super) fn spec() -> JobSpec {
         append_row_file_name: "parallel_run_step.txt".into(),
         append_row_dataframe_header: false,
         mini_batch_size: MiniBatchSize::Items(10),
+        partition: None,
         read_csv: ReadCsv::new(','),
         error_threshold: -1,
         allowed_failed_count: None,

@@ -15,7 +15,7 @@ use fanfold_shared::items::ItemReader;
 use fanfold_shared::job::{JobSpec, LoggingLevel};
 use fanfold_shared::message::AttemptError;
 use fanfold_shared::report::{ExitCode, IoError};
-use fanfold_shared::split::{Cut, Split};
+use fanfold_shared::split::Split;
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, harmless};
 use fanfold_worker::logs::{FILE_CAP, Level, LogFile};
@@ -421,15 +421,21 @@ pub(crate) fn item_names(items: &ItemReader, range: Range<u64>) -> Vec<Vec<u8>> 
     // A list that can't be read is named where it stops the job; an error line without names still tells the rest.
     let mut names = Vec::new();
     let split = items.split();
-    for row in range.clone().filter(|_| matches!(split.cut, Cut::Listed(_))) {
+    if !items.has_rows() {
+        return paths(items, range);
+    }
+    for row in range {
         let mini_batch = split.mini_batch_of(row);
         let Ok(Some(slice)) = items.slice(mini_batch) else { return names };
-        let Some(mut name) = paths(items, slice.entry.into()..u64::from(slice.entry) + 1).pop() else { return names };
+        let Some(mut name) = paths(items, slice.entries().start..slice.entries().start + 1).pop() else { return names };
         let number = slice.first_row + (row - split.mini_batch(mini_batch).1.start) + 1;
-        name.extend_from_slice(format!(", row {number}").as_bytes());
+        match slice.files {
+            1 => name.extend_from_slice(format!(", row {number}").as_bytes()),
+            files => name.extend_from_slice(format!(" and {} files more, row {number} of all", files - 1).as_bytes()),
+        }
         names.push(name);
     }
-    if names.is_empty() { paths(items, range) } else { names }
+    names
 }
 
 /// The paths of entries, as bytes.

@@ -74,6 +74,8 @@ pub(super) struct Manifest {
     pub(super) separator: u8,
     /// Entries of the list.
     pub(super) items: u64,
+    /// The entries are files, and the items are their rows.
+    pub(super) rows: bool,
     pub(super) data_len: u64,
     pub(super) blocks: u64,
     pub(super) index_crc32: u32,

@@ -89,7 +89,12 @@ impl ItemReader {
         self.manifest.items
     }
 
-    /// Where the rows of a mini-batch lie. None: this is no list of tables.
+    /// Whether the entries are files, and the items are their rows.
+    pub fn has_rows(&self) -> bool {
+        self.manifest.rows
+    }
+
+    /// Where the items of a mini-batch lie. None: all mini-batches have the same size.
     pub fn slice(&self, mini_batch: u64) -> Result<Option<Slice>, ItemsError> {
         self.slices.as_ref().map(|slices| slices.get(mini_batch)).transpose()
     }
@@ -101,7 +106,7 @@ impl ItemReader {
         }
         let last = mini_batches.end - 1;
         Ok(match (self.slice(mini_batches.start)?, self.slice(last)?) {
-            (Some(first), Some(last)) => u64::from(first.entry)..u64::from(last.entry) + 1,
+            (Some(first), Some(last)) => first.entries().start..last.entries().end,
             _ => self.split().mini_batch(mini_batches.start).1.start..self.split().mini_batch(last).1.end,
         })
     }

@@ -1,8 +1,8 @@
-//! The slices of tables: for each mini-batch the file that it is of, and where in it its rows lie.
+//! Mini-batches that differ in size: for each the files that it is of, and of a table where in its file its rows lie.
 //!
-//! A file of its own beside the list, 40 bytes a mini-batch, all numbers little-endian: `u64` the ordinal behind its last row, `u32` the
-//! file's entry in the list, `u32` the length of the file's header, `u64` its first row within the file, `u64` and `u64` where it begins and
-//! ends ([`Slice::part`]). It is checked whole when it is opened; the manifest holds its checksum.
+//! A file of its own beside the list, 48 bytes a mini-batch, all numbers little-endian: `u64` the ordinal behind its last item, `u32` the
+//! first file's entry in the list, `u32` how many files, `u32` the length of the file's header, `u32` nothing, `u64` the first row within the
+//! file, `u64` and `u64` where it begins and ends ([`Slice::part`]). It is checked whole when it is opened; the manifest holds its checksum.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -15,13 +15,15 @@ use crate::report::During;
 use crate::split::{Ends, EndsBuilder};
 
 /// Bytes of a slice in the file.
-const SIZE: usize = 40;
+const SIZE: usize = 48;
 
-/// Where the rows of a mini-batch lie.
+/// Where the items of a mini-batch lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slice {
-    /// The file's entry in the list.
+    /// The first file's entry in the list.
     pub entry: u32,
+    /// How many files, at least 1; several are taken whole.
+    pub files: u32,
     /// Bytes of the file's header, from its beginning; 0: it has none.
     pub header_len: u32,
     /// How many rows of the file come before.
@@ -34,21 +36,38 @@ pub struct Slice {
 pub const WHOLE: u64 = u64::MAX;
 
 impl Slice {
+    /// Files as they are.
+    pub fn whole(entry: u32, files: u32) -> Slice {
+        Slice { entry, files, header_len: 0, first_row: 0, part: 0..WHOLE }
+    }
+
+    /// Its entries in the list.
+    pub fn entries(&self) -> Range<u64> {
+        self.entry.into()..u64::from(self.entry) + u64::from(self.files)
+    }
+
     fn encode(&self, end: u64) -> [u8; SIZE] {
         let mut bytes = [0; SIZE];
         bytes[..8].copy_from_slice(&end.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.entry.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.header_len.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.first_row.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.part.start.to_le_bytes());
-        bytes[32..].copy_from_slice(&self.part.end.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.files.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.header_len.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.first_row.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.part.start.to_le_bytes());
+        bytes[40..].copy_from_slice(&self.part.end.to_le_bytes());
         bytes
     }
 
     fn decode(bytes: &[u8; SIZE]) -> (Slice, u64) {
         let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let half = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        let slice = Slice { entry: half(8), header_len: half(12), first_row: word(16), part: word(24)..word(32) };
+        let slice = Slice {
+            entry: half(8),
+            files: half(12),
+            header_len: half(16),
+            first_row: word(24),
+            part: word(32)..word(40),
+        };
         (slice, word(0))
     }
 }

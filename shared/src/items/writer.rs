@@ -26,8 +26,10 @@ pub struct ItemWriter {
     block_items: u32,
     max_block: (u32, usize),
     index: Vec<u8>,
-    /// Of tables.
+    /// Where mini-batches differ in size.
     slices: Option<SliceWriter>,
+    /// Items are rows of the entries.
+    rows: bool,
 }
 
 impl ItemWriter {
@@ -60,6 +62,7 @@ impl ItemWriter {
             max_block,
             index: Vec::new(),
             slices: None,
+            rows: false,
         })
     }
 
@@ -68,12 +71,17 @@ impl ItemWriter {
         self.items
     }
 
-    /// The number of rows of tables so far: the ordinal of the next one.
-    pub fn rows(&self) -> u64 {
+    /// The entries are files, and the items are their rows.
+    pub fn items_are_rows(&mut self) {
+        self.rows = true;
+    }
+
+    /// The number of items in slices so far: the ordinal of the next one.
+    pub fn sliced(&self) -> u64 {
         self.slices.as_ref().map_or(0, SliceWriter::rows)
     }
 
-    /// Adds a mini-batch of `rows` rows, which lie in `slice`. With the first one the list is one of tables.
+    /// Adds a mini-batch of `rows` items, which lie in `slice`. With the first one mini-batches are what the slices say.
     pub fn push_slice(&mut self, slice: &Slice, rows: u64) -> Result<(), ItemsError> {
         let slices = match self.slices.take() {
             Some(slices) => slices,
@@ -109,7 +117,7 @@ impl ItemWriter {
     pub fn finish(mut self, mut split: Split) -> Result<ItemReader, ItemsError> {
         assert_eq!(split.entries(), self.items, "the split covers the entries");
         if let Some(slices) = self.slices.take() {
-            assert_eq!(split.items(), slices.rows(), "the split covers the rows");
+            assert_eq!(split.items(), slices.rows(), "the split covers the items");
             split.cut = Cut::Listed(slices.finish()?);
             failpoint!("items_slices_synced");
         } else {
@@ -127,6 +135,7 @@ impl ItemWriter {
             version: VERSION,
             separator: self.separator,
             items: self.items,
+            rows: self.rows,
             data_len: self.data_len,
             blocks: (self.index.len() / BlockEntry::SIZE) as u64,
             index_crc32: crc32fast::hash(&self.index),

@@ -62,6 +62,9 @@ pub fn entry_argv(spec: &JobSpec, places: &Places) -> Vec<String> {
     if append && spec.append_row_file_name != DEFAULT_FILE_NAME {
         option("append_row_file_name", spec.append_row_file_name.clone());
     }
+    if let Some(partition) = &spec.partition {
+        option("partition_keys", serde_json::to_string(&partition.keys).expect("text"));
+    }
     option("output", text(&places.output));
     option("process_count_per_node", places.process_count_per_node.to_string());
     argv.extend(spec.arguments.iter().map(|argument| expand(argument, places)));

@@ -52,6 +52,7 @@ fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
         ("inputs", pairs(inputs)),
         ("input_type", spec.input_type.name().into()),
         ("mini_batch_size", spec.mini_batch_size.to_string()),
+        ("partition", serde_json::to_string(&spec.partition).expect("plain data")),
         ("read_csv", serde_json::to_string(&spec.read_csv).expect("plain data")),
         (
             "source_directory",

@@ -67,15 +67,17 @@ pub static KEYS: &[Key] = &[
         name: "partition_format",
         takes: "a path with `{name}` parts",
         default: "none",
-        example: "",
-        doc: "Waits for a later release: one mini-batch for each combination of parts of the path.",
+        example: "partition_format: \"{user}/{season}/*.wav\"",
+        doc: "Takes values from the last parts of the files' paths. A mini-batch is then all files, or all rows, of one \
+              combination of values that exists; `partition_key_value` of the context has them, and a table a column for each. Not \
+              together with `mini_batch_size`.",
     },
     Key {
         name: "partition_keys",
-        takes: "a list of names",
-        default: "none",
+        takes: "a list of names that stand in `partition_format`",
+        default: "all of them",
         example: "",
-        doc: "Waits for a later release: one mini-batch for each combination of values.",
+        doc: "Those of its names that mini-batches are made by.",
     },
     Key {
         name: "side_inputs",

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::partition::PartitionFormat;
+
 /// A job after validation (spec section 3). It is stored in the job directory and never changes but by continuing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
@@ -40,6 +42,8 @@ pub struct JobSpec {
     pub append_row_dataframe_header: bool,
     /// What one `run()` gets.
     pub mini_batch_size: MiniBatchSize,
+    /// One mini-batch for each combination of values; None: mini-batches have the size above.
+    pub partition: Option<Partition>,
     /// How CSV is read; of other inputs what pandas does by itself.
     pub read_csv: ReadCsv,
     /// Failed items tolerated; -1 tolerates all.
@@ -180,6 +184,24 @@ impl fmt::Display for MiniBatchSize {
             Some((shift, name)) => write!(f, "{}{name}", bytes >> shift),
             None => write!(f, "{bytes}"),
         }
+    }
+}
+
+/// What mini-batches are made by, instead of a size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    /// Where in the paths of files the values stand.
+    pub format: PartitionFormat,
+    /// Those of its names that count, in the order of the job file.
+    pub keys: Vec<String>,
+}
+
+impl Partition {
+    /// Of the values that the format takes from a path those of the keys, in their order.
+    pub fn key_values<'v>(&self, values: &[&'v [u8]]) -> Vec<&'v [u8]> {
+        let names = self.format.names();
+        let value = |key: &String| names.iter().position(|name| name == key).map(|at| values[at]);
+        self.keys.iter().filter_map(value).collect()
     }
 }
 

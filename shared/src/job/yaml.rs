@@ -55,13 +55,14 @@ fn entries(spec: &JobSpec) -> Vec<(&'static str, Value)> {
     put("output_action", json!(spec.output_action.name()));
     put("append_row_file_name", json!(spec.append_row_file_name));
     put("append_row_dataframe_header", json!(spec.append_row_dataframe_header));
-    put(
-        "mini_batch_size",
-        match spec.mini_batch_size {
-            MiniBatchSize::Items(items) => json!(items),
-            size => json!(size.to_string()),
-        },
-    );
+    match (&spec.partition, spec.mini_batch_size) {
+        (Some(partition), _) => {
+            put("partition_format", json!(partition.format.to_string()));
+            put("partition_keys", json!(partition.keys));
+        }
+        (None, MiniBatchSize::Items(items)) => put("mini_batch_size", json!(items)),
+        (None, size) => put("mini_batch_size", json!(size.to_string())),
+    }
     if spec.input_type.is_csv() {
         put("read_csv", json!(spec.read_csv));
     }

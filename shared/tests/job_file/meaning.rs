@@ -119,10 +119,17 @@ fn inputs_are_a_list_or_a_map_of_paths_and_globs() {
 }
 
 #[test]
-fn partitions_beside_a_size_are_for_later_and_nothing_else() {
-    let errors = Folder::new().errors("partition_keys: [a]\nmini_batch_size: 5\n");
-    assert_eq!(errors.errors.len(), 1, "{errors}");
-    assert!(errors.errors[0].message.contains("`partition_keys` is not available yet"));
+fn partitions_have_all_names_of_the_format_or_those_that_are_chosen() {
+    let folder = Folder::new();
+    let keys =
+        |more: &str| folder.spec(&format!("partition_format: \"{{a}}/{{b}}/*\"\n{more}")).partition.unwrap().keys;
+    assert_eq!(keys(""), ["a", "b"]);
+    assert_eq!(keys("partition_keys: [b]\n"), ["b"]);
+    assert_eq!(keys("partition_keys: b\n"), ["b"]);
+    let told = |more: &str| folder.errors(&format!("partition_format: \"{{a}}/*\"\n{more}")).errors[0].message.clone();
+    assert_eq!(told("partition_keys: []\n"), "`partition_keys` is empty");
+    assert_eq!(told("partition_keys: [a, a]\n"), "`a` stands twice in `partition_keys`");
+    assert!(told("mini_batch_size: 5\n").contains("exclude each other"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use fanfold_shared::job::{InputType, LoggingLevel, OutputAction, ProfilingModule, ReadCsv};
+use fanfold_shared::job::{InputType, LoggingLevel, OutputAction, Partition, ProfilingModule, ReadCsv};
 
 /// What a node does, fixed when it joins.
 pub struct NodePlan {
@@ -19,6 +19,8 @@ pub struct NodePlan {
     pub argv: Vec<String>,
     /// What items are.
     pub input_type: InputType,
+    /// What mini-batches are made by.
+    pub partition: Option<Partition>,
     /// How CSV is read.
     pub read_csv: ReadCsv,
     /// Whether rows are wanted.

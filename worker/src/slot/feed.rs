@@ -87,13 +87,22 @@ impl Frame {
             let (input, items) = split.mini_batch(mini_batch);
             let mut held = Held { mini_batch, items, unreadable: Vec::new(), hold: piece.hold.clone(), copied: false };
             let before = self.items.len();
-            let readable = match (node.plan.input_type, node.items.slice(mini_batch)?) {
-                (_, Some(slice)) => self.add_slice(node, Path::new(&input.root), &held, &slice)?,
-                (InputType::Lines, None) => {
+            let root = Path::new(&input.root);
+            let slice = node.items.slice(mini_batch)?;
+            if let Some(slice) = &slice {
+                self.add_key(node, root, slice)?;
+            }
+            let keys =
+                slice.as_ref().and(node.plan.partition.as_ref()).map_or(0, |partition| partition.keys.len() as u64);
+            let readable = match (node.plan.input_type, &slice) {
+                (InputType::Lines, _) => {
                     node.items.read_joined(held.items.clone(), Path::new(""), &mut self.items)?;
                     held.items.end - held.items.start
                 }
-                (_, None) => self.add_files(node, Path::new(&input.root), &mut held)?,
+                (InputType::Files, _) => self.add_files(node, root, &mut held)?,
+                (_, Some(slice)) => self.add_slice(node, root, &held, slice)?,
+                // A list of tables has slices.
+                (_, None) => 0,
             };
             if readable == 0 {
                 self.items.truncate(before);
@@ -101,34 +110,54 @@ impl Frame {
                 continue;
             }
             let attempt = held.hold.attempt;
-            self.mini_batches.push(HandOver { mini_batch, items: readable as u32, attempt });
+            self.mini_batches.push(HandOver { mini_batch, items: (keys + readable) as u32, attempt });
             self.held.push(held);
         }
         Ok(())
     }
 
-    /// Adds where the rows of a table lie: one item for the host, which reads them.
+    /// Adds the values that a mini-batch is of, each as an item before its own.
+    fn add_key(&mut self, node: &Node, root: &Path, slice: &Slice) -> Result<(), ItemsError> {
+        let Some(partition) = &node.plan.partition else { return Ok(()) };
+        let path = root.join(OsStr::from_bytes(&node.items.item(slice.entry.into())?));
+        let values = partition.format.values(path.as_os_str().as_bytes()).unwrap_or_default();
+        for value in partition.key_values(&values) {
+            self.items.extend_from_slice(value);
+            self.items.push(0);
+        }
+        Ok(())
+    }
+
+    /// Adds where the rows of a table lie: for each file one item for the host, which reads them.
     fn add_slice(&mut self, node: &Node, root: &Path, held: &Held, slice: &Slice) -> Result<u64, ItemsError> {
-        let entry = u64::from(slice.entry);
-        let name = node.items.item(entry)?;
-        let fingerprints = node.fingerprints.get(entry..entry + 1)?;
-        let path = root.join(OsStr::from_bytes(&name));
-        match check(root, [name.as_slice()], &fingerprints).into_iter().next() {
-            Some((_, trouble)) => {
-                let path = path.to_string_lossy();
-                let line = format!("!`{}`: {trouble}\n", one_line(&path, usize::MAX));
+        let entries = slice.entries();
+        let names = node.items.read(entries.clone())?;
+        let names: Vec<&[u8]> = names.split(|byte| *byte == 0).take(slice.files as usize).collect();
+        let fingerprints = node.fingerprints.get(entries)?;
+        let mut troubles = check(root, names.iter().copied(), &fingerprints).into_iter().peekable();
+        for (at, name) in names.iter().enumerate() {
+            let path = root.join(OsStr::from_bytes(name));
+            if let Some((_, trouble)) = troubles.next_if(|(place, _)| *place == at) {
+                let line = format!("!`{}`: {trouble}", one_line(&path.to_string_lossy(), usize::MAX));
                 self.items.extend_from_slice(line.as_bytes());
-            }
-            None => {
+            } else {
                 let Slice { header_len, first_row, part, .. } = slice;
                 let rows = held.items.end - held.items.start;
-                let line = format!("{} {} {header_len} {first_row} {rows}\n", part.start, part.end);
+                let line = format!("{} {} {header_len} {first_row} {rows}", part.start, part.end);
                 self.items.extend_from_slice(line.as_bytes());
             }
+            if let Some(partition) = &node.plan.partition {
+                let values = partition.format.values(path.as_os_str().as_bytes()).unwrap_or_default();
+                let values: Vec<_> = values.into_iter().map(String::from_utf8_lossy).collect();
+                let text = serde_json::to_string(&values).expect("text");
+                self.items.extend_from_slice(b"\t");
+                self.items.extend_from_slice(text.as_bytes());
+            }
+            self.items.push(b'\n');
+            self.items.extend_from_slice(path.as_os_str().as_bytes());
+            self.items.push(0);
         }
-        self.items.extend_from_slice(path.as_os_str().as_bytes());
-        self.items.push(0);
-        Ok(1)
+        Ok(slice.files.into())
     }
 
     /// Adds the paths of the files that can be read, and notes why the others can't.

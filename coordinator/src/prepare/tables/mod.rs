@@ -65,6 +65,19 @@ impl<'a> Tables<'a> {
         text::slices(self, of, file, compression, cancel, take)
     }
 
+    /// How many rows a file has.
+    ///
+    /// # Errors
+    /// As [`Tables::slices`].
+    pub(super) fn rows(&self, of: TableFile<'_>, cancel: &dyn Fn() -> bool) -> Result<u64, ListError> {
+        let mut all = 0;
+        self.slices(of, cancel, &mut |_, rows| {
+            all += rows;
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
     /// Whether a slice of so many rows and bytes is large enough.
     fn is_full(&self, rows: u64, bytes: u64) -> bool {
         match self.size {

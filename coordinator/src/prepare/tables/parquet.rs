@@ -35,7 +35,7 @@ pub(super) fn slices(
             MiniBatchSize::Bytes(most) => bytes + group_bytes > most,
         };
         if rows > 0 && too_much {
-            take(Slice { entry: of.entry, header_len: 0, first_row, part: start..number }, rows)?;
+            take(Slice { entry: of.entry, files: 1, header_len: 0, first_row, part: start..number }, rows)?;
             first_row += rows;
             (start, rows, bytes) = (number, 0, 0);
         }
@@ -44,7 +44,7 @@ pub(super) fn slices(
     }
     if rows > 0 {
         let end = footer.num_row_groups() as u64;
-        take(Slice { entry: of.entry, header_len: 0, first_row, part: start..end }, rows)?;
+        take(Slice { entry: of.entry, files: 1, header_len: 0, first_row, part: start..end }, rows)?;
     }
     Ok(())
 }

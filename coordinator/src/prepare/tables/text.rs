@@ -164,7 +164,7 @@ impl<'a> Cutter<'a> {
         }
         let part = if self.whole { 0..WHOLE } else { self.start..self.end };
         let header_len = if self.whole { 0 } else { self.header_len };
-        let slice = Slice { entry: self.of.entry, header_len, first_row: self.first_row, part };
+        let slice = Slice { entry: self.of.entry, files: 1, header_len, first_row: self.first_row, part };
         take(slice, self.rows)?;
         self.first_row += self.rows;
         (self.start, self.rows) = (self.end, 0);

@@ -46,7 +46,6 @@ pub(super) fn read(reader: &mut Reader) -> (Vec<Argument>, BTreeMap<String, Stri
             Found::Reserved { at, key, value } => {
                 let message = format!("`--{key}` in `{KEY}` belongs to the driver");
                 let hint = match (key, value) {
-                    ("partition_keys", _) => "remove it: partitions are not available yet".to_string(),
                     (_, Some(value)) => format!(
                         "set the key, and the script finds it in `sys.argv` all the same: `{key}: {}`",
                         shown(value)

@@ -4,15 +4,6 @@ use crate::job::reader::Reader;
 
 /// Refuses keys and values that are known but not built yet.
 pub(super) fn refuse(reader: &mut Reader) {
-    for key in ["partition_format", "partition_keys"] {
-        let Some(node) = reader.given(key) else { continue };
-        let message = format!("`{key}` is not available yet: mini-batches of a number of files or lines work today");
-        let hint = match reader.given("mini_batch_size") {
-            Some(_) => "remove it".to_string(),
-            None => format!("remove it, or write `mini_batch_size: 10` in place of `{key}`"),
-        };
-        reader.fault(key, node.span, message, Some(hint));
-    }
     if let Some(node) = reader.given("rank_mini_batch_count") {
         let message = "`rank_mini_batch_count` is not available yet: mini-batches come from `inputs` today".to_string();
         let hint =

@@ -9,6 +9,7 @@ mod inputs;
 mod later;
 mod name;
 mod output;
+mod partition;
 mod processes;
 mod script;
 mod size;
@@ -42,6 +43,7 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
         source_directory: script.root,
         whole_source_directory: script.whole,
         mini_batch_size: size::read(reader, input_type),
+        partition: partition::read(reader, input_type),
         read_csv: table::read(reader, input_type),
         inputs,
         input_type: input_type.unwrap_or(super::spec::InputType::Files),

@@ -31,6 +31,7 @@ class Loop:
         self._separator = chr(config["separator"])
         # Paths must survive open(), so they are decoded as it will encode them.
         self._encoding = sys.getfilesystemencoding() if config["separator"] == 0 else "utf-8"
+        self._partition_keys = config["partition_keys"]
         self._flush_ns = config["flush_ns"]
         self._flush_bytes = config["flush_bytes"]
         self._clock = time.monotonic_ns
@@ -82,6 +83,8 @@ class Loop:
         clock, words = self._clock, self._page.words
         settle, make_rows, append = self._serializer.settle, self._serializer.rows, self._serializer.append
         takes_context, flush_bytes, load = script.takes_context, self._flush_bytes, script.load
+        partition_keys = self._partition_keys
+        keys = len(partition_keys)
         keep = self._records.append
         held, flush_at, finished = self._held, self._flush_at, self._finished
         at = 0
@@ -102,20 +105,22 @@ class Loop:
                 break
             end = at + count
             try:
-                mini_batch_items = items[at:end]
+                mini_batch_items = items[at + keys : end]
                 if attempt != attempt_shown:
                     words[4] = attempt_shown = attempt
                 if load is not None:
                     # A slice of a table, which the page shows as what is around run().
                     self._page.enter(OVERHEAD, mini_batch)
-                    mini_batch_items = load(mini_batch_items[0])
+                    paths = [item.split("\n", 1)[1] for item in mini_batch_items]
+                    mini_batch_items = load(mini_batch_items)
                     start = clock()
                 # The time goes before the phase, here and below: see Page.enter.
                 words[3] = start
                 words[2] = mini_batch << 8 | RUN
                 if takes_context:
-                    paths = mini_batch_items if load is None else [items[at].split("\n", 1)[1]]
-                    result = run(mini_batch_items, MiniBatchContext(mini_batch, paths))
+                    values = dict(zip(partition_keys, items[at : at + keys])) if keys else None
+                    paths = mini_batch_items if load is None else paths
+                    result = run(mini_batch_items, MiniBatchContext(mini_batch, paths, values))
                 else:
                     result = run(mini_batch_items)
                 if type(result) is not list:

@@ -106,7 +106,7 @@ def _load(channel, page, host_dir, config, profile):
         path, module = script.locate(config["entry_script"], working_dir)
         script.prepare(path, module, working_dir, host_dir, config["argv"])
         # Before the script, which may well change the modules that it imports.
-        read_slice = _slice_reader(config["table"]) if config["table"] else None
+        read_slice = _slice_reader(config) if config["table"] else None
         loaded = script.load(path, module)
         loaded.load = read_slice
         at_init = time.monotonic()
@@ -144,10 +144,10 @@ def _load(channel, page, host_dir, config, profile):
     return loaded
 
 
-def _slice_reader(options):
+def _slice_reader(config):
     from .tables import Tables  # it imports pandas, and most jobs have no tables
 
-    return Tables(options).load
+    return Tables(config["table"], config["partition_columns"]).load
 
 
 def _die(text, code):

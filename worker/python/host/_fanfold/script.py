@@ -181,11 +181,11 @@ class MiniBatchContext:
 
     __slots__ = ("minibatch_index", "partition_key_value", "dataset")
 
-    def __init__(self, mini_batch, items):
+    def __init__(self, mini_batch, items, partition_key_value=None):
         #: Names the mini-batch within the job; fit to be part of a file name.
         self.minibatch_index = str(mini_batch)
         #: The values that the mini-batch was partitioned by; None where it was not.
-        self.partition_key_value = None
+        self.partition_key_value = partition_key_value
         #: The items.
         self.dataset = Dataset(items)
 

@@ -7,6 +7,7 @@ header, whether the first ones are the index) is taken from its beginning.
 import csv
 import importlib
 import io
+import json
 import sys
 import warnings
 
@@ -20,8 +21,10 @@ _WHOLE = 0xFFFFFFFFFFFFFFFF
 class Tables:
     """Reads slices of one kind of table."""
 
-    def __init__(self, options):
+    def __init__(self, options, columns=()):
         self._options = options
+        # The names of the values that are taken from paths.
+        self._columns = columns
         self._pandas = _module("pandas")
         self._read = getattr(self, "_" + options["kind"])
         if options["kind"] == "parquet":
@@ -30,13 +33,29 @@ class Tables:
         # Of the file that was read last: its path, and what was learned of it.
         self._known = (None, None)
 
-    def load(self, item):
-        """The frame of a mini-batch. ``item`` is ``<start> <end> <header> <first row> <rows>``, a newline and the path, or ``!`` and why
-        the file can't be used."""
-        head, path = item.split("\n", 1)
-        if head.startswith("!"):
-            raise Unreadable(head[1:])
-        start, end, header, first, rows = map(int, head.split(" "))
+    def load(self, items):
+        """The frame of a mini-batch, of one file or of several whole ones. An item is ``<start> <end> <header> <first row> <rows>`` and, behind
+        a tab, the values of the partition; then a newline and the path. ``!`` and why the file can't be used stand in place of the numbers."""
+        frames = []
+        for item in items:
+            head, path = item.split("\n", 1)
+            head, _, values = head.partition("\t")
+            if head.startswith("!"):
+                raise Unreadable(head[1:])
+            start, end, header, first, rows = map(int, head.split(" "))
+            frame = self._frame(path, start, end, header, first, rows if len(items) == 1 else None)
+            if values:
+                frame = frame.assign(**dict(zip(self._columns, json.loads(values))))
+            frames.append(frame)
+        if len(frames) == 1:
+            return frames[0]
+        frame = self._pandas.concat(frames, ignore_index=True)
+        if len(frame) != rows:
+            text = "`{}` and {} files more have {} rows, where {} were counted when the job was listed"
+            raise Unreadable(text.format(one_line(path), len(items) - 1, len(frame), rows))
+        return frame
+
+    def _frame(self, path, start, end, header, first, rows):
         try:
             frame = self._read(path, start, end, header, first)
         except MemoryError:
@@ -44,7 +63,7 @@ class Tables:
         except Exception as error:
             reason = one_line(text_of(error)) or type(error).__name__
             raise Unreadable("{}: {}".format(_place(path, first, rows), reason)) from None
-        if len(frame) != rows:
+        if rows is not None and len(frame) != rows:
             text = "{}: {} reads {} rows where {} were counted when the job was listed"
             raise Unreadable(text.format(_place(path, first, rows), self._pandas.__name__, len(frame), rows))
         return frame
@@ -127,6 +146,8 @@ class Tables:
     def _parquet(self, path, start, end, _header, first):
         if self._known[0] != path:
             self._known = (path, self._arrow.ParquetFile(path))
+        if end == _WHOLE:
+            end = self._known[1].num_row_groups
         table = self._known[1].read_row_groups(list(range(start, end)), use_pandas_metadata=True)
         frame = table.to_pandas()
         index = (table.schema.pandas_metadata or {}).get("index_columns") or [None]
@@ -139,6 +160,8 @@ class Tables:
 
 
 def _place(path, first, rows):
+    if rows is None:
+        return "`{}`".format(one_line(path))
     return "`{}`, rows {} to {}".format(one_line(path), first + 1, first + rows)
 
 
@@ -156,7 +179,10 @@ def _bytes(path, start, end, header):
 
 def _compression(path):
     with open(path, "rb") as file:
-        return "gzip" if file.read(2) == b"\x1f\x8b" else "zstd"
+        head = file.read(4)
+    if head.startswith(b"\x1f\x8b"):
+        return "gzip"
+    return "zstd" if head == b"\x28\xb5\x2f\xfd" else None
 
 
 def _module(name):
