@@ -157,8 +157,9 @@ fn every_named_point_may_kill_the_program() {
         let builds = point.name.starts_with("environment_");
         let shape = match point.name.as_str() {
             "items_run_spilled" => Shape::LongNames,
+            "items_slices_synced" => Shape::Parts,
             _ if builds => Shape::Few,
-            _ => *random.pick(&[Shape::Files, Shape::Lines]),
+            _ => *random.pick(&[Shape::Files, Shape::Lines, Shape::Parts]),
         };
         let more = if builds { &format!("{MANY_TRIES}environment:\n  requirements: []\n") } else { MANY_TRIES };
         let mut life = Life::new(Job::new(shape, &mut random, more), seed);

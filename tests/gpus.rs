@@ -15,8 +15,11 @@ from azureml_user.parallel_run import EntryScript
 
 def init():
     name = EntryScript().agent_name
-    with open(os.path.join(os.environ["SEEN"], name), "w") as file:
+    seen = os.path.join(os.environ["SEEN"], name)
+    # Whole or not there: with the last one the others go on, and the job may end.
+    with open(os.environ["SEEN"] + "." + name, "w") as file:
         file.write(repr(os.environ.get("CUDA_VISIBLE_DEVICES")) + " " + os.environ["AZ_BATCHAI_GPU_COUNT_FOUND"])
+    os.rename(os.environ["SEEN"] + "." + name, seen)
 
 def run(mini_batch):
     # Nobody gets on before every process of the first round is there, and the one that replaces the dead.

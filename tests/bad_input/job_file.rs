@@ -34,7 +34,7 @@ fn every_misspelt_key_gets_the_right_one() {
 #[test]
 fn all_faults_are_told_at_once_each_with_its_place() {
     let place = place();
-    let faults = [("run_max_try", "0"), ("error_treshold", "5"), ("mini_batch_size", "[3]"), ("input_type", "csv")];
+    let faults = [("run_max_try", "0"), ("error_treshold", "5"), ("mini_batch_size", "[3]"), ("input_type", "mltable")];
     place.write("job.yaml", job_file(&place, &faults));
     insta::assert_snapshot!(refused(&place, &["job.yaml"]), @r#"
     error: `run_max_try` must be a whole number of at least 1
@@ -51,19 +51,19 @@ fn all_faults_are_told_at_once_each_with_its_place() {
        | ^^^^^^^^^^^^^^
     hint: did you mean `error_threshold`?
 
-    error: `mini_batch_size` must be a count of at least 1, not a list
+    error: `mini_batch_size` must be a count of at least 1; of tables a size (`1MB`) or rows (`1000rows`), not a list
       --> job.yaml:8:18
        |
      8 | mini_batch_size: [3]
        |                  ^
     hint: for example `mini_batch_size: 10`
 
-    error: `input_type: csv` is not available yet: `files` and `lines` work today
+    error: `input_type: mltable` is not available yet: name the files that its `paths` name
       --> job.yaml:9:13
        |
-     9 | input_type: csv
-       |             ^^^
-    hint: with `input_type: files` the script gets the paths of whole files and can read them itself
+     9 | input_type: mltable
+       |             ^^^^^^^
+    hint: write `input_type: csv` (or `tsv`, `jsonl`, `parquet`), and what `read_delimited` says as `read_csv`
     "#);
 }
 

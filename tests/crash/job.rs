@@ -20,6 +20,8 @@ pub enum Shape {
     LargeRows,
     /// Files with names so long that sorting them needs a second run.
     LongNames,
+    /// Files in folders, each folder a mini-batch.
+    Parts,
     /// A few lines, each a mini-batch; the tests tell one of them how to behave.
     Few,
 }
@@ -90,12 +92,18 @@ impl Job {
             Shape::Lines => (lines(&place, random, 400, 1200), random.between(1, 4) as usize),
             Shape::LargeRows => (lines(&place, random, 60, 120), random.between(1, 3) as usize),
             Shape::LongNames => (long_names(&place), 500),
+            Shape::Parts => (parts(&place, random), 0),
             Shape::Few => (lines(&place, random, 12, 12), 1),
         };
-        let keys: Vec<String> = names.iter().map(|name| hex(name)).collect();
-        let mut mini_batches: Vec<MiniBatch> = keys
-            .chunks(size)
-            .map(|keys| MiniBatch { keys: keys.to_vec(), behaviour: behaviour(shape, keys.len(), random) })
+        let part = |name: &[u8]| name.iter().position(|byte| *byte == b'-').map(|at| name[..at].to_vec());
+        let chunks: Vec<&[Vec<u8>]> = match shape {
+            Shape::Parts => names.chunk_by(|a, b| part(a) == part(b)).collect(),
+            _ => names.chunks(size).collect(),
+        };
+        let mut mini_batches: Vec<MiniBatch> = chunks
+            .into_iter()
+            .map(|names| names.iter().map(|name| hex(name)).collect::<Vec<String>>())
+            .map(|keys| MiniBatch { behaviour: behaviour(shape, keys.len(), random), keys })
             .collect();
         if shape == Shape::LargeRows {
             // Larger than what goes through a pipe (8 MiB): these come as files of the spool.
@@ -114,7 +122,7 @@ impl Job {
         job.write_behaviour(random.magnitude(0.0005, 0.004));
 
         let (inputs, input_type) = match shape {
-            Shape::Files | Shape::LongNames => ("data", "files"),
+            Shape::Files | Shape::LongNames | Shape::Parts => ("data", "files"),
             Shape::Lines | Shape::LargeRows | Shape::Few => ("items.txt", "lines"),
         };
         let short = job.mini_batches.iter().any(|mini_batch| matches!(mini_batch.behaviour, Behaviour::Short(_)));
@@ -122,8 +130,12 @@ impl Job {
         let tolerant = short && random.percent(50);
         job.exit = if short && !tolerant { 5 } else { 0 };
         fs::create_dir(job.place.path("tries")).unwrap();
+        let cut = match shape {
+            Shape::Parts => "partition_format: \"{part}/*\"".to_string(),
+            _ => format!("mini_batch_size: {size}"),
+        };
         let yaml = format!(
-            "name: crash\nentry_script: score.py\ninputs: [{inputs}]\ninput_type: {input_type}\nmini_batch_size: {size}\n\
+            "name: crash\nentry_script: score.py\ninputs: [{inputs}]\ninput_type: {input_type}\n{cut}\n\
              process_count_per_node: {processes}\nerror_threshold: {threshold}\n\
              environment_variables:\n  CRASH_SIDE_LOG: {side_log}\n  CRASH_TRIES: {tries}\n{more}",
             processes = random.between(1, 3),
@@ -182,6 +194,16 @@ fn files(place: &Place, random: &mut Random) -> Vec<Vec<u8>> {
         paths.push([*folder, name.as_slice()].concat());
     }
     write_files(place, paths)
+}
+
+/// One to five files in each of some hundred folders.
+fn parts(place: &Place, random: &mut Random) -> Vec<Vec<u8>> {
+    let parts = random.between(100, 300);
+    let mut files = Vec::new();
+    for part in 0..parts {
+        files.extend((0..random.between(1, 5)).map(|i| format!("p {part:03}/{part:03}-{i}").into_bytes()));
+    }
+    write_files(place, files)
 }
 
 /// About 18 MB of names: more than is sorted in memory at once.

@@ -160,8 +160,10 @@ impl InputType {
 }
 
 /// How much of the input one `run()` gets.
+///
+/// In JSON a number of items is a number, everything else is text as in the job file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "SizeText", into = "SizeText")]
 pub enum MiniBatchSize {
     /// So many files or lines, 1 to `u32::MAX`.
     Items(u64),
@@ -169,6 +171,47 @@ pub enum MiniBatchSize {
     Rows(u64),
     /// Of a table about so many bytes, at least 1.
     Bytes(u64),
+}
+
+/// How a [`MiniBatchSize`] is written.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum SizeText {
+    Items(u64),
+    Other(String),
+}
+
+impl From<MiniBatchSize> for SizeText {
+    fn from(size: MiniBatchSize) -> SizeText {
+        match size {
+            MiniBatchSize::Items(items) => SizeText::Items(items),
+            other => SizeText::Other(other.to_string()),
+        }
+    }
+}
+
+impl TryFrom<SizeText> for MiniBatchSize {
+    type Error = String;
+
+    fn try_from(text: SizeText) -> Result<MiniBatchSize, String> {
+        let text = match text {
+            SizeText::Items(items) => return Ok(MiniBatchSize::Items(items)),
+            SizeText::Other(text) => text,
+        };
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let number = digits.parse().ok();
+        let bytes =
+            |shift: u32| number.and_then(|number: u64| number.checked_mul(1 << shift)).map(MiniBatchSize::Bytes);
+        let size = match &text[digits.len()..] {
+            "rows" => number.map(MiniBatchSize::Rows),
+            "" => bytes(0),
+            "KB" => bytes(10),
+            "MB" => bytes(20),
+            "GB" => bytes(30),
+            _ => None,
+        };
+        size.ok_or_else(|| format!("`{text}` is no size"))
+    }
 }
 
 impl fmt::Display for MiniBatchSize {

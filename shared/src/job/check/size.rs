@@ -108,5 +108,15 @@ mod tests {
             assert_eq!(MiniBatchSize::Bytes(bytes).to_string(), text);
         }
         assert_eq!(MiniBatchSize::Rows(1000).to_string(), "1000rows");
+        for (size, text) in [
+            (MiniBatchSize::Items(10), "10"),
+            (MiniBatchSize::Rows(1000), "\"1000rows\""),
+            (MiniBatchSize::Bytes(3 << 20), "\"3MB\""),
+            (MiniBatchSize::Bytes(1023), "\"1023\""),
+        ] {
+            assert_eq!(serde_json::to_string(&size).unwrap(), text);
+            assert_eq!(serde_json::from_str::<MiniBatchSize>(text).unwrap(), size);
+        }
+        assert!(serde_json::from_str::<MiniBatchSize>("\"5TB\"").is_err());
     }
 }
