@@ -2,6 +2,7 @@
 //! (`docs/design/tables.md`).
 
 mod parquet;
+mod pieces;
 mod records;
 mod text;
 

@@ -1,18 +1,17 @@
 //! Slices of text: CSV and JSON Lines, as they are or compressed as a whole.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
 use fanfold_shared::items::{Slice, WHOLE};
 use fanfold_shared::job::InputType;
 use ruzstd::decoding::StreamingDecoder;
 
+use super::pieces::{self, PIECE, Pieces};
 use super::records::{Dialect, Records};
-use super::{TableFile, Tables, Take, fill};
+use super::{TableFile, Tables, Take};
 use crate::prepare::ListError;
 
-/// What is read at once.
-const PIECE: usize = 256 << 10;
 /// A record of more is none, bytes.
 const LONGEST: u64 = 1 << 30;
 
@@ -58,15 +57,16 @@ pub(super) fn slices(
 ) -> Result<(), ListError> {
     let mut cutter = Cutter::new(tables, of, compression != Compression::None);
     match compression {
-        Compression::None => cutter.cut(file, cancel, take),
+        Compression::None => pieces::of_file(&file, |pieces| cutter.cut(pieces, cancel, take)),
         Compression::Gzip => {
-            cutter.cut(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(PIECE, file)), cancel, take)
+            let mut decoder = flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(PIECE, file));
+            cutter.cut(&mut decoder, cancel, take)
         }
         Compression::Zstd => {
             let decoder = StreamingDecoder::new(io::BufReader::with_capacity(PIECE, file));
-            let decoder =
+            let mut decoder =
                 decoder.map_err(|error| of.refuse(format!("it can't be unpacked: {error}"), "is it whole?"))?;
-            cutter.cut(decoder, cancel, take)
+            cutter.cut(&mut decoder, cancel, take)
         }
     }
 }
@@ -95,10 +95,15 @@ impl<'a> Cutter<'a> {
         Cutter { tables, of, whole, header, header_len: 0, start: 0, rows: 0, first_row: 0, end: 0 }
     }
 
-    fn cut(&mut self, mut reader: impl Read, cancel: &dyn Fn() -> bool, take: &mut Take<'_>) -> Result<(), ListError> {
+    fn cut(
+        &mut self,
+        pieces: &mut dyn Pieces,
+        cancel: &dyn Fn() -> bool,
+        take: &mut Take<'_>,
+    ) -> Result<(), ListError> {
         let of = self.of;
-        let mut piece = vec![0; PIECE];
-        let mut filled = fill(&mut reader, &mut piece).map_err(|error| of.unreadable("read", error))?;
+        let mut piece = Vec::new();
+        let mut filled = pieces.next(&mut piece).map_err(|error| of.unreadable("read", error))?;
         let mark = if piece[..filled].starts_with(UTF8_MARK) { UTF8_MARK.len() } else { 0 };
         let mut records = Records::new(self.dialect(), mark as u64);
         let mut from = mark;
@@ -115,7 +120,7 @@ impl<'a> Cutter<'a> {
                 ));
             }
             from = 0;
-            filled = fill(&mut reader, &mut piece).map_err(|error| of.unreadable("read", error))?;
+            filled = pieces.next(&mut piece).map_err(|error| of.unreadable("read", error))?;
         }
         let (one_more, end) = records.finish().map_err(|unclosed| {
             let row = self.first_row + self.rows + 1;
