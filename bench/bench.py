@@ -16,12 +16,13 @@ import os
 import pathlib
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 
 import fleet
+import tables
+from spread import spread
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -31,7 +32,7 @@ YARDSTICKS = {
     "pool": "multiprocessing.Pool, chunksize 1",
     "pool64": "multiprocessing.Pool, chunksize 64",
 }
-PARTS = [*YARDSTICKS, "memory", *fleet.PARTS]
+PARTS = [*YARDSTICKS, "memory", *tables.PARTS, *fleet.PARTS]
 
 
 def arguments():
@@ -40,6 +41,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=5, help="pairs of product and yardstick (default: 5)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=" ".join(PARTS))
     parser.add_argument("--memory-n", type=int, nargs=2, default=[10_000, 1_000_000], help="sizes for the memory part")
+    parser.add_argument("--gigabytes", type=float, default=5, help="the table of the parts about tables (default: 5)")
     parser.add_argument("--dir", type=pathlib.Path, default=ROOT / "target" / "bench", help="a folder on a real disk")
     parser.add_argument("--json", type=pathlib.Path, help="write every single measurement to this file")
     return parser.parse_args()
@@ -150,12 +152,6 @@ def compare(bench, name, n, rounds):
     return rows
 
 
-def spread(values, form):
-    """Median, smallest and largest."""
-    shown = [form.format(value) for value in (statistics.median(values), min(values), max(values))]
-    return f"{shown[0]} [{shown[1]}–{shown[2]}]"
-
-
 def memory(bench, sizes):
     """The peak memory of fanfold itself, its Python children left out, at two sizes; the rows of the table."""
     print("memory: VmHWM of fanfold itself", flush=True)
@@ -203,12 +199,13 @@ def main():
     print(f"{machine}\n{options.n:,} mini-batches of one item, {PROCESSES} processes, in {bench.folder}\nwarming up", flush=True)
     bench.product(1000)
     table = []
-    for name in [name for name in options.only if name not in fleet.PARTS]:
+    for name in [name for name in options.only if name not in (*fleet.PARTS, *tables.PARTS)]:
         if name == "memory":
             table += memory(bench, options.memory_n)
         else:
             bench.yardstick(name, 1000)
             table += compare(bench, name, options.n, options.rounds)
+    table += tables.measure(bench, [name for name in options.only if name in tables.PARTS], options)
     table += fleet.measure(bench, [name for name in options.only if name in fleet.PARTS], options)
 
     print(f"\n{machine}\n\n| figure | median [min–max] | |\n|---|---|---|")

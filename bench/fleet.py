@@ -5,12 +5,12 @@ import json
 import os
 import pathlib
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 
 import servers
+from spread import spread
 
 HERE = pathlib.Path(__file__).resolve().parent
 PARTS = ["triangle", "celery", "digits", "big", "one", "fleet-memory", "idle"]
@@ -72,12 +72,6 @@ def measure(bench, parts, options):
 def seconds_of(status):
     """From the first hand-over to the last commit."""
     return (status["timing"]["last_commit_us"] - status["timing"]["first_handover_us"]) / 1e6
-
-
-def spread(values, form):
-    """Median, smallest and largest."""
-    shown = [form.format(value) for value in (statistics.median(values), min(values), max(values))]
-    return f"{shown[0]} [{shown[1]}–{shown[2]}]"
 
 
 def rows_of(what, theirs_name, pairs, unit, form="{:,.0f}"):

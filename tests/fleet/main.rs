@@ -16,6 +16,7 @@ mod scale;
 mod soak;
 #[path = "../support/mod.rs"]
 mod support;
+mod tables;
 mod workers;
 mod world;
 

@@ -238,6 +238,15 @@ pub fn assert_each_once(rows: &[String], items: &[String]) {
     assert!(counts.is_empty(), "rows too many (+) or missing (-): {:?}", counts.iter().take(20).collect::<Vec<_>>());
 }
 
+/// A Python that has pandas and pyarrow: `FANFOLD_TABLES_PYTHON`, or that of the virtual environment that `tests/run.sh` makes.
+pub fn python_with_pandas() -> PathBuf {
+    let asked = std::env::var_os("FANFOLD_TABLES_PYTHON").map(PathBuf::from);
+    let built = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../tables-venv/bin/python");
+    let python = asked.unwrap_or(built);
+    assert!(python.exists(), "{} is not there: `tests/run.sh` makes it", python.display());
+    std::path::absolute(python).expect("a path")
+}
+
 /// The output of a finished command, for tests that start others than the program.
 pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))

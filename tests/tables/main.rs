@@ -14,13 +14,4 @@ mod partitions;
 mod refusals;
 mod splits;
 
-use std::path::PathBuf;
-
-/// A Python that has pandas and pyarrow.
-pub fn python() -> PathBuf {
-    let asked = std::env::var_os("FANFOLD_TABLES_PYTHON").map(PathBuf::from);
-    let built = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../tables-venv/bin/python");
-    let python = asked.unwrap_or(built);
-    assert!(python.exists(), "{} is not there: `tests/run.sh` makes it, with pandas and pyarrow", python.display());
-    std::path::absolute(python).unwrap()
-}
+use support::python_with_pandas as python;

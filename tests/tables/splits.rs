@@ -11,8 +11,11 @@ use crate::python;
 use crate::seed::Random;
 use crate::support::Place;
 
-/// Tables of each kind.
-const TABLES: u64 = 150;
+/// Tables of each kind: 150, or as often as many as `FANFOLD_TABLES_ROUNDS` says, other ones each time.
+fn numbers() -> std::ops::Range<u64> {
+    let rounds = std::env::var("FANFOLD_TABLES_ROUNDS").map_or(1, |rounds| rounds.parse().expect("a number"));
+    0..150 * rounds
+}
 
 /// Lists the table as the job says, and returns where its slices are, for `compare.py`; None: it is refused.
 fn slices(place: &Place, name: &str, more: &str) -> Result<Value, String> {
@@ -134,7 +137,7 @@ fn frames_of_csv_put_together_are_what_pandas_reads_of_the_whole_file() {
     let place = Place::new();
     place.write("score.py", "def run(mini_batch):\n    return mini_batch\n");
     let mut cases = Vec::new();
-    for number in 0..TABLES {
+    for number in numbers() {
         let mut random = Random::new(number);
         let tsv = random.percent(25);
         let (kind, sep) = if tsv { ("tsv", '\t') } else { ("csv", *random.pick(&[',', ',', ';', '|'])) };
@@ -146,7 +149,7 @@ fn frames_of_csv_put_together_are_what_pandas_reads_of_the_whole_file() {
             format!("input_type: {kind}\nread_csv: {{{sep}header: {header}, dtype: str}}\n{}", size(&mut random));
         cases.push(slices(&place, &name, &more).unwrap_or_else(|error| panic!("{number}: {error}")));
     }
-    compare(&place, &cases, TABLES as usize);
+    compare(&place, &cases, numbers().count());
 }
 
 #[test]
@@ -154,8 +157,8 @@ fn whatever_a_file_holds_it_is_split_where_pandas_sees_records() {
     let place = Place::new();
     place.write("score.py", "def run(mini_batch):\n    return mini_batch\n");
     let mut cases = Vec::new();
-    for number in 0..4 * TABLES {
-        let mut random = Random::new(1_000 + number);
+    for number in 0..4 * numbers().end {
+        let mut random = Random::new(1_000_000 + number);
         let name = format!("{number}.csv");
         place.write(&name, soup(&mut random));
         let more = format!("input_type: csv\nread_csv: {{dtype: str}}\n{}", size(&mut random));
@@ -175,14 +178,14 @@ fn frames_of_json_lines_put_together_are_what_pandas_reads_of_the_whole_file() {
     let place = Place::new();
     place.write("score.py", "def run(mini_batch):\n    return mini_batch\n");
     let mut cases = Vec::new();
-    for number in 0..TABLES {
-        let mut random = Random::new(2_000 + number);
+    for number in numbers() {
+        let mut random = Random::new(2_000_000 + number);
         let name = format!("{number}.jsonl");
         place.write(&name, json_lines(&mut random));
         let more = format!("input_type: jsonl\n{}", size(&mut random));
         cases.push(slices(&place, &name, &more).unwrap_or_else(|error| panic!("{number}: {error}")));
     }
-    compare(&place, &cases, TABLES as usize);
+    compare(&place, &cases, numbers().count());
 }
 
 #[test]

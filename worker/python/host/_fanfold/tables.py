@@ -4,6 +4,7 @@ The worker says where a slice lies (``docs/design/tables.md``); what depends on 
 header, whether the first ones are the index) is taken from its beginning.
 """
 
+import codecs
 import csv
 import importlib
 import io
@@ -141,7 +142,10 @@ class Tables:
     def _jsonl(self, path, start, end, header, _first):
         if end == _WHOLE:
             return self._pandas.read_json(path, lines=True, compression=_compression(path))
-        return self._pandas.read_json(io.BytesIO(_bytes(path, start, end, header)), lines=True)
+        text = _bytes(path, start, end, header)
+        if text.startswith(codecs.BOM_UTF8):
+            text = text[len(codecs.BOM_UTF8) :]
+        return self._pandas.read_json(io.BytesIO(text), lines=True)
 
     def _parquet(self, path, start, end, _header, first):
         if self._known[0] != path:
@@ -173,7 +177,6 @@ def _bytes(path, start, end, header):
         body = file.read(end - start)
     if len(head) + len(body) != header + end - start:
         raise ValueError("it has become shorter")
-    # The last record of a file needs no end, and nothing follows it.
     return head + body if head else body
 
 

@@ -1,0 +1,106 @@
+"""The parts of the benchmark that are about tables: how fast files are split, how soon a large one is begun, and what whole jobs take."""
+
+import json
+import shutil
+import time
+
+from fleet import venv
+from spread import spread
+
+PARTS = ["split", "table"]
+PACKAGES = ["pandas", "pyarrow"]
+ROW = "{},{:.6f},name {},{},2026-11-{:02d}\n"
+QUOTED = '{},{:.6f},"name, {}",{},"2026-11-{:02d}"\n'
+# Counts the rows, as somebody would who wants to know what there is.
+CHUNKS = "import pandas, sys\nprint(sum(len(frame) for frame in pandas.read_csv(sys.argv[1], chunksize=100_000)))\n"
+DATASET = "import pyarrow.dataset as ds, sys\nprint(ds.dataset(sys.argv[1], format='csv').count_rows())\n"
+# The same work without anything around it: each frame is looked at once.
+BARE = "import pandas, sys\nfor frame in pandas.read_csv(sys.argv[1], chunksize=250_000, low_memory=False):\n    print(len(frame))\n"
+ENTRY = """import os
+import time
+
+
+def run(mini_batch):
+    if not os.path.exists(os.environ["BEGUN"]):
+        open(os.environ["BEGUN"], "w").write(repr(time.time()))
+    return mini_batch.iloc[:, 0].tolist()[:1] + [""] * (len(mini_batch) - 1)
+"""
+
+
+def csv(bench, name, row, size):
+    """A file of about so many bytes: a block of rows, again and again."""
+    path = bench.folder / f"{name}-{size >> 20}.csv"
+    if not path.exists():
+        block = "".join(row.format(i, i / 7, i % 977, i * 7919 % 10**6, 1 + i % 28) for i in range(250_000)).encode()
+        part = path.with_suffix(".part")
+        with open(part, "wb") as file:
+            file.write(b"id,x,name,n,day\n")
+            for _ in range(max(1, size // len(block))):
+                file.write(block)
+        part.rename(path)
+    return path
+
+
+def job(bench, path, python):
+    """Writes a job over the table."""
+    (bench.folder / "table.py").write_text(ENTRY)
+    keys = {
+        "name": "table",
+        "entry_script": str(bench.folder / "table.py"),
+        "inputs": [str(path)],
+        "input_type": "csv",
+        "mini_batch_size": "8MB",
+        "process_count_per_node": 2,
+        "output_action": "summary_only",
+        "allow_reuse": False,
+        "environment": {"python": str(python)},
+        "environment_variables": {"BEGUN": str(bench.folder / "begun")},
+    }
+    (bench.folder / "table.yaml").write_text(json.dumps(keys))
+    return bench.folder / "table.yaml"
+
+
+def split(bench, size, rounds):
+    """Splits beside pandas in chunks and pyarrow.dataset, all from the page cache; the rows of the table."""
+    python, rows = venv(bench, "tables-venv", PACKAGES), []
+    for name, row in (("plain", ROW), ("quoted", QUOTED)):
+        path = csv(bench, name, row, size)
+        gigabytes, times = path.stat().st_size / 1e9, {"fanfold": [], "pandas": [], "pyarrow": []}
+        for _ in range(rounds):
+            path.open("rb").read(1)
+            plan = [bench.programs / "fanfold", "plan", job(bench, path, python)]
+            times["fanfold"].append(bench.command("fanfold", plan))
+            times["pyarrow"].append(bench.command("pyarrow", [python, "-c", DATASET, path]))
+            times["pandas"].append(bench.command("pandas", [python, "-c", CHUNKS, path]))
+        for what, seconds in times.items():
+            rows.append((f"split, {name}: {what}", spread([gigabytes / s for s in seconds], "{:.2f}"), "GB/s, whole command"))
+    return rows
+
+
+def table(bench, size, rounds):
+    """A whole job over a large table beside pandas in chunks in one process; when its first run() begins; the rows of the table."""
+    python = venv(bench, "tables-venv", PACKAGES)
+    path = csv(bench, "plain", ROW, size)
+    gigabytes, begun, ours, theirs = path.stat().st_size / 1e9, [], [], []
+    for _ in range(rounds):
+        (bench.folder / "begun").unlink(missing_ok=True)
+        shutil.rmtree(bench.folder / "job", ignore_errors=True)
+        started = time.time()
+        run = [bench.programs / "fanfold", "run", job(bench, path, python), "--job-dir", bench.folder / "job"]
+        ours.append(bench.command("fanfold", run))
+        begun.append(float((bench.folder / "begun").read_text()) - started)
+        theirs.append(bench.command("pandas", [python, "-c", BARE, path]))
+    ratios = [b / a for a, b in zip(ours, theirs)]
+    return [
+        (f"table of {gigabytes:.1f} GB: first run() begins after", spread(begun, "{:.2f}"), "s"),
+        ("table: fanfold, 2 processes", spread([gigabytes / s for s in ours], "{:.2f}"), "GB/s, whole command"),
+        ("table: pandas.read_csv(chunksize=…), 1 process", spread([gigabytes / s for s in theirs], "{:.2f}"), "GB/s, whole command"),
+        ("table: fanfold / pandas", spread(ratios, "{:.2f}"), f"ratio of {rounds} pairs"),
+    ]
+
+
+def measure(bench, parts, options):
+    """The rows of the table for these parts."""
+    size = int(options.gigabytes * (1 << 30))
+    rows = split(bench, size, options.rounds) if "split" in parts else []
+    return rows + (table(bench, size, options.rounds) if "table" in parts else [])
