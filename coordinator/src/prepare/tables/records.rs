@@ -79,7 +79,9 @@ impl Records {
         while i < piece.len() {
             match self.state {
                 State::CarriageReturn(counts) => {
-                    i += usize::from(piece[i] == b'\n');
+                    // Behind a blank line that `\r` ends, pandas takes a delimiter for a part of that end.
+                    let swallowed = !counts && Some(piece[i]) == self.dialect.delimiter;
+                    i += usize::from(piece[i] == b'\n' || swallowed);
                     self.begin();
                     if counts {
                         ended(self.at + i as u64)?;
@@ -212,6 +214,8 @@ mod tests {
             ("a\n\n \t\nb\n", &["a\n", "\n \t\nb\n"]),
             ("a\n\"\"\n", &["a\n", "\"\"\n"]),
             (",\"\n\"\n", &[",\"\n\"\n"]),
+            ("a\n\r,\nb\n", &["a\n", "\r,\nb\n"]),
+            ("a\r,\n\r,b", &["a\r", ",\n", "\r,b"]),
         ] {
             for cut in 0..=text.len() {
                 assert_eq!(records(CSV, text.as_bytes(), &[cut]).unwrap(), expected, "{text:?} cut at {cut}");
