@@ -169,6 +169,43 @@ fn is_sliced(spec: &JobSpec) -> bool {
     spec.input_type.is_table() || spec.partition.is_some()
 }
 
+/// What the inputs hold as they are now, for comparison with a list: calls `visit` with the number of the input, its root, and each entry as
+/// [`list`] would list it. Files come in no particular order, lines in theirs; tables are not read.
+pub fn each_entry(
+    spec: &JobSpec,
+    excluded: &[PathBuf],
+    cancel: &dyn Fn() -> bool,
+    mut visit: impl FnMut(usize, &Path, &[u8]) -> Result<(), ListError>,
+) -> Result<(), ListError> {
+    let excluded = Identities::new(excluded);
+    let look = Look { excluded: &excluded, cancel };
+    for (number, input) in spec.inputs.iter().enumerate() {
+        let source = Source::resolve(input, look)?;
+        let notes = &mut Notes::default();
+        match spec.input_type {
+            InputType::Lines => lines(input, &source, look, notes, &mut |line| visit(number, Path::new(""), line))?,
+            _ => {
+                source.for_each_file(&input.name, look, notes, &mut |name| visit(number, source.root(), name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every file that `path` is or holds, by its root and its name, in no particular order; `name` is what messages call it.
+pub fn each_file(
+    name: &str,
+    path: &Path,
+    cancel: &dyn Fn() -> bool,
+    mut visit: impl FnMut(&Path, &[u8]) -> Result<(), ListError>,
+) -> Result<(), ListError> {
+    let excluded = Identities::default();
+    let look = Look { excluded: &excluded, cancel };
+    let path = path.to_str().expect("a path in the job file, which is text").to_string();
+    let source = Source::resolve(&Input { name: name.into(), path }, look)?;
+    source.for_each_file(name, look, &mut Notes::default(), &mut |name| visit(source.root(), name))
+}
+
 fn table_file<'a>(input: &'a Input, path: &'a Path, entry: u64) -> Result<TableFile<'a>, ListError> {
     let beyond = |_| ItemsError::Unlistable { ordinal: entry, what: "there are more than 4 billion files" };
     Ok(TableFile { input: &input.name, path, entry: u32::try_from(entry).map_err(beyond)? })

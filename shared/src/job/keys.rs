@@ -294,7 +294,7 @@ pub static KEYS: &[Key] = &[
         takes: "`true` or `false`",
         default: "true",
         example: "allow_reuse: true",
-        doc: "Accepted, without effect so far.",
+        doc: "Whether an identical job that is Completed stands in for this one (docs/reuse.md).",
     },
     Key {
         name: "priority",

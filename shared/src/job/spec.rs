@@ -82,7 +82,7 @@ pub struct JobSpec {
     pub resource_monitor_interval: u64,
     /// The profiler each process runs under.
     pub profiling_module: Option<ProfilingModule>,
-    /// Whether an identical finished job may stand in for this one. Accepted, without effect so far.
+    /// Whether an identical finished job may stand in for this one, and this one for a later.
     pub allow_reuse: bool,
     /// 0 to 9, on a fleet.
     pub priority: u8,
