@@ -159,6 +159,29 @@ fn lines_count_in_their_order() {
 }
 
 #[test]
+fn partitions_are_the_same_while_their_files_are() {
+    let place = Place::new();
+    counting(&place, "");
+    let text = fs::read_to_string(place.path("job.yaml")).unwrap();
+    place.write("job.yaml", text.replace("mini_batch_size: 1\n", "partition_format: \"in/{letter}.txt\"\n"));
+    assert_eq!((runs_of(&place, &[], 0).0, runs_of(&place, &[], 0).0), (3, 0));
+    place.write("in/a.txt", "longer");
+    assert_eq!((runs_of(&place, &[], 0).0, runs_of(&place, &[], 0).0), (3, 0));
+}
+
+#[test]
+fn mini_batches_without_input_are_the_same_while_what_the_script_reads_is() {
+    let place = Place::new();
+    counting(&place, "rank_mini_batch_count: 2\n");
+    let ranks = COUNTS.replace("[os.path.basename(item) for item in mini_batch]", "['done']");
+    place.write("src/score.py", ranks);
+    assert_eq!((runs_of(&place, &[], 0).0, runs_of(&place, &[], 0).0), (2, 0));
+    place.write("in/a.txt", "longer");
+    assert_eq!((runs_of(&place, &[], 0).0, runs_of(&place, &[], 0).0), (2, 0));
+    assert_eq!(runs_of(&place, &["--set", "rank_mini_batch_count=3"], 0).0, 3);
+}
+
+#[test]
 fn a_result_that_is_gone_or_changed_is_missed() {
     let place = Place::new();
     counting(&place, "");

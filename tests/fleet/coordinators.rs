@@ -67,6 +67,17 @@ fn a_coordinator_that_is_told_to_end_twice_leaves_nothing_and_goes_on() {
     world.each_once_and_nothing_left(&items);
 }
 
+#[test]
+fn mini_batches_without_input_run_on_a_fleet() {
+    let world = World::new();
+    let script = "def run(mini_batch, context):\n    assert mini_batch == []\n    return [context.minibatch_index]\n";
+    world.job(3, script, "rank_mini_batch_count: 20\n");
+    let _worker = world.worker();
+    world.coordinator().ends(LIMIT, 0);
+    let ranks: Vec<String> = (0..20).map(|rank| rank.to_string()).collect();
+    world.each_once_and_nothing_left(&ranks);
+}
+
 /// The answer needs no server.
 #[test]
 fn a_job_that_is_completed_stands_in_for_the_same_one() {

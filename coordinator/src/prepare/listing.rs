@@ -27,6 +27,9 @@ use super::tables::{TableFile, Tables};
 use super::walk::Identities;
 use super::{ListError, empty};
 
+/// Entries between two looks at whether to stop.
+const CANCEL_EVERY: u64 = 4096;
+
 /// A list that is complete and durable.
 #[derive(Debug)]
 pub struct Listed {
@@ -73,6 +76,16 @@ pub(super) fn list_in_runs(
     run_bytes: usize,
 ) -> Result<Listed, ListError> {
     let mut writer = ItemWriter::create(dir, spec.input_type.separator())?;
+    if let Some(count) = spec.rank_mini_batch_count {
+        for rank in 0..count {
+            if rank % CANCEL_EVERY == 0 && cancel() {
+                return Err(ListError::Canceled);
+            }
+            writer.push(format!("rank {rank}").as_bytes())?;
+        }
+        let Counted { split, notes } = ranks(spec, count);
+        return Ok(Listed { items: writer.finish(split)?, notes });
+    }
     let mut notes = Vec::new();
     let tables = Tables::of(spec);
     if tables.is_some() {
@@ -121,6 +134,9 @@ pub(super) fn list_in_runs(
 
 /// Counts what [`list`] would list, and writes nothing.
 pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) -> Result<Counted, ListError> {
+    if let Some(count) = spec.rank_mini_batch_count {
+        return Ok(ranks(spec, count));
+    }
     let mut notes = Vec::new();
     let tables = Tables::of(spec);
     let (mut entries, mut items, mut ends) = (0, 0, EndsBuilder::default());
@@ -167,6 +183,17 @@ const TOO_MANY: &str = "its mini-batch has too many items";
 /// Whether mini-batches end where slices say, and not after a number of items.
 fn is_sliced(spec: &JobSpec) -> bool {
     spec.input_type.is_table() || spec.partition.is_some()
+}
+
+/// Mini-batches without input: each is an item, so that thresholds and progress count them.
+fn ranks(spec: &JobSpec, count: u64) -> Counted {
+    let mut split = Split::even(1);
+    split.inputs.push(SplitInput::of_items("ranks", "", 0..count));
+    let notes = match spec.inputs[..] {
+        [] => Vec::new(),
+        _ => vec!["`inputs` is not split: with `rank_mini_batch_count` mini-batches have no input".to_string()],
+    };
+    Counted { split, notes }
 }
 
 /// What the inputs hold as they are now, for comparison with a list: calls `visit` with the number of the input, its root, and each entry as
@@ -238,7 +265,7 @@ fn split_inputs(
             return Err(empty::explain(&input.name, spec.input_type, &source, &notes, entries_end - entries, look));
         }
         let root = match spec.input_type {
-            InputType::Lines => "",
+            InputType::Lines | InputType::Ranks => "",
             _ => source.root().to_str().expect("a part of a path in the job file, which is text"),
         };
         let (name, root) = (input.name.clone(), root.to_string());

@@ -68,7 +68,7 @@ struct Makeup {
     snapshot: String,
     /// The code that its processes load.
     environment: String,
-    /// Side inputs and models.
+    /// Side inputs, models, and inputs that are not split.
     side_inputs: String,
 }
 
@@ -129,20 +129,24 @@ fn settings(spec: &JobSpec, on_fleet: bool) -> String {
     sum.word()
 }
 
-/// All files of side inputs and models as they are now.
+/// All files of side inputs and models as they are now; of mini-batches without input those of the inputs as well.
 fn side_inputs(spec: &JobSpec) -> Result<String, ListError> {
+    let named = |key, name: &String| format!("{key}.{name}");
+    let side_inputs = spec.side_inputs.iter().map(|(name, path)| (named("side_inputs", name), path.as_path()));
+    let models = spec.models.iter().map(|(name, path)| (named("models", name), path.as_path()));
+    // Inputs that are not split are read by the script as it likes.
+    let unsplit = spec.inputs.iter().filter(|_| spec.input_type == InputType::Ranks);
+    let inputs = unsplit.map(|input| (named("inputs", &input.name), Path::new(&input.path)));
     let mut sum = Sum::default();
-    for (key, map) in [("side_inputs", &spec.side_inputs), ("models", &spec.models)] {
-        for (name, path) in map {
-            listing::each_file(name, path, &|| false, |root, file| {
-                if sum.count() == MOST_SIDE_FILES {
-                    return Err(ListError::Canceled);
-                }
-                let found = fingerprint(root, file);
-                sum.file(&format!("{key}.{name}"), root, file, found);
-                Ok(())
-            })?;
-        }
+    for (name, path) in side_inputs.chain(models).chain(inputs) {
+        listing::each_file(&name, path, &|| false, |root, file| {
+            if sum.count() == MOST_SIDE_FILES {
+                return Err(ListError::Canceled);
+            }
+            let found = fingerprint(root, file);
+            sum.file(&name, root, file, found);
+            Ok(())
+        })?;
     }
     Ok(sum.word())
 }
@@ -150,6 +154,9 @@ fn side_inputs(spec: &JobSpec) -> Result<String, ListError> {
 /// All inputs as they are now.
 fn inputs_now(spec: &JobSpec, own: &[PathBuf], cancel: &dyn Fn() -> bool) -> Result<String, ListError> {
     let mut sum = Sum::default();
+    if spec.input_type == InputType::Ranks {
+        return Ok(sum.word());
+    }
     let mut line = 0;
     listing::each_entry(spec, own, cancel, |input, root, entry| {
         if spec.input_type == InputType::Lines {
@@ -167,7 +174,10 @@ fn inputs_now(spec: &JobSpec, own: &[PathBuf], cancel: &dyn Fn() -> bool) -> Res
 /// The inputs as the job saw them. None: of some file that is not known for sure.
 fn inputs_seen(dir: &JobDir, spec: &JobSpec, items: &ItemReader, began_us: u64) -> Result<Option<String>, ItemsError> {
     let mut sum = Sum::default();
-    let are_lines = spec.input_type == InputType::Lines;
+    if spec.input_type == InputType::Ranks {
+        return Ok(Some(sum.word()));
+    }
+    let are_lines = !spec.input_type.has_files();
     let fingerprints = if are_lines { None } else { Some(Fingerprints::open(&dir.items(), items.entries())?) };
     for (number, input) in items.split().inputs.iter().enumerate() {
         let mut start = input.entries.start;
