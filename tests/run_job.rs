@@ -179,3 +179,52 @@ fn asking_again_changes_nothing_of_a_completed_job() {
     place.run(&["run", "job.yaml", "--job-dir", "job", "--set", "error_threshold=5"]).expect(5);
     assert_eq!(std::fs::read_to_string(place.job().join("job.yaml")).unwrap(), before);
 }
+
+/// Says which mini-batch it is, and refuses to be given anything.
+const RANKS: &str = "def run(mini_batch, context):\n    assert mini_batch == [] and list(context.dataset) == [], mini_batch\n    \
+                     rank = int(context.minibatch_index)\n    return [rank] * (rank + 1) if rank != 5 else []\n";
+
+#[test]
+fn mini_batches_without_input_are_ranks() {
+    let place = Place::new();
+    place.write("score.py", RANKS);
+    place.write(
+        "job.yaml",
+        "name: ranks\nentry_script: score.py\nrank_mini_batch_count: 5\nprocess_count_per_node: 2\n",
+    );
+    let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
+    let expected: Vec<String> = (0..5).flat_map(|rank| vec![rank.to_string(); rank + 1]).collect();
+    assert_each_once(&place.rows(), &expected);
+    assert!(ran.stderr.contains("5 of 5 mini-batches"), "{}", ran.stderr);
+    assert_eq!(place.status()["counts"]["items"], 5, "each is an item");
+    place.run(&["doctor", "--verify", "job"]).expect(0);
+    let another = place.run(&["run", "job.yaml", "--job-dir", "job", "--set", "rank_mini_batch_count=6"]).expect(2);
+    assert!(another.stderr.contains("rank_mini_batch_count: 5"), "{}", another.stderr);
+}
+
+/// Given as an option of the original's driver, beside inputs that only the script reads.
+#[test]
+fn a_rank_that_returns_nothing_failed_and_inputs_are_the_scripts() {
+    let place = Place::new();
+    place.write("in/a.txt", "a");
+    let script = format!("import os, sys\nassert os.path.isdir(sys.argv[-1])\n{RANKS}");
+    place.write("score.py", script);
+    place.write(
+        "job.yaml",
+        "name: ranks\nentry_script: score.py\ninputs: {data: in}\n\
+         arguments: [--rank_mini_batch_count, '7', --data, '${inputs.data}']\n",
+    );
+    let planned = place.run(&["plan", "job.yaml"]).expect(0);
+    let note = "`inputs` is not split: with `rank_mini_batch_count` mini-batches have no input";
+    assert!(
+        planned.stdout.starts_with("ranks: 7 ranks in 7 mini-batches\n") && planned.stdout.contains(note),
+        "{}",
+        planned.stdout
+    );
+    let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+    assert!(ran.stderr.contains(note), "{}", ran.stderr);
+    assert_eq!(place.rows().len(), (0..7).map(|rank| rank + 1).sum::<usize>() - 6);
+    let errors = place.errors();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].to_string().contains("\"rank 5\""), "{errors:?}");
+}

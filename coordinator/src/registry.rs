@@ -143,6 +143,15 @@ impl Registry {
         entries
     }
 
+    /// Those of them whose job is called `name`.
+    pub fn called(&self, name: &str) -> Vec<Entry> {
+        let mut entries = self.all();
+        // Before their directories are looked for: there may be thousands.
+        entries.retain(|entry| entry.name == name && self.exists(entry));
+        entries.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+        entries
+    }
+
     /// The job that `wanted` means: a path of a job directory, a job id, or the beginning of exactly one.
     pub fn find(&self, wanted: &str) -> Result<JobDir, RegistryError> {
         self.find_from(wanted, Path::new(""))

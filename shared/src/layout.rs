@@ -92,6 +92,11 @@ impl JobDir {
         self.internal().join("job.json")
     }
 
+    /// By what a later run recognises that this job was the same, and its result still good.
+    pub fn reuse_json(&self) -> PathBuf {
+        self.internal().join("reuse.json")
+    }
+
     /// The log tree.
     pub fn logs(&self) -> Logs {
         Logs { root: self.root.join("logs") }

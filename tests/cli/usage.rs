@@ -52,7 +52,7 @@ fn nonsense_is_bad_usage() {
 #[test]
 fn a_job_is_found_by_its_directory_its_id_and_the_beginning_of_it() {
     let place = completed();
-    place.run(&["run", "job.yaml"]).expect(0);
+    place.run(&["run", "job.yaml", "--no-reuse"]).expect(0);
     let ids: Vec<String> = json(&place, &["ls"])["jobs"]
         .as_array()
         .unwrap()

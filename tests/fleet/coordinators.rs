@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::LONG;
 use crate::disturbed::{disturbed, disturbed_and_charged};
 use crate::running::{GATED, Running, begun, open_gate, wait_until_begun};
-use crate::support::{LIMIT, wait_for};
+use crate::support::{LIMIT, finish, wait_for};
 use crate::world::{World, kill_9};
 
 #[test]
@@ -65,6 +65,41 @@ fn a_coordinator_that_is_told_to_end_twice_leaves_nothing_and_goes_on() {
     open_gate(&world.place);
     world.coordinator().ends(LIMIT, 0);
     world.each_once_and_nothing_left(&items);
+}
+
+#[test]
+fn mini_batches_without_input_run_on_a_fleet() {
+    let world = World::new();
+    let script = "def run(mini_batch, context):\n    assert mini_batch == []\n    return [context.minibatch_index]\n";
+    world.job(3, script, "rank_mini_batch_count: 20\n");
+    let _worker = world.worker();
+    world.coordinator().ends(LIMIT, 0);
+    let ranks: Vec<String> = (0..20).map(|rank| rank.to_string()).collect();
+    world.each_once_and_nothing_left(&ranks);
+}
+
+/// The answer needs no server.
+#[test]
+fn a_job_that_is_completed_stands_in_for_the_same_one() {
+    let world = World::new();
+    let items = world.job(12, "def run(mini_batch):\n    return mini_batch\n", "");
+    let worker = world.worker();
+    world.coordinator().ends(LIMIT, 0);
+    world.each_once_and_nothing_left(&items);
+    drop(worker);
+    let again = |pool: &str| {
+        let mut command = world.place.fanfold();
+        world.knows(&mut command);
+        command.env("FANFOLD_BROKER", "amqp://localhost:1/").env("FANFOLD_REDIS", "redis://localhost:1/");
+        command.args(["run", "job.yaml", "--set", &format!("compute_target={pool}")]);
+        finish(command.spawn().expect("the program starts"), LIMIT)
+    };
+    let said = again(&world.pool).expect(0).stderr;
+    assert!(said.contains("was the same job and is Completed: its result is used"), "{said}");
+    // Elsewhere other Pythons may be meant.
+    again("elsewhere").expect(4);
+    let here = world.place.run(&["run", "job.yaml"]).expect(0).stderr;
+    assert!(!here.contains("was the same job"), "{here}");
 }
 
 /// Resident memory of a program, KiB.

@@ -23,7 +23,7 @@ pub struct Args {
     /// GPUs that this job may use, e.g. `0,1`; the same as `--set gpus=…`
     #[arg(long, value_name = "LIST")]
     gpus: Option<String>,
-    /// Run the job even if an identical one has finished (today every job is run)
+    /// Run the job even if an identical one is Completed
     #[arg(long)]
     no_reuse: bool,
     #[command(flatten)]
@@ -37,7 +37,12 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let orders = signals::orders().during("take signals in", "this process")?;
     let (job_file, job_dir, mut overrides) = (args.job_file, args.job_dir, args.set.overrides);
+    let may_reuse = job_dir.is_none() && !args.no_reuse;
     overrides.extend(args.gpus.map(|gpus| format!("gpus={gpus:?}")));
+    // A directory that is named is to hold this job.
+    if may_reuse && let Some(exit) = run::reuse(&job_file, &overrides, args.fleet.is_given(), &orders)? {
+        return Ok(exit);
+    }
     if args.fleet.is_given() {
         let request = SubmitRequest { source: Source::File(job_file), overrides, job_dir, id: None };
         return args.fleet.coordinate("run", FleetJob::Request(request), Purpose::Run, orders);

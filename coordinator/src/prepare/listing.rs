@@ -27,6 +27,9 @@ use super::tables::{TableFile, Tables};
 use super::walk::Identities;
 use super::{ListError, empty};
 
+/// Entries between two looks at whether to stop.
+const CANCEL_EVERY: u64 = 4096;
+
 /// A list that is complete and durable.
 #[derive(Debug)]
 pub struct Listed {
@@ -73,6 +76,16 @@ pub(super) fn list_in_runs(
     run_bytes: usize,
 ) -> Result<Listed, ListError> {
     let mut writer = ItemWriter::create(dir, spec.input_type.separator())?;
+    if let Some(count) = spec.rank_mini_batch_count {
+        for rank in 0..count {
+            if rank % CANCEL_EVERY == 0 && cancel() {
+                return Err(ListError::Canceled);
+            }
+            writer.push(format!("rank {rank}").as_bytes())?;
+        }
+        let Counted { split, notes } = ranks(spec, count);
+        return Ok(Listed { items: writer.finish(split)?, notes });
+    }
     let mut notes = Vec::new();
     let tables = Tables::of(spec);
     if tables.is_some() {
@@ -121,6 +134,9 @@ pub(super) fn list_in_runs(
 
 /// Counts what [`list`] would list, and writes nothing.
 pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) -> Result<Counted, ListError> {
+    if let Some(count) = spec.rank_mini_batch_count {
+        return Ok(ranks(spec, count));
+    }
     let mut notes = Vec::new();
     let tables = Tables::of(spec);
     let (mut entries, mut items, mut ends) = (0, 0, EndsBuilder::default());
@@ -169,6 +185,54 @@ fn is_sliced(spec: &JobSpec) -> bool {
     spec.input_type.is_table() || spec.partition.is_some()
 }
 
+/// Mini-batches without input: each is an item, so that thresholds and progress count them.
+fn ranks(spec: &JobSpec, count: u64) -> Counted {
+    let mut split = Split::even(1);
+    split.inputs.push(SplitInput::of_items("ranks", "", 0..count));
+    let notes = match spec.inputs[..] {
+        [] => Vec::new(),
+        _ => vec!["`inputs` is not split: with `rank_mini_batch_count` mini-batches have no input".to_string()],
+    };
+    Counted { split, notes }
+}
+
+/// What the inputs hold as they are now, for comparison with a list: calls `visit` with the number of the input, its root, and each entry as
+/// [`list`] would list it. Files come in no particular order, lines in theirs; tables are not read.
+pub fn each_entry(
+    spec: &JobSpec,
+    excluded: &[PathBuf],
+    cancel: &dyn Fn() -> bool,
+    mut visit: impl FnMut(usize, &Path, &[u8]) -> Result<(), ListError>,
+) -> Result<(), ListError> {
+    let excluded = Identities::new(excluded);
+    let look = Look { excluded: &excluded, cancel };
+    for (number, input) in spec.inputs.iter().enumerate() {
+        let source = Source::resolve(input, look)?;
+        let notes = &mut Notes::default();
+        match spec.input_type {
+            InputType::Lines => lines(input, &source, look, notes, &mut |line| visit(number, Path::new(""), line))?,
+            _ => {
+                source.for_each_file(&input.name, look, notes, &mut |name| visit(number, source.root(), name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every file that `path` is or holds, by its root and its name, in no particular order; `name` is what messages call it.
+pub fn each_file(
+    name: &str,
+    path: &Path,
+    cancel: &dyn Fn() -> bool,
+    mut visit: impl FnMut(&Path, &[u8]) -> Result<(), ListError>,
+) -> Result<(), ListError> {
+    let excluded = Identities::default();
+    let look = Look { excluded: &excluded, cancel };
+    let path = path.to_str().expect("a path in the job file, which is text").to_string();
+    let source = Source::resolve(&Input { name: name.into(), path }, look)?;
+    source.for_each_file(name, look, &mut Notes::default(), &mut |name| visit(source.root(), name))
+}
+
 fn table_file<'a>(input: &'a Input, path: &'a Path, entry: u64) -> Result<TableFile<'a>, ListError> {
     let beyond = |_| ItemsError::Unlistable { ordinal: entry, what: "there are more than 4 billion files" };
     Ok(TableFile { input: &input.name, path, entry: u32::try_from(entry).map_err(beyond)? })
@@ -201,7 +265,7 @@ fn split_inputs(
             return Err(empty::explain(&input.name, spec.input_type, &source, &notes, entries_end - entries, look));
         }
         let root = match spec.input_type {
-            InputType::Lines => "",
+            InputType::Lines | InputType::Ranks => "",
             _ => source.root().to_str().expect("a part of a path in the job file, which is text"),
         };
         let (name, root) = (input.name.clone(), root.to_string());

@@ -24,6 +24,7 @@ pub(super) fn spec() -> JobSpec {
         append_row_dataframe_header: false,
         mini_batch_size: MiniBatchSize::Items(10),
         partition: None,
+        rank_mini_batch_count: None,
         read_csv: ReadCsv::new(','),
         error_threshold: -1,
         allowed_failed_count: None,

@@ -65,7 +65,7 @@ mod tests {
     fn every_end_has_its_exit_code() {
         let clean = Totals::default();
         let items_failed = Totals { items_failed: 1, ..Totals::default() };
-        // A mini-batch without input has no items, and fails all the same.
+        // A mini-batch counts even where none of its items does.
         let rank_failed = Totals { mini_batches_failed: 1, ..Totals::default() };
         let table = [
             (S::Completed, &clean, false, None, E::Completed),

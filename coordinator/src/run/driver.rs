@@ -16,7 +16,7 @@ use fanfold_shared::backend::{Backend, Delivery};
 use fanfold_shared::failpoint;
 use fanfold_shared::ids::NodeId;
 use fanfold_shared::items::Fingerprints;
-use fanfold_shared::job::{InputType, JobSpec};
+use fanfold_shared::job::JobSpec;
 use fanfold_shared::message::{AttemptError, ErrorKind, FromNode, NodeEvent, NodeMessage};
 use fanfold_shared::report::Result;
 use fanfold_worker::logs::Level;
@@ -423,5 +423,5 @@ fn named(event: &NodeEvent) -> impl Iterator<Item = &Range<u64>> {
 
 /// Whether a job of this kind has files whose condition is worth knowing.
 pub fn wants_fingerprints(spec: &JobSpec) -> bool {
-    spec.input_type != InputType::Lines
+    spec.input_type.has_files()
 }

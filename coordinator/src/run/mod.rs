@@ -12,6 +12,7 @@ mod orders;
 mod places;
 mod prepare;
 mod requests;
+mod reuse;
 mod submit;
 mod verdict;
 mod window;
@@ -54,6 +55,7 @@ pub use orders::Orders;
 pub use places::{output_dir, output_file};
 pub use prepare::Purpose;
 pub use requests::{Asked, ask};
+pub use reuse::reuse;
 pub use submit::{SubmitError, is_shared};
 
 /// What `fanfold run` was asked.
@@ -233,6 +235,12 @@ fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<
     }
     let traceback = cause.map(|cause| cause.traceback).unwrap_or_default();
     prepared.observer.finish(&prepared.aggregate, exit, &traceback);
+    if prepared.aggregate.state() == JobState::Completed {
+        // Last: nobody waits for it.
+        let on_fleet = prepared.observer.facts().comeback.is_on_fleet();
+        let totals = prepared.aggregate.totals();
+        reuse::finish(&prepared.spec, &prepared.dir, prepared.observer.items(), totals, on_fleet);
+    }
     Ok(exit)
 }
 

@@ -21,7 +21,7 @@ use super::driver::wants_fingerprints;
 use super::observer::{Audience, Observer};
 use super::places::{node_id, output_file};
 use super::submit::{SubmitError, Submitted};
-use super::{Orders, facts, verdict};
+use super::{Orders, facts, reuse, verdict};
 use crate::aggregate::{Aggregate, AggregateConfig, Recovered};
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::{listing, snapshot};
@@ -181,6 +181,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     if *continued && !own_script {
         same_script(&submitted)?;
     }
+    let first = !is_complete(&dir.items());
     let (items, notes) = match list(spec, dir, &own, began, orders)? {
         Some(listed) => listed,
         None => {
@@ -226,6 +227,11 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     observer.show(&aggregate);
     if continued && let Some(text) = survivors(&guard::sweep_leftovers(&id, &node_id())) {
         observer.note(Level::Warning, &text);
+    }
+    if aggregate.totals().mini_batches_remaining() > 0
+        && let Err(error) = reuse::begin(&spec, &dir, &taken.hash, comeback.is_on_fleet(), first)
+    {
+        observer.log(Level::Warning, &format!("no later run will use this job's result: {error}: {}", error.source));
     }
     let equipped = match aggregate.totals().mini_batches_remaining() {
         0 => Ok(None),

@@ -4,10 +4,10 @@
 //! 16 bytes an item, written without `fsync`: what a power cut takes back is not taken (zeros), and is taken again.
 //! What was taken stays: an item that changes while the job is paused is still found out.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::FileStat;
@@ -67,6 +67,13 @@ impl From<&FileStat> for Fingerprint {
     fn from(stat: &FileStat) -> Fingerprint {
         let mtime_ns = stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec);
         Fingerprint::File { size: stat.st_size as u64, mtime_ns }
+    }
+}
+
+impl From<&Metadata> for Fingerprint {
+    fn from(found: &Metadata) -> Fingerprint {
+        let mtime_ns = found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec());
+        Fingerprint::File { size: found.len(), mtime_ns }
     }
 }
 

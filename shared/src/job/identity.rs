@@ -49,7 +49,14 @@ fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
     };
     let path = |path: &Path| path.display().to_string();
     vec![
-        ("inputs", pairs(inputs)),
+        (
+            "inputs",
+            match spec.rank_mini_batch_count {
+                // Not a key of its own: the word of every other job stays what it is.
+                Some(count) => format!("{} and rank_mini_batch_count: {count}", pairs(inputs)),
+                None => pairs(inputs),
+            },
+        ),
         ("input_type", spec.input_type.name().into()),
         ("mini_batch_size", spec.mini_batch_size.to_string()),
         ("partition", serde_json::to_string(&spec.partition).expect("plain data")),

@@ -155,10 +155,11 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "rank_mini_batch_count",
-        takes: "a count of at least 1",
+        takes: "a whole number of at least 1",
         default: "none",
-        example: "",
-        doc: "Waits for a later release: so many mini-batches without input.",
+        example: "rank_mini_batch_count: 8",
+        doc: "So many mini-batches without input: `run()` gets an empty list, and the context's `minibatch_index` tells which it is. \
+              Inputs are not needed, and not split.",
     },
     Key {
         name: "error_threshold",
@@ -294,7 +295,7 @@ pub static KEYS: &[Key] = &[
         takes: "`true` or `false`",
         default: "true",
         example: "allow_reuse: true",
-        doc: "Accepted, without effect so far.",
+        doc: "Whether an identical job that is Completed stands in for this one (docs/reuse.md).",
     },
     Key {
         name: "priority",

@@ -44,6 +44,8 @@ pub struct JobSpec {
     pub mini_batch_size: MiniBatchSize,
     /// One mini-batch for each combination of values; None: mini-batches have the size above.
     pub partition: Option<Partition>,
+    /// So many mini-batches without input ([`InputType::Ranks`]): the inputs are then the script's own affair, and not split.
+    pub rank_mini_batch_count: Option<u64>,
     /// How CSV is read; of other inputs what pandas does by itself.
     pub read_csv: ReadCsv,
     /// Failed items tolerated; -1 tolerates all.
@@ -82,7 +84,7 @@ pub struct JobSpec {
     pub resource_monitor_interval: u64,
     /// The profiler each process runs under.
     pub profiling_module: Option<ProfilingModule>,
-    /// Whether an identical finished job may stand in for this one. Accepted, without effect so far.
+    /// Whether an identical finished job may stand in for this one, and this one for a later.
     pub allow_reuse: bool,
     /// 0 to 9, on a fleet.
     pub priority: u8,
@@ -115,10 +117,12 @@ pub enum InputType {
     Jsonl,
     /// Each row of a Parquet file is an item.
     Parquet,
+    /// Each mini-batch is an item, and the script gets none: that of a job with `rank_mini_batch_count`, whatever its `input_type`.
+    Ranks,
 }
 
 impl InputType {
-    /// As the job file spells it: `files`.
+    /// As the job file spells it: `files`. `ranks` stands in none.
     pub fn name(self) -> &'static str {
         match self {
             InputType::Files => "files",
@@ -127,12 +131,18 @@ impl InputType {
             InputType::Tsv => "tsv",
             InputType::Jsonl => "jsonl",
             InputType::Parquet => "parquet",
+            InputType::Ranks => "ranks",
         }
     }
 
     /// Whether its items are rows, and the script gets them as a frame.
     pub fn is_table(self) -> bool {
-        !matches!(self, InputType::Files | InputType::Lines)
+        !matches!(self, InputType::Files | InputType::Lines | InputType::Ranks)
+    }
+
+    /// Whether its entries are files, with sizes and times.
+    pub fn has_files(self) -> bool {
+        !matches!(self, InputType::Lines | InputType::Ranks)
     }
 
     /// Whether `read_csv` says how it is read.
@@ -145,6 +155,7 @@ impl InputType {
         match self {
             InputType::Files => "file",
             InputType::Lines => "line",
+            InputType::Ranks => "rank",
             _ => "row",
         }
     }
@@ -152,7 +163,7 @@ impl InputType {
     /// The byte that ends an entry wherever they are listed: one that no such entry can contain.
     pub fn separator(self) -> u8 {
         match self {
-            InputType::Lines => b'\n',
+            InputType::Lines | InputType::Ranks => b'\n',
             // They are paths.
             _ => 0,
         }

@@ -44,8 +44,13 @@ fn entries(spec: &JobSpec) -> Vec<(&'static str, Value)> {
         put("entry_script", path(&spec.source_directory.join(&spec.entry_script)));
     }
     let inputs = spec.inputs.iter().map(|input| (input.name.clone(), json!(input.path)));
-    put("inputs", Value::Object(inputs.collect()));
-    put("input_type", json!(spec.input_type.name()));
+    if !spec.inputs.is_empty() || spec.rank_mini_batch_count.is_none() {
+        put("inputs", Value::Object(inputs.collect()));
+    }
+    match spec.rank_mini_batch_count {
+        Some(count) => put("rank_mini_batch_count", json!(count)),
+        None => put("input_type", json!(spec.input_type.name())),
+    }
     put("side_inputs", paths(&spec.side_inputs));
     put("models", paths(&spec.models));
     put("arguments", json!(spec.arguments));
@@ -56,6 +61,7 @@ fn entries(spec: &JobSpec) -> Vec<(&'static str, Value)> {
     put("append_row_file_name", json!(spec.append_row_file_name));
     put("append_row_dataframe_header", json!(spec.append_row_dataframe_header));
     match (&spec.partition, spec.mini_batch_size) {
+        _ if spec.rank_mini_batch_count.is_some() => (),
         (Some(partition), _) => {
             put("partition_format", json!(partition.format.to_string()));
             put("partition_keys", json!(partition.keys));

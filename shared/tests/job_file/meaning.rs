@@ -136,9 +136,30 @@ fn partitions_have_all_names_of_the_format_or_those_that_are_chosen() {
 fn a_type_for_later_is_the_only_complaint() {
     let folder = Folder::new();
     assert_eq!(folder.errors("input_type: mltable\nmini_batch_size: 10KB\nread_csv: {sep: x}\n").errors.len(), 1);
-    let text = "name: abc\nentry_script: score.py\nrank_mini_batch_count: 4\n";
-    let ranks = fanfold_shared::job::parse(text, &folder.job_file(), &[]).unwrap_err();
-    assert_eq!(ranks.errors.len(), 1, "inputs are not missing there: {ranks}");
+}
+
+#[test]
+fn mini_batches_without_input_need_none() {
+    let folder = Folder::new();
+    let parse = |more: &str| {
+        let text = format!("name: abc\nentry_script: score.py\n{more}");
+        fanfold_shared::job::parse(&text, &folder.job_file(), &[]).unwrap()
+    };
+    let ranks = parse("rank_mini_batch_count: 4\n");
+    assert_eq!((ranks.rank_mini_batch_count, ranks.input_type, ranks.inputs.len()), (Some(4), InputType::Ranks, 0));
+    let option = parse("arguments: [--rank_mini_batch_count, '4', mine]\n");
+    assert!(fanfold_shared::job::differences(&ranks, &option).iter().all(|difference| difference.key == "arguments"));
+    assert_eq!(option.rank_mini_batch_count, Some(4));
+    // What is said of inputs is kept for references in the arguments, and nothing is split.
+    let given = parse("rank_mini_batch_count: 4\ninputs: {data: images}\ninput_type: lines\nmini_batch_size: 7\n");
+    assert_eq!((given.input_type, given.mini_batch_size), (InputType::Ranks, MiniBatchSize::Items(1)));
+    assert_eq!(given.inputs.len(), 1);
+    for spec in [&ranks, &option, &given] {
+        let again = fanfold_shared::job::parse(&spec.to_yaml(), &folder.job_file(), &[]).unwrap();
+        assert_eq!(&again, spec, "{}", spec.to_yaml());
+    }
+    let other = parse("rank_mini_batch_count: 5\n");
+    assert_eq!(fanfold_shared::job::differences(&ranks, &other).len(), 1);
 }
 
 #[test]

@@ -22,6 +22,17 @@ for x in ('%d.%d.%d' % sys.version_info[:3], os.path.realpath(sys.executable), g
           getattr(i, 'cache_tag', ''), u[0] + ' ' + u[4], str(sys.maxsize)): print(x)
 ";
 
+/// Continues [`WHO_ARE_YOU`]: the packages, whose folders of metadata have their names and versions.
+const WHAT_HAVE_YOU: &str = "for d in sys.path:
+    try: names = os.listdir(d)
+    except Exception: continue
+    for n in sorted(names):
+        if n.endswith(('.dist-info', '.egg-info', '.egg-link', '.pth')): print(repr(os.path.join(d, n)))
+";
+
+/// Lines of the answer to [`WHO_ARE_YOU`].
+const ANSWERS: usize = 6;
+
 /// What an interpreter says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Interpreter {
@@ -66,23 +77,42 @@ fn is_executable(path: &Path) -> bool {
 
 /// Starts the interpreter once (some 15 ms) and checks its version.
 pub(super) fn ask(path: PathBuf) -> Result<Interpreter, EnvironmentError> {
-    let output = Command::new(&path)
-        .args(["-c", WHO_ARE_YOU])
+    let text = run(&path, WHO_ARE_YOU)?;
+    understand(path, &text)
+}
+
+/// As [`ask`], with the packages that it can load, in as many lines.
+pub(super) fn ask_with_packages(path: PathBuf) -> Result<(Interpreter, String), EnvironmentError> {
+    let text = run(&path, &format!("{WHO_ARE_YOU}{WHAT_HAVE_YOU}"))?;
+    let (own, packages) = match text.match_indices('\n').nth(ANSWERS - 1) {
+        Some((end, _)) => text.split_at(end + 1),
+        None => (text.as_str(), ""),
+    };
+    Ok((understand(path, own)?, packages.to_string()))
+}
+
+fn run(path: &Path, script: &str) -> Result<String, EnvironmentError> {
+    let output = Command::new(path)
+        .args(["-c", script])
         .env_clear()
         .envs(without_secrets(std::env::vars_os()))
         .stdin(Stdio::null())
         .output();
-    let failed = |reason: String| EnvironmentError::NotPython { python: path.clone(), reason };
+    let failed = |reason: String| EnvironmentError::NotPython { python: path.to_path_buf(), reason };
     let output = output.map_err(|error| failed(error.to_string()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = text.lines().next().unwrap_or_default();
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
         return Err(failed(format!("{}: {}", die_reason(output.status), last.trim())));
     }
-    let number = parse_version(version).filter(|_| text.lines().count() == 6);
-    let number = number.ok_or_else(|| failed("it did not answer as a Python does".into()))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn understand(path: PathBuf, text: &str) -> Result<Interpreter, EnvironmentError> {
+    let version = text.lines().next().unwrap_or_default();
+    let number = parse_version(version).filter(|_| text.lines().count() == ANSWERS);
+    let reason = || "it did not answer as a Python does".into();
+    let number = number.ok_or_else(|| EnvironmentError::NotPython { python: path.clone(), reason: reason() })?;
     if number < OLDEST {
         return Err(EnvironmentError::TooOld { python: path, version: version.into() });
     }
@@ -165,5 +195,7 @@ mod tests {
         assert!(parse_version(&python.version).unwrap() >= OLDEST);
         assert_eq!(python.identity.lines().count(), 6);
         assert_eq!(python.missing_module(), None);
+        let (again, _) = ask_with_packages(python.path.clone()).unwrap();
+        assert_eq!(again, python, "with its packages it says the same of itself");
     }
 }

@@ -41,6 +41,42 @@ pub fn prepare(
     }
 }
 
+/// What decides which code a job's processes load, as one word: the interpreter of this machine with its packages by name and version, or
+/// what the requirements and the files that they name say, and the interpreter they are for. Nothing is built.
+///
+/// # Errors
+/// There is no such interpreter, or the requirements can't be read.
+pub fn identity(environment: &Environment) -> Result<String, EnvironmentError> {
+    Ok(match environment {
+        Environment::Python(python) => {
+            let (interpreter, packages) = interpreter::ask_with_packages(interpreter::find(python)?)?;
+            word(&["python", &interpreter.path.to_string_lossy(), &interpreter.identity, &packages])
+        }
+        Environment::Requirements { lines, python, base } => {
+            let interpreter = interpreter::ask(interpreter::find(python)?)?;
+            word(&["requirements", &interpreter.identity, &requirements::read(lines, base)?.content])
+        }
+    })
+}
+
+/// The same as far as the job says it, for a job that runs on machines whose interpreters can't be asked from here.
+///
+/// # Errors
+/// The requirements can't be read.
+pub fn declared_identity(environment: &Environment) -> Result<String, EnvironmentError> {
+    Ok(match environment {
+        Environment::Python(python) => word(&["declared python", &python.to_string_lossy()]),
+        Environment::Requirements { lines, python, base } => {
+            let content = requirements::read(lines, base)?.content;
+            word(&["declared requirements", &python.to_string_lossy(), &content])
+        }
+    })
+}
+
+fn word(parts: &[&str]) -> String {
+    blake3::hash(parts.join("\0").as_bytes()).to_hex().to_string()
+}
+
 /// `$XDG_CACHE_HOME/fanfold`, where the XDG rules allow only an absolute path; under `~/.cache` without it. None: no home either.
 pub(crate) fn user_cache() -> Option<PathBuf> {
     cache_directory(|name| std::env::var_os(name).map(PathBuf::from))

@@ -101,10 +101,10 @@ impl Frame {
                 }
                 (InputType::Files, _) => self.add_files(node, root, &mut held)?,
                 (_, Some(slice)) => self.add_slice(node, root, &held, slice)?,
-                // A list of tables has slices.
+                // A list of tables has slices; a mini-batch without input gets nothing, and that is as it should be.
                 (_, None) => 0,
             };
-            if readable == 0 {
+            if readable == 0 && node.plan.input_type != InputType::Ranks {
                 self.items.truncate(before);
                 nothing_readable.push(held);
                 continue;

@@ -54,10 +54,6 @@ pub(super) fn read(reader: &mut Reader) -> (Vec<Argument>, BTreeMap<String, Stri
                 };
                 reader.fault(KEY, arguments[at].span, message, Some(hint));
             }
-            Found::Later { at, key } => {
-                let message = format!("`--{key}` is not available yet: mini-batches come from `inputs` today");
-                reader.fault(KEY, arguments[at].span, message, Some("remove it, and its value".to_string()));
-            }
         }
     }
     (arguments, options)

@@ -2,7 +2,7 @@
 //! of the script, and stays one.
 
 /// Those that are honoured: each sets the key of its name.
-const HONOURED: [&str; 9] = [
+const HONOURED: [&str; 10] = [
     "resource_monitor_interval",
     "profiling_module",
     "append_row_dataframe_header",
@@ -12,6 +12,7 @@ const HONOURED: [&str; 9] = [
     "progress_update_timeout",
     "first_task_creation_timeout",
     "process_count_per_node",
+    "rank_mini_batch_count",
 ];
 
 /// Those that the driver passes by itself from their keys. The original refuses them among the arguments; taking them
@@ -35,8 +36,6 @@ pub(super) enum Found<'a> {
     Sets { at: usize, key: &'static str, value: Option<&'a str> },
     /// It belongs to `key`.
     Reserved { at: usize, key: &'static str, value: Option<&'a str> },
-    /// It is known but not built yet.
-    Later { at: usize, key: &'static str },
 }
 
 /// The driver's options among `arguments`, with the position of each: `--name value` or `--name=value`.
@@ -54,9 +53,6 @@ pub(super) fn find<'a>(arguments: &'a [&'a str]) -> Vec<Found<'a>> {
         let named = |names: &'static [&'static str]| names.iter().copied().find(|known| *known == name);
         let honoured = named(&HONOURED);
         let reserved = named(&RESERVED);
-        if name == "rank_mini_batch_count" {
-            found.push(Found::Later { at: start, key: "rank_mini_batch_count" });
-        }
         if honoured.is_none() && reserved.is_none() {
             continue;
         }

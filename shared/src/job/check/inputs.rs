@@ -29,7 +29,7 @@ pub(super) fn side(reader: &mut Reader, key: &'static str) -> BTreeMap<String, P
 
 fn inputs(reader: &mut Reader) -> Vec<Input> {
     let Some(node) = reader.given("inputs") else {
-        // A job of `rank_mini_batch_count` needs none; that key is refused for its own reason.
+        // A job of `rank_mini_batch_count` needs none.
         if reader.given("rank_mini_batch_count").is_none() {
             reader.missing("inputs");
         }

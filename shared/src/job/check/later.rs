@@ -4,12 +4,6 @@ use crate::job::reader::Reader;
 
 /// Refuses keys and values that are known but not built yet.
 pub(super) fn refuse(reader: &mut Reader) {
-    if let Some(node) = reader.given("rank_mini_batch_count") {
-        let message = "`rank_mini_batch_count` is not available yet: mini-batches come from `inputs` today".to_string();
-        let hint =
-            "remove it; a list file of N lines with `input_type: lines` and `mini_batch_size: 1` gives N mini-batches";
-        reader.fault("rank_mini_batch_count", node.span, message, Some(hint.to_string()));
-    }
     for (key, today) in [
         ("ordered", "rows are written in the order of completion today"),
         ("append_row_key", "a row is what `run()` returned today, so let the script put the key into it"),

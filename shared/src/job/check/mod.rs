@@ -21,7 +21,7 @@ pub(super) use driver_options::without as script_arguments;
 pub(super) use output::DEFAULT_FILE_NAME;
 
 use super::reader::Reader;
-use super::spec::JobSpec;
+use super::spec::{InputType, JobSpec, MiniBatchSize};
 
 /// Reads every key. What could not be read is in the reader's errors, and a default stands for it in the job.
 pub(crate) fn job(reader: &mut Reader) -> JobSpec {
@@ -37,16 +37,21 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
     let failure = failure::read(reader);
     let timeouts = timeouts::read(reader);
     let processes = processes::read(reader);
+    let ranks = size::ranks(reader);
+    let size = size::read(reader, input_type);
+    let partition = partition::read(reader, input_type);
     JobSpec {
         name: name::read(reader),
         entry_script: script.entry_script,
         source_directory: script.root,
         whole_source_directory: script.whole,
-        mini_batch_size: size::read(reader, input_type),
-        partition: partition::read(reader, input_type),
+        // What is said of inputs is checked all the same, and counts for nothing.
+        mini_batch_size: if ranks.is_some() { MiniBatchSize::Items(1) } else { size },
+        rank_mini_batch_count: ranks,
+        partition: if ranks.is_some() { None } else { partition },
         read_csv: table::read(reader, input_type),
         inputs,
-        input_type: input_type.unwrap_or(super::spec::InputType::Files),
+        input_type: if ranks.is_some() { InputType::Ranks } else { input_type.unwrap_or(InputType::Files) },
         side_inputs,
         models,
         arguments: arguments.into_iter().map(|argument| argument.text).collect(),

@@ -1,4 +1,4 @@
-//! `mini_batch_size`: a count of files and lines; of tables about so many bytes, or rows.
+//! `mini_batch_size`: a count of files and lines; of tables about so many bytes, or rows. And `rank_mini_batch_count`, in its place.
 
 use crate::job::keys;
 use crate::job::reader::Reader;
@@ -51,6 +51,12 @@ pub(super) fn read(reader: &mut Reader, input_type: Option<InputType>) -> MiniBa
     };
     reader.fault("mini_batch_size", node.span, message, Some(hint));
     default
+}
+
+/// Reads `rank_mini_batch_count`.
+pub(super) fn ranks(reader: &mut Reader) -> Option<u64> {
+    // It becomes a list of as many entries.
+    reader.whole("rank_mini_batch_count", 1..=i64::from(u32::MAX)).map(i64::unsigned_abs)
 }
 
 #[derive(Debug, PartialEq, Eq)]
