@@ -7,6 +7,7 @@
 pub mod aggregate;
 pub mod api;
 pub mod commands;
+pub mod datasets;
 pub mod ledger;
 pub mod prepare;
 pub mod registry;

@@ -51,6 +51,8 @@ enum Command {
     Nodes(commands::nodes::Args),
     /// Let a worker finish what it has, and end
     Drain(commands::nodes::DrainArgs),
+    /// Register data under a name, and show what is registered
+    Dataset(commands::dataset::Args),
     /// Check this machine, or the result of a job
     Doctor(commands::doctor::Args),
 }
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => commands::serve::run(args),
         Command::Nodes(args) => commands::nodes::run(&args, &mut out),
         Command::Drain(args) => commands::nodes::drain(&args, &mut out),
+        Command::Dataset(args) => commands::dataset::run(&args, &mut out),
         Command::Doctor(args) => commands::doctor::run(args, &mut out),
     };
     match outcome {

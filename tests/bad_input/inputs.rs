@@ -19,7 +19,7 @@ fn an_input_that_is_not_there_is_refused_with_what_is() {
     place.write("images/a.png", "a");
     with_inputs(&place, "[imgaes]");
     insta::assert_snapshot!(refused(&place, &["job.yaml"]), @r#"
-    error: `inputs[0]`: there is no file or folder `imgaes`, and registered datasets are not available yet
+    error: `inputs[0]`: there is no file, folder or registered dataset `imgaes`
       --> job.yaml:6:10
        |
      6 | inputs: [imgaes]
@@ -43,7 +43,7 @@ fn an_input_that_is_not_there_is_refused_with_what_is() {
     symlink("/no/such/folder", place.path("link")).unwrap();
     with_inputs(&place, "[link]");
     insta::assert_snapshot!(refused(&place, &["job.yaml"]), @r#"
-    error: `inputs[0]`: there is no file or folder `link`, and registered datasets are not available yet
+    error: `inputs[0]`: there is no file, folder or registered dataset `link`
       --> job.yaml:6:10
        |
      6 | inputs: [link]

@@ -1,6 +1,7 @@
 //! The command line as people and programs meet it: what each verb says about a job in each state, on a pipe, on a terminal and as
 //! JSON.
 
+mod datasets;
 mod looking;
 mod running;
 #[path = "../support/mod.rs"]

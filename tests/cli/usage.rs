@@ -3,9 +3,9 @@
 use super::{completed, json, place, told};
 use crate::support::Place;
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 19] = [
     "run", "retry", "plan", "submit", "serve", "ls", "status", "watch", "logs", "errors", "results", "explain",
-    "pause", "resume", "cancel", "nodes", "drain", "doctor",
+    "pause", "resume", "cancel", "nodes", "drain", "dataset", "doctor",
 ];
 
 #[test]

@@ -1,5 +1,6 @@
 //! `fanfold serve` and the verbs against it: real servers, real workers, real HTTP.
 
+mod datasets;
 mod examples;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../fleet/world.rs"]

@@ -20,7 +20,8 @@ fn numbers() -> std::ops::Range<u64> {
 /// Lists the table as the job says, and returns where its slices are, for `compare.py`; None: it is refused.
 fn slices(place: &Place, name: &str, more: &str) -> Result<Value, String> {
     let yaml = format!("name: table\nentry_script: score.py\ninputs: [{name}]\n{more}\n");
-    let spec = job::parse(&yaml, &place.path("job.yaml"), &[]).unwrap_or_else(|errors| panic!("{yaml}\n{errors:?}"));
+    let spec = job::parse(&yaml, &place.path("job.yaml"), &[], &job::NoDatasets)
+        .unwrap_or_else(|errors| panic!("{yaml}\n{errors:?}"));
     let dir = place.path(format!("items-{name}"));
     let listed = listing::list(&spec, &dir, &[], &|| false).map_err(|error| error.to_string())?;
     let (items, split) = (&listed.items, listed.items.split());

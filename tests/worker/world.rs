@@ -342,7 +342,7 @@ fn write_job(dir: &Path, id: &JobId, items: &[&str], more: &str) {
         shared.display()
     );
     fs::write(&file, yaml).unwrap();
-    let spec = job::load(&file, &[]).unwrap();
+    let spec = job::load(&file, &[], &job::NoDatasets).unwrap();
     let record = JobRecord { version: RECORD_VERSION, id: id.clone(), created_us: 1, spec };
     fs::write(job.job_json(), serde_json::to_vec(&record).unwrap()).unwrap();
     let mut writer = ItemWriter::create(&job.items(), b'\n').unwrap();

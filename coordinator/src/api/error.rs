@@ -7,8 +7,12 @@ use fanfold_shared::report::{ExitCode, Failure, IoError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::datasets::DatasetError;
 use crate::service::ServiceError;
 use crate::view::NoResult;
+
+/// The code of [`DatasetError::NoSuchDataset`].
+pub(crate) const NO_SUCH_DATASET: &str = "dataset_not_found";
 
 /// The body of every answer that is an error.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -121,9 +125,31 @@ impl From<ServiceError> for ApiError {
     }
 }
 
+impl From<DatasetError> for ApiError {
+    fn from(error: DatasetError) -> ApiError {
+        use DatasetError as E;
+        let (status, code) = match &error {
+            E::NoSuchDataset { .. } => (StatusCode::NOT_FOUND, NO_SUCH_DATASET),
+            E::NoSuchVersion { .. } => (StatusCode::NOT_FOUND, "dataset_version_not_found"),
+            E::Exists { .. } => (StatusCode::CONFLICT, "dataset_exists"),
+            E::BadName(_) | E::BadReference(_) => (StatusCode::BAD_REQUEST, "bad_dataset"),
+            // The service's own books.
+            E::Damaged { .. } | E::Misplaced { .. } | E::Later { .. } | E::NoPlace | E::Io(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "failed")
+            }
+        };
+        let failure = Failure::from(error);
+        ApiError::new(status, code, failure.one_line(), failure.hint())
+    }
+}
+
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> ApiError {
         let failure = match failure.downcast::<ServiceError>() {
+            Ok(error) => return error.into(),
+            Err(failure) => failure,
+        };
+        let failure = match failure.downcast::<DatasetError>() {
             Ok(error) => return error.into(),
             Err(failure) => failure,
         };

@@ -3,6 +3,7 @@
 //! The only asynchronous part of the program, on a thread with a runtime of its own. Nothing here decides anything: every route asks
 //! [`crate::service::Service`], on a thread that may wait, and says what `--json` of the verb of the same name says.
 
+mod datasets;
 mod error;
 mod files;
 mod gate;
@@ -32,6 +33,7 @@ use hyper_util::rt::TokioTimer;
 use crate::service::{Service, Token};
 use gate::Gate;
 
+pub(crate) use error::NO_SUCH_DATASET;
 pub use error::{ApiError, Envelope, ErrorBody};
 pub(crate) use files::END;
 pub use openapi::document;
@@ -206,6 +208,8 @@ fn router(api: Api) -> Router {
         .route("/v1/jobs/{id}/pause", post(routes::pause))
         .route("/v1/jobs/{id}/resume", post(routes::resume))
         .route("/v1/jobs/{id}/retry", post(routes::retry))
+        .route("/v1/datasets", post(datasets::register).get(datasets::datasets))
+        .route("/v1/datasets/{name}", get(datasets::dataset))
         .route("/v1/nodes", get(routes::nodes))
         .route("/v1/nodes/{worker}/drain", post(routes::drain))
         .route("/openapi.json", get(routes::openapi))

@@ -3,9 +3,10 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+use super::datasets::DatasetRequest;
 use super::error::{Envelope, ErrorBody};
 use super::routes::{Receipt, RetryRequest, Submission};
-use super::{files, routes};
+use super::{datasets, files, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,12 +28,15 @@ use super::{files, routes};
         routes::pause,
         routes::resume,
         routes::retry,
+        datasets::register,
+        datasets::datasets,
+        datasets::dataset,
         routes::nodes,
         routes::drain,
         routes::openapi,
         routes::metrics,
     ),
-    components(schemas(Envelope, ErrorBody, Submission, Receipt, RetryRequest)),
+    components(schemas(Envelope, ErrorBody, Submission, Receipt, RetryRequest, DatasetRequest)),
     security(("token" = [])),
     modifiers(&Token)
 )]

@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod client;
+pub mod dataset;
 pub mod doctor;
 pub mod errors;
 pub mod explain;
@@ -72,6 +73,7 @@ mod tests {
         Nodes(super::nodes::Args),
         Drain(super::nodes::DrainArgs),
         Retry(super::retry::Args),
+        Dataset(super::dataset::Args),
     }
 
     #[test]
@@ -106,6 +108,11 @@ mod tests {
             ("fanfold resume score-1a --service https://h:7070 --ca ca.pem --json", true),
             ("fanfold pause ./job --shared /mnt", false),
             ("fanfold run job.yaml --set a=1 --set b=2 --shared /mnt", true),
+            ("fanfold dataset register iris --path a --path b --input-type csv --new-version --json", true),
+            ("fanfold dataset register iris", false),
+            ("fanfold dataset list --service http://127.0.0.1:7070 --json", true),
+            ("fanfold dataset show iris:3", true),
+            ("fanfold dataset", false),
             ("fanfold plan job.yaml --set a=1 --shared /mnt --broker amqp://h/ --redis redis://h/", true),
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).is_ok(), accepted, "{line}");

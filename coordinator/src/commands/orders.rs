@@ -12,6 +12,7 @@ use super::args::JobArgs;
 use super::fleet::FleetArgs;
 use super::target::{LOOK, Target};
 use super::{status, written};
+use crate::datasets::DatasetStore;
 use crate::report::Coordinator;
 use crate::run::{self, Asked, FleetJob, Purpose, RunRequest, Source, SubmitRequest};
 use crate::service::ServiceError;
@@ -135,7 +136,8 @@ fn go_on(dir: &JobDir, fleet: &FleetArgs) -> Result<ExitCode> {
     let orders = signals::orders().during("take signals in", "this process")?;
     let (job_file, job_dir, overrides) = (dir.job_yaml(), Some(dir.root().to_path_buf()), Vec::new());
     if fleet.is_given() {
-        let request = SubmitRequest { source: Source::File(job_file), overrides, job_dir, id: None };
+        let datasets = DatasetStore::of_user();
+        let request = SubmitRequest { source: Source::File(job_file), overrides, job_dir, id: None, datasets };
         return fleet.coordinate("resume", FleetJob::Request(request), Purpose::Run, orders);
     }
     run::run(&RunRequest { job_file, job_dir, overrides }, &orders)

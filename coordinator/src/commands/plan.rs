@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use fanfold_shared::durable;
 use fanfold_shared::job::{self, JobSpec};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Result};
@@ -14,6 +15,7 @@ use serde_json::json;
 use super::args::SetArgs;
 use super::fleet::FleetArgs;
 use super::written;
+use crate::datasets::{DatasetStore, notes};
 use crate::prepare::{listing, snapshot};
 use crate::run::{at_work, inherited_mask, is_shared, output_dir, output_file, process_count};
 
@@ -52,13 +54,14 @@ enum Nodes {
 /// What would keep the job from running. Whether the servers of a fleet answer is not tried.
 pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     let dir = JobDir::new(args.job_dir.unwrap_or_else(|| PathBuf::from("fanfold-jobs").join("<job id>")));
+    let datasets = DatasetStore::of_user();
     let spec = if args.fleet.is_given() {
         args.fleet.config("plan")?;
-        let spec = job::load_for_fleet(&args.job_file, &args.set.overrides)?;
+        let spec = job::load_for_fleet(&args.job_file, &args.set.overrides, &datasets)?;
         is_shared(&args.fleet.shared()?, &spec, &std::path::absolute(dir.root()).during("find", dir.root())?)?;
         spec
     } else {
-        job::load(&args.job_file, &args.set.overrides)?
+        job::load(&args.job_file, &args.set.overrides, &datasets)?
     };
     let own = listing::own_directories(&dir, &output_dir(&spec, &dir));
     let snapshot = snapshot::preview(&spec, &own)?;
@@ -70,11 +73,20 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
         let processes = at_work(process_count(&spec, devices.len()), &counted.split);
         Nodes::Here { processes, gpus: devices.into_iter().map(|device| device.visible).collect() }
     };
-    let notes: Vec<&String> = snapshot.notes.iter().chain(&counted.notes).collect();
+    let base = std::path::absolute(&args.job_file).during("find", &args.job_file)?;
+    let of_datasets =
+        [notes::shadowed(&spec, durable::parent(&base), &datasets), notes::changed(&spec, &own, &|| false)];
+    let notes: Vec<&String> = snapshot.notes.iter().chain(&counted.notes).chain(of_datasets.iter().flatten()).collect();
+    let from = spec.datasets();
     let text = if args.json {
         let inputs = counted.split.inputs.iter().map(|input| {
             let items = input.items.end - input.items.start;
-            json!({ "name": input.name, "items": items, "mini_batches": counted.split.mini_batches_of(input) })
+            json!({
+                "name": input.name,
+                "dataset": from.get(&input.name),
+                "items": items,
+                "mini_batches": counted.split.mini_batches_of(input),
+            })
         });
         let (processes, gpus, pool, node_count) = match &nodes {
             Nodes::Here { processes, gpus } => (Some(processes), Some(gpus), None, None),
@@ -110,6 +122,7 @@ fn table(
     notes: &[&String],
 ) -> String {
     let item = spec.input_type.item();
+    let from = spec.datasets();
     let mut text =
         format!("{}: {} in {}\n", spec.name, counted(split.items(), item), counted(split.mini_batches(), "mini-batch"));
     let mut row = |name: &str, value: String| text += &format!("  {name:<14}{value}\n");
@@ -117,7 +130,9 @@ fn table(
         let items = input.items.end - input.items.start;
         let mini_batches = split.mini_batches_of(input);
         let root = if input.root.is_empty() { String::new() } else { format!(" under {}", input.root) };
-        row(&input.name, format!("{}{root}, {}", counted(items, item), counted(mini_batches, "mini-batch")));
+        let dataset = from.get(&input.name).map(|dataset| format!(" of {dataset}")).unwrap_or_default();
+        let text = format!("{}{dataset}{root}, {}", counted(items, item), counted(mini_batches, "mini-batch"));
+        row(&input.name, text);
     }
     match nodes {
         Nodes::Here { processes, gpus } => {

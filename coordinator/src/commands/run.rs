@@ -6,6 +6,7 @@ use fanfold_shared::report::{During, ExitCode, Result};
 
 use super::args::SetArgs;
 use super::fleet::FleetArgs;
+use crate::datasets::DatasetStore;
 use crate::run::{self, FleetJob, Purpose, RunRequest, Source, SubmitRequest};
 use crate::signals;
 
@@ -44,7 +45,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         return Ok(exit);
     }
     if args.fleet.is_given() {
-        let request = SubmitRequest { source: Source::File(job_file), overrides, job_dir, id: None };
+        let datasets = DatasetStore::of_user();
+        let request = SubmitRequest { source: Source::File(job_file), overrides, job_dir, id: None, datasets };
         return args.fleet.coordinate("run", FleetJob::Request(request), Purpose::Run, orders);
     }
     run::run(&RunRequest { job_file, job_dir, overrides }, &orders)

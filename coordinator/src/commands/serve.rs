@@ -13,6 +13,7 @@ use fanfold_shared::report::{During, ExitCode, Report, Result};
 
 use super::fleet::FleetArgs;
 use crate::api::{ListenConfig, ListenError, Server};
+use crate::datasets::DatasetStore;
 use crate::run::Orders;
 use crate::service::{Service, ServiceConfig, StateLock, Token, say};
 use crate::signals;
@@ -126,7 +127,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Err(error @ StoreError::Unreachable { .. }) => say(&format!("{error}; jobs run without it")),
         Err(error) => return Err(error.into()),
     }
-    let config = ServiceConfig { store: state.join("jobs.sqlite"), jobs: jobs.clone(), max_jobs: args.max_jobs.into() };
+    let config = ServiceConfig {
+        store: state.join("jobs.sqlite"),
+        jobs: jobs.clone(),
+        datasets: DatasetStore::at(state.join("datasets")),
+        max_jobs: args.max_jobs.into(),
+    };
     let service = Service::open(config, link.clone())?;
     let server = Server::start(service.clone(), token, &listen)?;
     let threads = service.start()?;

@@ -114,6 +114,10 @@ pub(super) fn write_text(view: &StatusView, out: &mut dyn Write) -> io::Result<(
             format!("{processes} ({ready} ready) on {}", counted(status.nodes.into(), "node")),
         ]);
     }
+    if !status.datasets.is_empty() {
+        let told = status.datasets.iter().map(|(input, dataset)| format!("{dataset} as {input}"));
+        table.row(["datasets".to_string(), told.collect::<Vec<_>>().join(", ")]);
+    }
     let output = &status.output;
     let output = output_in_words(output.file.as_deref(), &output.dir, status.state, output.rows, output.bytes);
     table.row(["output", &output]);

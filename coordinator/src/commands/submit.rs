@@ -9,6 +9,7 @@ use fanfold_shared::report::{During, ExitCode, Result};
 use serde_json::Value;
 
 use super::args::{ServiceArgs, SetArgs};
+use super::dataset::OfService;
 use super::target::Target;
 use super::{watch, written};
 use crate::api::Receipt;
@@ -46,7 +47,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     let client = args.service.needed("submit")?;
     if args.job_file.exists() {
         // Faults are told here with their lines, as `plan` does; what is not on this machine, the service looks at.
-        job::load_for_fleet(&args.job_file, &args.set.overrides)?;
+        job::load_for_fleet(&args.job_file, &args.set.overrides, &OfService(&client))?;
     }
     let job_file = travels(&args.job_file, args.shared.as_deref())?;
     let request = JobRequest { source: JobSource::File { job_file }, set: args.set.overrides };

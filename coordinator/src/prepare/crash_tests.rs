@@ -20,7 +20,7 @@ const DIR: &str = "FANFOLD_TEST_PREPARE_IN";
 /// What a start of a job does, with runs so short that they are spilled.
 fn prepare(dir: &Path) -> (Vec<u8>, Snapshot) {
     let job = JobDir::new(dir.join("job"));
-    let input = Input { name: "input0".into(), path: dir.join("data").to_str().unwrap().into() };
+    let input = Input { name: "input0".into(), path: dir.join("data").to_str().unwrap().into(), dataset: None };
     let spec =
         JobSpec { inputs: vec![input], source_directory: dir.join("src"), whole_source_directory: true, ..spec() };
     let items = match is_complete(&job.items()) {

@@ -229,7 +229,7 @@ pub fn each_file(
     let excluded = Identities::default();
     let look = Look { excluded: &excluded, cancel };
     let path = path.to_str().expect("a path in the job file, which is text").to_string();
-    let source = Source::resolve(&Input { name: name.into(), path }, look)?;
+    let source = Source::resolve(&Input { name: name.into(), path, dataset: None }, look)?;
     source.for_each_file(name, look, &mut Notes::default(), &mut |name| visit(source.root(), name))
 }
 

@@ -5,6 +5,7 @@
 //! ([`fanfold_shared::items`]), [`snapshot`] copies the script's tree. A node makes its own working copy of the snapshot
 //! (`fanfold_worker::workdir`).
 
+mod contents;
 #[cfg(all(test, feature = "failpoints"))]
 mod crash_tests;
 mod empty;
@@ -22,4 +23,5 @@ mod tables;
 mod tests;
 mod walk;
 
+pub use contents::contents;
 pub use error::ListError;

@@ -1,5 +1,6 @@
 //! The values that every report is made from.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
@@ -47,6 +48,8 @@ pub struct JobFacts {
     pub output_file: Option<PathBuf>,
     /// The output directory.
     pub output_dir: PathBuf,
+    /// The versions of registered datasets that its inputs came from, by the names of the inputs.
+    pub datasets: BTreeMap<String, String>,
     /// Whether the job set `error_threshold`, `allowed_failed_count` or `allowed_failed_percent`.
     pub thresholds_set: bool,
     /// When the job was submitted, microseconds since the epoch.
@@ -187,6 +190,7 @@ pub(crate) mod fixtures {
             comeback: Comeback::Here,
             output_file: Some("/data/out/parallel_run_step.txt".into()),
             output_dir: "/data/out".into(),
+            datasets: BTreeMap::new(),
             thresholds_set: false,
             created_us: THEN,
             started_us: THEN,

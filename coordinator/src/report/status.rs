@@ -1,6 +1,7 @@
 //! `status.json`: the job as a reader without the ledger sees it. [`STATUS_VERSION`] counts changes that break a reader;
 //! new fields are none. Times are RFC 3339, durations seconds.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::clock::{serde_us, serde_us_option};
@@ -65,6 +66,9 @@ pub struct Status {
     pub mini_batches_per_second: f64,
     /// Seconds until all is settled, if that can be told.
     pub eta_seconds: Option<f64>,
+    /// The versions of registered datasets that its inputs came from, by the names of the inputs.
+    #[serde(default)]
+    pub datasets: BTreeMap<String, String>,
     /// The results.
     pub output: StatusOutput,
     /// The times between which the speed of dispatching is measured.
@@ -203,6 +207,7 @@ impl Status {
             items_per_second: round(pace.items_per_second),
             mini_batches_per_second: round(pace.mini_batches_per_second),
             eta_seconds: pace.eta_seconds.map(round),
+            datasets: facts.datasets.clone(),
             output: StatusOutput {
                 dir: lossy(&facts.output_dir),
                 file: facts.output_file.as_deref().map(lossy),
@@ -377,6 +382,7 @@ mod tests {
           "items_per_second": 24.2,
           "mini_batches_per_second": 12.1,
           "eta_seconds": 13.0,
+          "datasets": {},
           "output": {
             "dir": "/data/out",
             "file": "/data/out/parallel_run_step.txt",

@@ -22,6 +22,7 @@ use super::fleet::{FleetNodes, broker_is_away, topology};
 use super::observer::Audience;
 use super::prepare::{Prepared, Purpose, TakeUp};
 use super::submit::{self, Submitted};
+use crate::datasets::DatasetStore;
 use crate::ledger::Totals;
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
@@ -66,6 +67,8 @@ pub struct SubmitRequest {
     pub job_dir: Option<PathBuf>,
     /// The id of a job that is new; None: one is drawn.
     pub id: Option<JobId>,
+    /// Where registered datasets are looked up.
+    pub datasets: DatasetStore,
 }
 
 /// See [`SubmitRequest`].

@@ -351,6 +351,7 @@ fn facts(
         comeback,
         output_file: places::output_file(spec, &submitted.dir),
         output_dir,
+        datasets: spec.datasets(),
         thresholds_set: spec.error_threshold >= 0
             || spec.allowed_failed_count.is_some()
             || spec.allowed_failed_percent.is_some(),

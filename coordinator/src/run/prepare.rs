@@ -23,6 +23,7 @@ use super::places::{node_id, output_file};
 use super::submit::{SubmitError, Submitted};
 use super::{Orders, facts, reuse, verdict};
 use crate::aggregate::{Aggregate, AggregateConfig, Recovered};
+use crate::datasets;
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
@@ -182,7 +183,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         same_script(&submitted)?;
     }
     let first = !is_complete(&dir.items());
-    let (items, notes) = match list(spec, dir, &own, began, orders)? {
+    let (items, mut notes) = match list(spec, dir, &own, began, orders)? {
         Some(listed) => listed,
         None => {
             let state = if orders.is_canceled() { JobState::Canceled } else { JobState::Paused };
@@ -197,7 +198,8 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         submitted.record()?;
     }
     let facts = facts(&submitted, spec, job_file.to_path_buf(), comeback.clone(), 0, started_us);
-    let Submitted { dir, id, spec, lock, continued, .. } = submitted;
+    let Submitted { dir, id, spec, lock, continued, notes: of_job_file, .. } = submitted;
+    notes.splice(..0, of_job_file);
     let (mut aggregate, mut recovered) = Aggregate::open(AggregateConfig {
         job: dir.clone(),
         lock,
@@ -376,7 +378,11 @@ fn list(
     let limit = Duration::from_secs(spec.first_task_creation_timeout);
     let cancel = || orders.count() > 0 || began.elapsed() >= limit;
     match listing::list(spec, &dir.items(), own, &cancel) {
-        Ok(listed) => Ok(Some((listed.items, listed.notes))),
+        Ok(listed) => {
+            let mut notes = listed.notes;
+            notes.extend(datasets::notes::changed(spec, own, &cancel));
+            Ok(Some((listed.items, notes)))
+        }
         Err(_) if orders.count() > 0 => Ok(None),
         Err(_) if began.elapsed() >= limit => {
             let doing = "the inputs were still being listed";

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use super::Orders;
 use super::observer::Audience;
 use super::places::{output_dir, output_file};
+use crate::datasets::DatasetStore;
 use crate::ledger::Totals;
 use crate::prepare::{ListError, listing, snapshot};
 use crate::registry::{Entry, Registry};
@@ -255,9 +256,10 @@ pub(super) fn finish(spec: &JobSpec, dir: &JobDir, items: &ItemReader, totals: &
 /// # Errors
 /// The job file's.
 pub fn reuse(job_file: &Path, overrides: &[String], on_fleet: bool, orders: &Orders) -> Result<Option<ExitCode>> {
+    let datasets = DatasetStore::of_user();
     let spec = match on_fleet {
-        true => job::load_for_fleet(job_file, overrides)?,
-        false => job::load(job_file, overrides)?,
+        true => job::load_for_fleet(job_file, overrides, &datasets)?,
+        false => job::load(job_file, overrides, &datasets)?,
     };
     let audience = Audience::default();
     match find(&spec, job_file, on_fleet, &|| orders.count() > 0) {

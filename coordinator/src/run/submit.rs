@@ -12,11 +12,12 @@ use fanfold_shared::durable;
 use fanfold_shared::failpoint;
 use fanfold_shared::fleet::{Outside, SharedRoot};
 use fanfold_shared::ids::JobId;
-use fanfold_shared::job::{self, Difference, JobRecord, JobSpec, RECORD_VERSION};
+use fanfold_shared::job::{self, Difference, JobRecord, JobSpec, NoDatasets, RECORD_VERSION};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 
 use super::link::{Source, SubmitRequest};
+use crate::datasets::{DatasetStore, notes};
 use crate::ledger::JobLock;
 
 /// A job that this program holds.
@@ -37,6 +38,8 @@ pub struct Submitted {
     pub continued: bool,
     /// What to undo if it is refused before anything of it is worth keeping.
     pub withdrawal: Withdrawal,
+    /// What the user should know of its job file.
+    pub notes: Vec<String>,
 }
 
 /// Takes back what a submission made. A mistake in a job file should cost nothing: no directory that stays, no job that the
@@ -169,7 +172,17 @@ fn list(differences: &[Difference]) -> String {
 /// # Errors
 /// The job file's, those of [`SubmitError`], or that another program holds the job.
 pub fn submit(job_file: &Path, overrides: &[String], job_dir: Option<&Path>) -> Result<Submitted> {
-    settle(job::load(job_file, overrides)?, job_dir, None, None)
+    let datasets = DatasetStore::of_user();
+    let spec = job::load(job_file, overrides, &datasets)?;
+    let base = folder(job_file)?;
+    let notes = notes::shadowed(&spec, &base, &datasets);
+    Ok(Submitted { notes, ..settle(spec, job_dir, None, None)? })
+}
+
+/// Where relative paths of a job file start.
+fn folder(job_file: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(job_file).during("find", job_file)?;
+    Ok(durable::parent(&absolute).to_path_buf())
 }
 
 /// As [`submit`], for a job whose nodes are on other machines: everything it names must lie under the shared directory.
@@ -177,11 +190,15 @@ pub fn submit(job_file: &Path, overrides: &[String], job_dir: Option<&Path>) -> 
 /// # Errors
 /// As [`submit`], and a path that workers can't see.
 pub fn submit_to_fleet(shared: &SharedRoot, request: &SubmitRequest) -> Result<Submitted> {
-    let spec = match &request.source {
-        Source::File(file) => job::load_for_fleet(file, &request.overrides)?,
-        Source::Inline { text, base } => job::parse_for_fleet(text, &base.join("job.yaml"), &request.overrides)?,
+    let SubmitRequest { source, overrides, datasets, .. } = request;
+    let (spec, base) = match source {
+        Source::File(file) => (job::load_for_fleet(file, overrides, datasets)?, folder(file)?),
+        Source::Inline { text, base } => {
+            (job::parse_for_fleet(text, &base.join("job.yaml"), overrides, datasets)?, base.clone())
+        }
     };
-    settle(spec, request.job_dir.as_deref(), request.id.as_ref(), Some(shared))
+    let notes = notes::shadowed(&spec, &base, datasets);
+    Ok(Submitted { notes, ..settle(spec, request.job_dir.as_deref(), request.id.as_ref(), Some(shared))? })
 }
 
 /// What [`SubmitError::Outside`] calls it.
@@ -237,7 +254,8 @@ fn settle(spec: JobSpec, job_dir: Option<&Path>, id: Option<&JobId>, shared: Opt
         None => (fresh, clock::wall_us(), None),
     };
     let withdrawal = Withdrawal { dir: dir.clone(), made, unnamed: job_dir.is_none(), continued };
-    let submitted = Submitted { dir, id, created_us, spec, before, lock, continued, withdrawal };
+    let notes = Vec::new();
+    let submitted = Submitted { dir, id, created_us, spec, before, lock, continued, withdrawal, notes };
     if !continued {
         submitted.record()?;
     }
@@ -266,8 +284,9 @@ pub fn reopen(dir: &JobDir, overrides: &[String], shared: Option<&SharedRoot>) -
     let Some(record) = JobRecord::read(dir)? else { return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into()) };
     let spec = match overrides {
         [] => record.spec.clone(),
-        overrides if shared.is_some() => job::load_for_fleet(&dir.job_yaml(), overrides)?,
-        overrides => job::load(&dir.job_yaml(), overrides)?,
+        // Its inputs are paths, and stay what they are.
+        overrides if shared.is_some() => job::load_for_fleet(&dir.job_yaml(), overrides, &NoDatasets)?,
+        overrides => job::load(&dir.job_yaml(), overrides, &NoDatasets)?,
     };
     if let Some(shared) = shared {
         is_shared(shared, &spec, dir.root())?;
@@ -275,7 +294,8 @@ pub fn reopen(dir: &JobDir, overrides: &[String], shared: Option<&SharedRoot>) -
     same_job(dir, &record, &spec)?;
     let JobRecord { id, created_us, spec: before, .. } = record;
     let withdrawal = Withdrawal { dir: dir.clone(), made: false, unnamed: false, continued: true };
-    Ok(Submitted { dir: dir.clone(), id, created_us, spec, before: Some(before), lock, continued: true, withdrawal })
+    let (dir, before, notes) = (dir.clone(), Some(before), Vec::new());
+    Ok(Submitted { dir, id, created_us, spec, before, lock, continued: true, withdrawal, notes })
 }
 
 /// Refuses what would make it another job.

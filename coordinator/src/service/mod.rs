@@ -19,7 +19,7 @@ mod verbs;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -33,6 +33,7 @@ use fanfold_shared::ids::JobId;
 use fanfold_shared::report::{During, Result};
 use fanfold_shared::text::one_line;
 
+use crate::datasets::{self, DatasetStore, Outcome, Registration};
 use crate::run::{FleetLink, Orders};
 use crate::terminal;
 
@@ -60,6 +61,8 @@ pub struct ServiceConfig {
     pub store: PathBuf,
     /// Where job directories are made, under the shared directory.
     pub jobs: PathBuf,
+    /// The datasets that jobs may name.
+    pub datasets: DatasetStore,
     /// Jobs that run at once.
     pub max_jobs: usize,
 }
@@ -220,13 +223,42 @@ impl Service {
     pub fn submit(&self, request: &JobRequest, caller: &Caller) -> Result<Accepted> {
         let one_at_a_time = locked(&self.inner.submitting);
         let Inner { store, link, config, .. } = &*self.inner;
-        let accepted = submit::submit(store, &link.shared, &config.jobs, request, caller)?;
+        let places = submit::Places { shared: &link.shared, jobs: &config.jobs, datasets: &config.datasets };
+        let accepted = submit::submit(store, &places, request, caller)?;
         drop(one_at_a_time);
         if !accepted.duplicate {
             say(&format!("job {} is accepted from {}", accepted.job.id, caller.who));
             self.wake();
         }
         Ok(accepted)
+    }
+
+    /// The datasets that jobs may name.
+    pub fn datasets(&self) -> &DatasetStore {
+        &self.inner.config.datasets
+    }
+
+    /// Registers a version of a dataset whose paths lie under the shared directory.
+    ///
+    /// # Errors
+    /// A path leads out of it, or those of [`datasets::register`].
+    pub fn register_dataset(&self, registration: &Registration) -> Result<Outcome> {
+        let shared = self.shared();
+        let inside = |path: &Path| -> Result<()> {
+            submit::inside(shared, path)?;
+            // Of a pattern, the folder that it begins in.
+            let there = path.ancestors().find(|path| path.exists()).filter(|there| there.starts_with(shared.root()));
+            Ok(there.map_or(Ok(()), |there| submit::inside(shared, there).map(drop))?)
+        };
+        // Before anything is looked at: nobody is told what lies elsewhere.
+        for path in &registration.paths {
+            inside(Path::new(path))?;
+        }
+        let outcome = datasets::register(self.datasets(), registration, &inside)?;
+        if !outcome.known {
+            say(&format!("dataset {} is registered from {}", outcome.dataset.id, registration.who));
+        }
+        Ok(outcome)
     }
 
     /// The message that asked for the job is acknowledged.

@@ -14,6 +14,7 @@ use fanfold_shared::state::JobState;
 use super::error::{MOST_KEY, ServiceError};
 use super::events::event;
 use super::store::{Job, JobStore, Known, Reservation};
+use crate::datasets::DatasetStore;
 use crate::run::{Source, SubmitRequest, submit_job};
 
 /// Who asks for a job, and how.
@@ -29,6 +30,17 @@ pub struct Caller<'a> {
     pub redelivered: bool,
 }
 
+/// Where things are.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    /// The shared directory.
+    pub(super) shared: &'a SharedRoot,
+    /// Where job directories are made.
+    pub(super) jobs: &'a Path,
+    /// The datasets that jobs may name.
+    pub(super) datasets: &'a DatasetStore,
+}
+
 /// A job, new or known.
 #[derive(Clone, Debug)]
 pub struct Accepted {
@@ -39,13 +51,8 @@ pub struct Accepted {
 }
 
 /// Makes a job of `request`, or finds the one that it became earlier. Its caller lets one through at a time.
-pub(super) fn submit(
-    store: &JobStore,
-    shared: &SharedRoot,
-    jobs: &Path,
-    request: &JobRequest,
-    caller: &Caller,
-) -> Result<Accepted> {
+pub(super) fn submit(store: &JobStore, places: &Places<'_>, request: &JobRequest, caller: &Caller) -> Result<Accepted> {
+    let Places { shared, jobs, datasets } = *places;
     let digest = digest(request);
     if let Some(key) = caller.key
         && (key.is_empty() || key.len() > MOST_KEY || key.chars().any(|c| c.is_control()))
@@ -67,7 +74,7 @@ pub(super) fn submit(
         Some(Known { job, .. }) => job.id,
         None => {
             // A mistake is told before anything is made.
-            let spec = check(&source, &base, &request.set)?;
+            let spec = check(&source, &base, &request.set, datasets)?;
             let id = JobId::new(&spec.name);
             store.reserve(&Reservation {
                 id: &id,
@@ -84,8 +91,13 @@ pub(super) fn submit(
         }
     };
     let dir = jobs.join(&id.0);
-    let request =
-        SubmitRequest { source, overrides: request.set.clone(), job_dir: Some(dir.clone()), id: Some(id.clone()) };
+    let request = SubmitRequest {
+        source,
+        overrides: request.set.clone(),
+        job_dir: Some(dir.clone()),
+        id: Some(id.clone()),
+        datasets: datasets.clone(),
+    };
     fs::create_dir_all(jobs).during("create", jobs)?;
     match submit_job(shared, &request) {
         Ok(new) => {
@@ -125,7 +137,7 @@ fn source(shared: &SharedRoot, source: &JobSource) -> Result<(Source, PathBuf)> 
 }
 
 /// A path that was asked for, relative to the shared directory or absolute; it and where its links lead lie under it.
-fn inside(shared: &SharedRoot, path: &Path) -> Result<PathBuf, ServiceError> {
+pub(super) fn inside(shared: &SharedRoot, path: &Path) -> Result<PathBuf, ServiceError> {
     let local = match path.is_absolute() {
         true => shared.local(&shared.relative(path)?)?,
         false => shared.local(path)?,
@@ -138,10 +150,10 @@ fn inside(shared: &SharedRoot, path: &Path) -> Result<PathBuf, ServiceError> {
     }
 }
 
-fn check(source: &Source, base: &Path, set: &[String]) -> Result<JobSpec> {
+fn check(source: &Source, base: &Path, set: &[String], datasets: &DatasetStore) -> Result<JobSpec> {
     Ok(match source {
-        Source::File(path) => job::load_for_fleet(path, set)?,
-        Source::Inline { text, .. } => job::parse_for_fleet(text, &base.join("job.yaml"), set)?,
+        Source::File(path) => job::load_for_fleet(path, set, datasets)?,
+        Source::Inline { text, .. } => job::parse_for_fleet(text, &base.join("job.yaml"), set, datasets)?,
     })
 }
 

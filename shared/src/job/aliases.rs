@@ -33,7 +33,7 @@ pub(crate) fn advice(name: &str, node: &Node) -> Option<String> {
         "output_file_name" | "output_file" => simple("append_row_file_name"),
         "outputs" | "output_path" | "output_dir" | "output_directory" => simple("output"),
         "program_arguments" | "args" | "argv" => simple("arguments"),
-        "input_data" | "input" | "dataset" | "data" => simple("inputs"),
+        "input_data" | "input" | "dataset" | "datasets" | "data" => simple("inputs"),
         "model" => Some("here this is a map of names: `models: {my-model: path}`".into()),
         "code" | "source_dir" | "snapshot" => simple("source_directory"),
         "scoring_script" | "script" => simple("entry_script"),

@@ -44,7 +44,7 @@ impl JobFileErrors {
         errors.sort_by_key(|error| match (&error.place.origin, &error.place.spot) {
             (Origin::File(_), Some(spot)) => (0, spot.line, spot.column),
             (Origin::File(_), None) => (1, 0, 0),
-            (Origin::Flag, _) => (2, 0, 0),
+            (Origin::Flag | Origin::Registration, _) => (2, 0, 0),
         });
         JobFileErrors { errors, cause: None }
     }
@@ -87,6 +87,7 @@ impl fmt::Display for JobFileError {
         let origin = match &self.place.origin {
             Origin::File(path) => path.display().to_string(),
             Origin::Flag => "--set".to_string(),
+            Origin::Registration => "the registration".to_string(),
         };
         let Some(spot) = &self.place.spot else { return write!(f, "\n  --> {origin}") };
         let (line, caret) = excerpt(spot);
@@ -97,7 +98,7 @@ impl fmt::Display for JobFileError {
                 writeln!(f, "\n {pad}--> {origin}:{number}:{}", spot.column)?;
                 write!(f, " {pad} |\n {number} | {line}\n {pad} | {caret}")
             }
-            Origin::Flag => write!(f, "\n  --> {origin}\n   |\n   | {line}\n   | {caret}"),
+            Origin::Flag | Origin::Registration => write!(f, "\n  --> {origin}\n   |\n   | {line}\n   | {caret}"),
         }
     }
 }

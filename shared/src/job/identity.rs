@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::check::script_arguments;
-use super::spec::JobSpec;
+use super::spec::{Input, JobSpec};
 
 /// One thing in which two jobs differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,13 @@ pub fn fingerprint(spec: &JobSpec) -> String {
 
 /// The keys that count and their values, always the same keys in the same order.
 fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
-    let inputs: Vec<_> = spec.inputs.iter().map(|input| (input.name.as_str(), input.path.as_str())).collect();
+    // Another version of a dataset is another input, even if its path is the same.
+    let input = |input: &Input| match &input.dataset {
+        Some(from) => format!("{} ({})", input.path, from.dataset),
+        None => input.path.clone(),
+    };
+    let inputs: Vec<_> = spec.inputs.iter().map(|given| (given.name.as_str(), input(given))).collect();
+    let inputs = pairs(inputs.iter().map(|(name, path)| (*name, path.as_str())));
     let named = |map: &std::collections::BTreeMap<String, std::path::PathBuf>| {
         pairs(map.iter().map(|(name, path)| (name.as_str(), path.to_str().unwrap_or_default())))
     };
@@ -53,8 +59,8 @@ fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
             "inputs",
             match spec.rank_mini_batch_count {
                 // Not a key of its own: the word of every other job stays what it is.
-                Some(count) => format!("{} and rank_mini_batch_count: {count}", pairs(inputs)),
-                None => pairs(inputs),
+                Some(count) => format!("{inputs} and rank_mini_batch_count: {count}"),
+                None => inputs,
             },
         ),
         ("input_type", spec.input_type.name().into()),

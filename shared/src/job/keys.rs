@@ -42,10 +42,12 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "inputs",
-        takes: "one or more paths, folders or globs, as a list or as a map of names",
+        takes: "one or more paths, folders, globs or registered datasets, as a list or as a map of names",
         default: "",
         example: "inputs: [images]",
-        doc: "What is processed. Each input is split on its own: no mini-batch crosses it.",
+        doc: "What is processed. Each input is split on its own: no mini-batch crosses it. A dataset is named `iris:3`, or \
+              `iris` or `iris@latest` for its newest version when the job is submitted; what lies at a path of that name goes \
+              before it.",
     },
     Key {
         name: "input_type",
@@ -53,7 +55,7 @@ pub static KEYS: &[Key] = &[
         default: "files",
         example: "input_type: files",
         doc: "What an item is: each file; each line of a list file; each row of tables, which `run()` then gets as a \
-              `pandas.DataFrame`.",
+              `pandas.DataFrame`. A registered dataset carries its own.",
     },
     Key {
         name: "read_csv",
@@ -61,7 +63,7 @@ pub static KEYS: &[Key] = &[
         default: "as pandas: {sep: \",\", encoding: utf-8, header: true, quotechar: '\"'}",
         example: "read_csv: {sep: \";\", dtype: {zip: str}}",
         doc: "How `csv` and `tsv` are read, in the words of `pandas.read_csv`. Types that are not given are inferred from \
-              each mini-batch by itself.",
+              each mini-batch by itself. A registered dataset carries its own; what is given here goes before it.",
     },
     Key {
         name: "partition_format",
@@ -310,6 +312,14 @@ pub static KEYS: &[Key] = &[
         default: "drop",
         example: "on_failure: drop",
         doc: "What happens to a mini-batch out of tries: it is dropped and recorded.",
+    },
+    Key {
+        name: "input_datasets",
+        takes: "a map of names of inputs to `dataset`, `files`, `bytes` and `fingerprint`",
+        default: "{}",
+        example: "input_datasets: {}",
+        doc: "Written into a resolved job: the versions of registered datasets that its inputs came from. Without effect of its \
+              own.",
     },
     Key {
         name: "overrides",

@@ -13,6 +13,7 @@
 mod aliases;
 mod argv;
 mod check;
+mod dataset;
 mod error;
 mod identity;
 mod keys;
@@ -32,6 +33,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 pub use argv::{Places, entry_argv};
+pub use dataset::{
+    Contents, Dataset, DatasetId, DatasetPath, DatasetRef, Datasets, Declaration, Declared, FromDataset, NoDatasets,
+    declared, is_dataset_name, nearest_dataset,
+};
 pub use error::{JobFileError, JobFileErrors};
 pub use identity::{Difference, differences, fingerprint};
 pub use keys::{KEYS, Key};
@@ -47,20 +52,21 @@ use tree::{Node, Value};
 /// A job file larger than this is something else, bytes.
 const FILE_MAX: u64 = 4 << 20;
 
-/// Reads the job file at `path` with the `key=value` of each `--set` in `overrides`.
+/// Reads the job file at `path` with the `key=value` of each `--set` in `overrides`. Inputs that are no paths are looked up in
+/// `datasets`.
 ///
 /// # Errors
 /// Every fault of the file and of the flags ([`crate::report::ExitCode::Usage`]).
-pub fn load(path: &Path, overrides: &[String]) -> Result<JobSpec, JobFileErrors> {
-    parse(&read_file(path)?, path, overrides)
+pub fn load(path: &Path, overrides: &[String], datasets: &dyn Datasets) -> Result<JobSpec, JobFileErrors> {
+    parse(&read_file(path)?, path, overrides, datasets)
 }
 
 /// Reads the text of a job file; `path` names it in messages, and relative paths start at its folder.
 ///
 /// # Errors
 /// Every fault of the text and of the flags.
-pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<JobSpec, JobFileErrors> {
-    let world = World { look: true, here: true, ..World::default() };
+pub fn parse(text: &str, path: &Path, overrides: &[String], datasets: &dyn Datasets) -> Result<JobSpec, JobFileErrors> {
+    let world = World { look: true, here: true, datasets: Some(datasets), ..World::default() };
     parse_in(text, path, overrides, world)
 }
 
@@ -68,8 +74,13 @@ pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<JobSpec, J
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_for_fleet(text: &str, path: &Path, overrides: &[String]) -> Result<JobSpec, JobFileErrors> {
-    let world = World { look: true, here: false, ..World::default() };
+pub fn parse_for_fleet(
+    text: &str,
+    path: &Path,
+    overrides: &[String],
+    datasets: &dyn Datasets,
+) -> Result<JobSpec, JobFileErrors> {
+    let world = World { look: true, here: false, datasets: Some(datasets), ..World::default() };
     parse_in(text, path, overrides, world)
 }
 
@@ -77,8 +88,8 @@ pub fn parse_for_fleet(text: &str, path: &Path, overrides: &[String]) -> Result<
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_for_fleet(path: &Path, overrides: &[String]) -> Result<JobSpec, JobFileErrors> {
-    parse_for_fleet(&read_file(path)?, path, overrides)
+pub fn load_for_fleet(path: &Path, overrides: &[String], datasets: &dyn Datasets) -> Result<JobSpec, JobFileErrors> {
+    parse_for_fleet(&read_file(path)?, path, overrides, datasets)
 }
 
 /// Reads back a job that [`JobSpec::to_yaml`] wrote, without looking for the files that it names: they were looked at when
@@ -130,7 +141,7 @@ fn read_file(path: &Path) -> Result<String, JobFileErrors> {
     })
 }
 
-fn parse_in(text: &str, path: &Path, overrides: &[String], world: World) -> Result<JobSpec, JobFileErrors> {
+fn parse_in(text: &str, path: &Path, overrides: &[String], world: World<'_>) -> Result<JobSpec, JobFileErrors> {
     let mut sources = Sources::default();
     let file = sources.add(Origin::File(path.to_path_buf()), text);
     let mut errors = Vec::new();

@@ -78,7 +78,12 @@ pub(crate) fn apply(
 }
 
 /// The value behind the `=`; what can't be YAML (`*.jpg`, `@x`) is taken as it is.
-fn parse_value(sources: &Sources, source: usize, from: usize, errors: &mut Vec<JobFileError>) -> Option<Node> {
+pub(super) fn parse_value(
+    sources: &Sources,
+    source: usize,
+    from: usize,
+    errors: &mut Vec<JobFileError>,
+) -> Option<Node> {
     let mut faults = Vec::new();
     if let Some(node) = tree::read_part(sources, source, from, &mut faults)
         && faults.is_empty()

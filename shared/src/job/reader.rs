@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::dataset::Datasets;
 use super::error::JobFileError;
 use super::keys;
 use super::source::{Sources, Span};
@@ -15,7 +16,7 @@ use super::tree::{Kind, Node, Scalar, Value};
 
 /// What a job file is read against.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct World {
+pub(crate) struct World<'a> {
     /// Where relative paths start: the folder of the job file, absolute.
     pub(crate) base: PathBuf,
     /// Whether what the file names is looked for. A resolved job is read without: it was looked at when it was submitted.
@@ -24,14 +25,16 @@ pub(crate) struct World {
     pub(crate) here: bool,
     /// Where interpreters are looked for, as PATH.
     pub(crate) search_path: OsString,
+    /// Where registered datasets are looked up; None: an input is a path.
+    pub(crate) datasets: Option<&'a dyn Datasets>,
 }
 
 /// See the module.
-pub(crate) struct Reader {
+pub(crate) struct Reader<'a> {
     pub(crate) sources: Sources,
     /// The job file among the sources.
     pub(crate) file: usize,
-    pub(crate) world: World,
+    pub(crate) world: World<'a>,
     pub(crate) entries: BTreeMap<&'static str, Node>,
     /// Keys that a `--set` has set: nothing else sets them.
     pub(crate) overridden: BTreeSet<String>,
@@ -40,7 +43,7 @@ pub(crate) struct Reader {
     pub(crate) errors: Vec<JobFileError>,
 }
 
-impl Reader {
+impl Reader<'_> {
     /// The value of a key; None if it is missing or null.
     pub(crate) fn given(&self, key: &'static str) -> Option<Node> {
         self.entries.get(key).filter(|node| !node.is_null()).cloned()

@@ -1,4 +1,5 @@
-//! Where a piece of a job came from: a place in the job file, in a file it names, or in a `--set` flag.
+//! Where a piece of a job came from: a place in the job file, in a file it names, in a `--set` flag, or in the registration of a
+//! dataset.
 
 use std::path::PathBuf;
 
@@ -9,6 +10,8 @@ pub enum Origin {
     File(PathBuf),
     /// A `--set key=value` of the command line.
     Flag,
+    /// What a dataset is registered with.
+    Registration,
 }
 
 /// The text of one origin.

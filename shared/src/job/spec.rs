@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::dataset::FromDataset;
 use crate::partition::PartitionFormat;
 
 /// A job after validation (spec section 3). It is stored in the job directory and never changes but by continuing.
@@ -92,6 +93,14 @@ pub struct JobSpec {
     pub overrides: Vec<String>,
 }
 
+impl JobSpec {
+    /// The versions of registered datasets that its inputs came from, by the names of the inputs.
+    pub fn datasets(&self) -> BTreeMap<String, String> {
+        let from = self.inputs.iter().filter_map(|input| Some((input.name.clone(), input.dataset.as_ref()?)));
+        from.map(|(name, from)| (name, from.dataset.to_string())).collect()
+    }
+}
+
 /// One input of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
@@ -99,6 +108,9 @@ pub struct Input {
     pub name: String,
     /// An absolute path or glob; not yet looked at.
     pub path: String,
+    /// The version of a registered dataset that it is, if it was named so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<FromDataset>,
 }
 
 /// What an input's items are.

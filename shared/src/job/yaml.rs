@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
 
+use super::dataset::{Contents, FromDataset};
 use super::spec::{Environment, JobSpec, MiniBatchSize};
 
 impl JobSpec {
@@ -96,6 +97,18 @@ fn entries(spec: &JobSpec) -> Vec<(&'static str, Value)> {
     }
     put("allow_reuse", json!(spec.allow_reuse));
     put("priority", json!(spec.priority));
+    let from = spec.inputs.iter().filter_map(|input| Some((input.name.clone(), input.dataset.as_ref()?)));
+    let from: serde_json::Map<String, Value> = from
+        .map(|(name, FromDataset { dataset, contents })| {
+            let Contents { files, bytes, fingerprint } = contents;
+            let value =
+                json!({ "dataset": dataset.to_string(), "files": files, "bytes": bytes, "fingerprint": fingerprint });
+            (name, value)
+        })
+        .collect();
+    if !from.is_empty() {
+        put("input_datasets", Value::Object(from));
+    }
     if !spec.overrides.is_empty() {
         put("overrides", json!(spec.overrides));
     }

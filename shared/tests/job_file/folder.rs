@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fanfold_shared::job::{JobFileErrors, JobSpec, parse};
+use fanfold_shared::job::{Datasets, JobFileErrors, JobSpec, NoDatasets, parse};
 use fanfold_shared::report::Failure;
 
 pub struct Folder {
@@ -47,7 +47,11 @@ impl Folder {
 
     pub fn parse_with(&self, more: &str, overrides: &[&str]) -> Result<JobSpec, JobFileErrors> {
         let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
-        parse(&Folder::text(more), &self.job_file(), &overrides)
+        parse(&Folder::text(more), &self.job_file(), &overrides, &NoDatasets)
+    }
+
+    pub fn parse_among(&self, more: &str, datasets: &dyn Datasets) -> Result<JobSpec, JobFileErrors> {
+        parse(&Folder::text(more), &self.job_file(), &[], datasets)
     }
 
     pub fn parse(&self, more: &str) -> Result<JobSpec, JobFileErrors> {

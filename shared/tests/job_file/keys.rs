@@ -23,9 +23,9 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("source_directory", "score.py", "this is a file", "needs no `source_directory`"),
     ("inputs", "[]", "`inputs` is empty", "inputs: [images]"),
     ("inputs", "{}", "`inputs` is empty", "inputs: [images]"),
-    ("inputs", "imges", "no file or folder `imges`", "did you mean `images`?"),
-    ("inputs", "5", "no file or folder `5`", "holds"),
-    ("inputs", "iris@latest", "registered datasets are not available yet", "give the path"),
+    ("inputs", "imges", "no file, folder or registered dataset `imges`", "did you mean `images`?"),
+    ("inputs", "5", "there is no `5`", "holds"),
+    ("inputs", "iris@latest", "no dataset is registered as `iris`", "fanfold dataset register iris --path PATH"),
     ("inputs", "s3://bucket/key", "only local paths work so far, not `s3:`", "mount"),
     ("inputs", "abfss://c@a.dfs.core.windows.net/x", "only local paths work", "mount"),
     ("inputs", "azureml:iris:3", "only local paths work", "mount"),
@@ -129,6 +129,7 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("priority", "10", "from 0 to 9", "priority: 4"),
     ("on_failure", "[drop]", "not a list", "on_failure: drop"),
     ("on_failure", "bisect", "`on_failure: bisect` is not available yet", "on_failure: drop"),
+    ("input_datasets", "[x]", "must be a map of names", "input_datasets: {}"),
     ("overrides", "{a: 1}", "must be a list of strings", "overrides: ["),
 ];
 

@@ -95,8 +95,9 @@ fn inputs_are_a_list_or_a_map_of_paths_and_globs() {
     assert_eq!(folder.spec("inputs: images\n").inputs.len(), 1);
 
     for (more, key, message, hint) in [
-        ("inputs: [images, imags]\n", "inputs[1]", "no file or folder `imags`", "`images`"),
-        ("inputs: {a: iris:3}\n", "inputs.a", "registered datasets", "path of the data"),
+        ("inputs: [images, imags]\n", "inputs[1]", "no file, folder or registered dataset `imags`", "`images`"),
+        ("inputs: {a: iris:3}\n", "inputs.a", "no dataset is registered as `iris`", "path of the data"),
+        ("models: {m: iris:3}\n", "models.m", "registered datasets are for `inputs`", "path of the file"),
         ("inputs: {1a: images}\n", "inputs", "`1a` in `inputs` is not a name", "a letter or `_`"),
         (
             "inputs: {a: {type: uri_folder, path: images}}\n",
@@ -143,7 +144,7 @@ fn mini_batches_without_input_need_none() {
     let folder = Folder::new();
     let parse = |more: &str| {
         let text = format!("name: abc\nentry_script: score.py\n{more}");
-        fanfold_shared::job::parse(&text, &folder.job_file(), &[]).unwrap()
+        fanfold_shared::job::parse(&text, &folder.job_file(), &[], &fanfold_shared::job::NoDatasets).unwrap()
     };
     let ranks = parse("rank_mini_batch_count: 4\n");
     assert_eq!((ranks.rank_mini_batch_count, ranks.input_type, ranks.inputs.len()), (Some(4), InputType::Ranks, 0));
@@ -155,7 +156,9 @@ fn mini_batches_without_input_need_none() {
     assert_eq!((given.input_type, given.mini_batch_size), (InputType::Ranks, MiniBatchSize::Items(1)));
     assert_eq!(given.inputs.len(), 1);
     for spec in [&ranks, &option, &given] {
-        let again = fanfold_shared::job::parse(&spec.to_yaml(), &folder.job_file(), &[]).unwrap();
+        let again =
+            fanfold_shared::job::parse(&spec.to_yaml(), &folder.job_file(), &[], &fanfold_shared::job::NoDatasets)
+                .unwrap();
         assert_eq!(&again, spec, "{}", spec.to_yaml());
     }
     let other = parse("rank_mini_batch_count: 5\n");

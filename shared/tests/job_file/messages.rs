@@ -1,6 +1,6 @@
 //! Whole messages as the user sees them.
 
-use fanfold_shared::job::load;
+use fanfold_shared::job::{NoDatasets, load};
 use fanfold_shared::report::{ExitCode, Report};
 use insta::assert_snapshot;
 
@@ -65,7 +65,7 @@ fn all_faults_come_at_once_in_the_order_of_the_file() {
 #[test]
 fn a_missing_key_names_the_file_unless_a_slip_explains_it() {
     let folder = Folder::new();
-    let parse = |text: &str| fanfold_shared::job::parse(text, &folder.job_file(), &[]).unwrap_err();
+    let parse = |text: &str| fanfold_shared::job::parse(text, &folder.job_file(), &[], &NoDatasets).unwrap_err();
     assert_snapshot!(folder.rendered(parse("name: abc\ninputs: [images]\n")), @r"
     error: `entry_script` is missing
       --> job.yaml
@@ -125,7 +125,7 @@ fn a_file_that_is_no_mapping_is_explained() {
         ("- a\n- b\n", "a job file is a mapping of keys to values, not a list"),
         ("score.py", "a job file is a mapping of keys to values, not text"),
     ] {
-        let errors = fanfold_shared::job::parse(text, &folder.job_file(), &[]).unwrap_err();
+        let errors = fanfold_shared::job::parse(text, &folder.job_file(), &[], &NoDatasets).unwrap_err();
         assert_eq!(errors.errors[0].message, message);
         assert_eq!(errors.exit_code(), ExitCode::Usage);
     }
@@ -153,7 +153,7 @@ fn aliases_are_followed_within_a_budget() {
 fn a_job_file_that_can_not_be_read_is_explained() {
     let folder = Folder::new();
     folder.write("jobs.yaml", "name: x");
-    let missing = load(&folder.path("job.yaml"), &[]).unwrap_err();
+    let missing = load(&folder.path("job.yaml"), &[], &NoDatasets).unwrap_err();
     assert_eq!(missing.exit_code(), ExitCode::Usage);
     assert_snapshot!(folder.rendered(missing), @r"
     error: cannot read the job file
@@ -161,13 +161,13 @@ fn a_job_file_that_can_not_be_read_is_explained() {
       cause: No such file or directory (os error 2)
     hint: did you mean `jobs.yaml`?
     ");
-    let folder_instead = load(&folder.path("images"), &[]).unwrap_err();
+    let folder_instead = load(&folder.path("images"), &[], &NoDatasets).unwrap_err();
     assert!(folder_instead.hint().unwrap().contains("--job-dir"), "{folder_instead:?}");
     std::fs::write(folder.path("latin1.yaml"), b"name: abc\n# caf\xe9\n").unwrap();
-    let latin1 = load(&folder.path("latin1.yaml"), &[]).unwrap_err();
+    let latin1 = load(&folder.path("latin1.yaml"), &[], &NoDatasets).unwrap_err();
     assert!(latin1.errors[0].message.contains("not UTF-8 text (line 2)"), "{latin1}");
     std::fs::write(folder.path("big.yaml"), vec![b'#'; 5 << 20]).unwrap();
-    let big = load(&folder.path("big.yaml"), &[]).unwrap_err();
+    let big = load(&folder.path("big.yaml"), &[], &NoDatasets).unwrap_err();
     assert!(big.errors[0].message.contains("larger than 4 MiB"), "{big}");
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use fanfold_shared::job::{KEYS, parse};
+use fanfold_shared::job::{KEYS, NoDatasets, parse};
 use proptest::prelude::*;
 
 use crate::folder::Folder;
@@ -11,7 +11,7 @@ use crate::folder::Folder;
 static FOLDER: LazyLock<Folder> = LazyLock::new(Folder::new);
 
 fn check(folder: &Folder, text: &str, overrides: &[String]) {
-    if let Err(errors) = parse(text, &folder.job_file(), overrides) {
+    if let Err(errors) = parse(text, &folder.job_file(), overrides, &NoDatasets) {
         assert!(!errors.errors.is_empty());
         let shown = errors.to_string();
         assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");

@@ -1,6 +1,6 @@
 //! The resolved job of a job directory.
 
-use fanfold_shared::job::{JobSpec, load, load_resolved};
+use fanfold_shared::job::{JobSpec, NoDatasets, load, load_resolved};
 use proptest::prelude::*;
 
 use crate::folder::Folder;
@@ -9,7 +9,7 @@ use crate::folder::Folder;
 fn round_trip(folder: &Folder, spec: &JobSpec) {
     let path = folder.path("jobs/job.yaml");
     folder.write("jobs/job.yaml", &spec.to_yaml());
-    let back = load(&path, &[]).unwrap_or_else(|errors| panic!("{errors}\n{}", spec.to_yaml()));
+    let back = load(&path, &[], &NoDatasets).unwrap_or_else(|errors| panic!("{errors}\n{}", spec.to_yaml()));
     assert_eq!(&back, spec);
     assert_eq!(&load_resolved(&path).unwrap(), spec);
     assert_eq!(back.to_yaml(), spec.to_yaml());
@@ -42,7 +42,7 @@ fn a_resolved_job_is_read_even_if_what_it_names_has_gone() {
     std::fs::remove_dir(folder.path("images")).unwrap();
     folder.write("out", "a file where a folder was");
     assert_eq!(load_resolved(&folder.path("jobs/job.yaml")).unwrap(), spec);
-    assert!(load(&folder.path("jobs/job.yaml"), &[]).is_err());
+    assert!(load(&folder.path("jobs/job.yaml"), &[], &NoDatasets).is_err());
 }
 
 proptest! {

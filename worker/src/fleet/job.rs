@@ -165,7 +165,7 @@ mod tests {
         fs::write(root.root().join("job.yaml"), yaml).unwrap();
         fs::write(root.root().join("score.py"), "").unwrap();
         fs::create_dir(root.root().join("in")).unwrap();
-        let spec = job::load(&root.root().join("job.yaml"), &[]).unwrap();
+        let spec = job::load(&root.root().join("job.yaml"), &[], &job::NoDatasets).unwrap();
         let record = JobRecord { version: RECORD_VERSION, id: JobId(ID.into()), created_us: 1, spec };
         fs::write(job.join(".fanfold/job.json"), serde_json::to_vec(&record).unwrap()).unwrap();
         Shared { dir, root }

@@ -38,6 +38,7 @@ impl Place {
         let inputs = inputs.iter().enumerate().map(|(at, path)| Input {
             name: format!("input{at}"),
             path: format!("{}/{path}", self.dir.path().display()),
+            dataset: None,
         });
         JobSpec { inputs: inputs.collect(), input_type: kind, mini_batch_size: MiniBatchSize::Items(2), ..spec() }
     }

@@ -98,7 +98,7 @@ fn a_source_directory_comes_whole_but_for_what_is_never_meant() {
     fs::create_dir(place.path("empty")).unwrap();
     symlink(place.path("images"), place.path("more-images")).unwrap();
     let text = |name: &str| place.path(name).to_str().unwrap().to_string();
-    let input = |path: String| Input { name: "x".into(), path };
+    let input = |path: String| Input { name: "x".into(), path, dataset: None };
     place.spec.inputs = vec![input(text("images")), input(text("table-*.csv"))];
     place.spec.side_inputs.insert("labels".into(), place.path("labels.txt"));
     place.spec.models.insert("m".into(), place.path("model"));

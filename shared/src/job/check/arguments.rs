@@ -101,6 +101,7 @@ pub(super) fn references(
     reader: &mut Reader,
     arguments: &[Argument],
     inputs: &[Input],
+    several: &[String],
     side_inputs: &BTreeMap<String, PathBuf>,
 ) {
     // By what was written, not by what survived: a bad path has its own message already.
@@ -116,6 +117,8 @@ pub(super) fn references(
     };
     let mut known: Vec<String> = inputs.iter().map(|input| format!("inputs.{}", input.name)).collect();
     known.extend(written("inputs", "inputs"));
+    // A dataset with several paths has one under the name of each.
+    known.retain(|known| !several.iter().any(|name| *known == format!("inputs.{name}")));
     known.extend(side_inputs.keys().map(|name| format!("side_inputs.{name}")));
     known.extend(written("side_inputs", "side_inputs"));
     known.push("output".into());

@@ -3,16 +3,133 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::job::dataset::{Contents, Dataset, DatasetId, DatasetRef, FromDataset, nearest_dataset};
 use crate::job::error::shown;
+use crate::job::nearest::listed;
 use crate::job::paths;
 use crate::job::reader::Reader;
-use crate::job::spec::{Input, InputType};
+use crate::job::source::Span;
+use crate::job::spec::{Input, InputType, ReadCsv};
 use crate::job::tree::{Node, Value};
 
-/// Reads `inputs` and `input_type`; the type is None if it is at fault.
-pub(super) fn read(reader: &mut Reader) -> (Vec<Input>, Option<InputType>) {
+/// What is processed.
+pub(super) struct Inputs {
+    pub(super) inputs: Vec<Input>,
+    /// None: it is at fault.
+    pub(super) input_type: Option<InputType>,
+    /// How the dataset among them is read.
+    pub(super) read_csv: Option<ReadCsv>,
+    /// Names in the job file that became several inputs, so that they stand for no path.
+    pub(super) several: Vec<String>,
+}
+
+/// Reads `inputs` and `input_type`.
+pub(super) fn read(reader: &mut Reader) -> Inputs {
     let input_type = input_type(reader);
-    (inputs(reader), input_type)
+    let mut read = Inputs { inputs: Vec::new(), input_type, read_csv: None, several: Vec::new() };
+    let mut kind: Option<(DatasetId, InputType, Option<ReadCsv>)> = None;
+    for (key, name, item) in entries(reader) {
+        match input(reader, &key, &item) {
+            Some(Given::Path(path)) => push(reader, &mut read, &key, &item, vec![Input { name, path, dataset: None }]),
+            Some(Given::Dataset(dataset)) => {
+                fits(reader, &key, item.span, &dataset, input_type, &kind);
+                let inputs = dataset.inputs(&name);
+                if inputs.len() != 1 {
+                    read.several.push(name);
+                }
+                push(reader, &mut read, &key, &item, inputs);
+                kind.get_or_insert((dataset.id, dataset.input_type, dataset.read_csv));
+            }
+            None => {}
+        }
+    }
+    if let Some((_, input_type, read_csv)) = kind {
+        read.input_type = read.input_type.map(|_| input_type);
+        read.read_csv = read_csv;
+    }
+    recorded(reader, &mut read.inputs);
+    read
+}
+
+/// Takes inputs up, whose names must be new: those of a dataset with several paths are made here.
+fn push(reader: &mut Reader, read: &mut Inputs, key: &str, node: &Node, inputs: Vec<Input>) {
+    for input in inputs {
+        if read.inputs.iter().any(|other| other.name == input.name) {
+            let message = format!("`{key}`: there are two inputs called `{}`", input.name);
+            let hint =
+                "a dataset with several paths becomes inputs called `<name>-1`, `<name>-2`, …: call it otherwise";
+            reader.fault(key, node.span, message, Some(hint.to_string()));
+            return;
+        }
+        read.inputs.push(input);
+    }
+}
+
+/// Refuses a dataset that is of another kind than the job says, or than the dataset before it.
+fn fits(
+    reader: &mut Reader,
+    key: &str,
+    span: Span,
+    dataset: &Dataset,
+    input_type: Option<InputType>,
+    before: &Option<(DatasetId, InputType, Option<ReadCsv>)>,
+) {
+    let (id, kind) = (&dataset.id, dataset.input_type);
+    if let Some(given) = reader.given("input_type") {
+        if let Some(input_type) = input_type.filter(|given| *given != kind) {
+            let message =
+                format!("`{id}` is registered as `{}`, and `input_type` says `{}`", kind.name(), input_type.name());
+            let hint = "remove `input_type`: a registered dataset carries its own";
+            reader.fault("input_type", given.span, message, Some(hint.to_string()));
+        }
+        return;
+    }
+    let Some((other, other_kind, read_csv)) = before else { return };
+    let message = if *other_kind != kind {
+        format!("`{id}` is registered as `{}`, and `{other}` as `{}`", kind.name(), other_kind.name())
+    } else if *read_csv != dataset.read_csv {
+        format!("`{id}` is registered with another `read_csv` than `{other}`")
+    } else {
+        return;
+    };
+    reader.fault(key, span, message, Some("the inputs of a job are of one kind: make a job of each".to_string()));
+}
+
+/// Takes up what a resolved job says of the datasets that its inputs came from.
+fn recorded(reader: &mut Reader, inputs: &mut [Input]) {
+    for (name, node) in reader.named("input_datasets") {
+        let input = inputs.iter_mut().find(|input| input.name == name.text);
+        match (input, from_dataset(&node)) {
+            (Some(input), Some(from)) => input.dataset = Some(from),
+            _ => {
+                reader.must_be("input_datasets", &node);
+                return;
+            }
+        }
+    }
+}
+
+fn from_dataset(node: &Node) -> Option<FromDataset> {
+    let Value::Mapping(entries) = &node.value else { return None };
+    let text = |name: &str| {
+        let (_, value) = entries.iter().find(|(key, _)| key.text == name)?;
+        value.scalar().map(|scalar| scalar.text.as_str())
+    };
+    let DatasetRef { name, version: Some(version) } = DatasetRef::parse(text("dataset")?)? else { return None };
+    let (files, bytes) = (text("files")?.parse().ok()?, text("bytes")?.parse().ok()?);
+    let contents = Contents { files, bytes, fingerprint: text("fingerprint")?.into() };
+    Some(FromDataset { dataset: DatasetId { name, version }, contents })
+}
+
+/// Reads the paths of a dataset that is to be registered, and their kind.
+pub(super) fn paths_of_dataset(reader: &mut Reader) -> (Vec<String>, Option<InputType>) {
+    let input_type = input_type(reader);
+    let Some(Value::Sequence(items)) = reader.given("inputs").map(|node| node.value) else { return (Vec::new(), None) };
+    let paths = items.iter().filter_map(|item| match input(reader, "--path", item)? {
+        Given::Path(path) => Some(path),
+        Given::Dataset(_) => None,
+    });
+    (paths.collect(), input_type)
 }
 
 /// Reads `side_inputs` or `models`: names and what exists under them.
@@ -20,14 +137,20 @@ pub(super) fn side(reader: &mut Reader, key: &'static str) -> BTreeMap<String, P
     let mut paths = BTreeMap::new();
     for (name, node) in reader.named(key) {
         let full = format!("{key}.{}", name.text);
-        if let Some(path) = path(reader, &full, &node) {
+        let typed = node.scalar().map_or("", |scalar| scalar.text.as_str());
+        if reader.world.look && DatasetRef::is_versioned(typed) && !paths::absolute(&reader.world.base, typed).exists()
+        {
+            let message = format!("`{}` can't be used in `{key}`: registered datasets are for `inputs`", shown(typed));
+            reader.fault(&full, node.span, message, Some("give the path of the file or folder".to_string()));
+        } else if let Some(path) = paths::existing(reader, &full, &node) {
             paths.insert(name.text, path);
         }
     }
     paths
 }
 
-fn inputs(reader: &mut Reader) -> Vec<Input> {
+/// The key, the name and the value of each input, as written.
+fn entries(reader: &mut Reader) -> Vec<(String, String, Node)> {
     let Some(node) = reader.given("inputs") else {
         // A job of `rank_mini_batch_count` needs none.
         if reader.given("rank_mini_batch_count").is_none() {
@@ -58,16 +181,16 @@ fn inputs(reader: &mut Reader) -> Vec<Input> {
         let hint = "for example `inputs: [images]`".to_string();
         reader.fault("inputs", node.span, "`inputs` is empty".into(), Some(hint));
     }
-    let mut inputs = Vec::new();
-    for (key, name, item) in entries {
-        if let Some(path) = input(reader, &key, &item) {
-            inputs.push(Input { name, path });
-        }
-    }
-    inputs
+    entries
 }
 
-fn input(reader: &mut Reader, key: &str, node: &Node) -> Option<String> {
+/// What an input names.
+enum Given {
+    Path(String),
+    Dataset(Dataset),
+}
+
+fn input(reader: &mut Reader, key: &str, node: &Node) -> Option<Given> {
     if let Value::Mapping(entries) = &node.value
         && let [(name, value)] = entries.as_slice()
         && let Some(path) = value.scalar()
@@ -79,33 +202,55 @@ fn input(reader: &mut Reader, key: &str, node: &Node) -> Option<String> {
         return None;
     }
     let typed = node.scalar().map_or("", |scalar| scalar.text.as_str());
-    if is_glob(typed) && paths::scheme(typed).is_none() && !paths::absolute(&reader.world.base, typed).exists() {
+    let exists = paths::absolute(&reader.world.base, typed).exists();
+    if is_glob(typed) && paths::scheme(typed).is_none() && !exists {
         // Whether it matches anything is known when the items are listed.
         let path = paths::local(reader, key, node)?;
-        return utf8(reader, key, node, &path);
+        return utf8(reader, key, node, &path).map(Given::Path);
     }
-    let path = path(reader, key, node)?;
-    utf8(reader, key, node, &path)
+    // What lies there goes before a dataset of that name: a job file that has worked goes on to mean the same.
+    if reader.world.datasets.is_some()
+        && !exists
+        && let Some(wanted) = DatasetRef::parse(typed)
+    {
+        return dataset(reader, key, node, &wanted).map(Given::Dataset);
+    }
+    let path = paths::existing(reader, key, node)?;
+    utf8(reader, key, node, &path).map(Given::Path)
 }
 
-/// A path that exists. A word that is no path may be meant as a registered dataset.
-fn path(reader: &mut Reader, key: &str, node: &Node) -> Option<PathBuf> {
+/// The version of a registered dataset that `wanted` means.
+fn dataset(reader: &mut Reader, key: &str, node: &Node, wanted: &DatasetRef) -> Option<Dataset> {
+    let datasets = reader.world.datasets?;
     let typed = node.scalar().map_or("", |scalar| scalar.text.as_str());
-    let exists = || paths::absolute(&reader.world.base, typed).exists();
-    if reader.world.look && is_versioned_dataset(typed) && !exists() {
-        let message = format!("`{}` can't be used: registered datasets are not available yet", shown(typed));
-        let hint = "give the path of the data: a file, a folder or a glob".to_string();
-        reader.fault(key, node.span, message, Some(hint));
-        return None;
-    }
-    if reader.world.look && is_word(typed) && !exists() {
-        let near = paths::near(&paths::absolute(&reader.world.base, typed), typed, &reader.world.base);
-        let message =
-            format!("`{key}`: there is no file or folder `{typed}`, and registered datasets are not available yet");
-        reader.fault(key, node.span, message, Some(near));
-        return None;
-    }
-    paths::existing(reader, key, node)
+    let (message, hint) = match datasets.find(wanted) {
+        Ok(Some(dataset)) => return Some(dataset),
+        Err(failure) => (format!("`{key}`: {}", failure.one_line()), failure.hint()),
+        Ok(None) => {
+            let names = datasets.names();
+            let path = paths::absolute(&reader.world.base, typed);
+            let hint = match nearest_dataset(&wanted.name, &names) {
+                Some(near) if !path.is_symlink() => {
+                    format!("did you mean the dataset `{}`?", typed.replacen(&wanted.name, near, 1))
+                }
+                _ if !DatasetRef::is_versioned(typed) => paths::near(&path, typed, &reader.world.base),
+                _ if names.is_empty() => {
+                    format!(
+                        "`fanfold dataset register {} --path PATH` registers one; or give the path of the data",
+                        wanted.name
+                    )
+                }
+                _ => format!("registered are {}", listed(names.iter().map(String::as_str))),
+            };
+            let message = match DatasetRef::is_versioned(typed) {
+                true => format!("`{key}`: no dataset is registered as `{}`", wanted.name),
+                false => format!("`{key}`: there is no file, folder or registered dataset `{typed}`"),
+            };
+            (message, Some(hint))
+        }
+    };
+    reader.fault(key, node.span, message, hint);
+    None
 }
 
 /// An input travels as text (it may be a glob).
@@ -125,21 +270,6 @@ fn utf8(reader: &mut Reader, key: &str, node: &Node, path: &Path) -> Option<Stri
 
 fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '[', '{'])
-}
-
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-}
-
-/// `name:3` or `name@latest`.
-fn is_versioned_dataset(text: &str) -> bool {
-    match (text.split_once(':'), text.strip_suffix("@latest")) {
-        (_, Some(name)) => is_word(name),
-        (Some((name, version)), None) => {
-            is_word(name) && !version.is_empty() && version.chars().all(|c| c.is_ascii_digit())
-        }
-        _ => false,
-    }
 }
 
 fn input_type(reader: &mut Reader) -> Option<InputType> {
@@ -176,19 +306,4 @@ fn input_type(reader: &mut Reader) -> Option<InputType> {
     let message = format!("`input_type` must be {}", crate::job::keys::key("input_type").takes);
     reader.fault("input_type", node.span, message, Some(hint.to_string()));
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn datasets_are_told_from_paths() {
-        for dataset in ["iris:3", "iris@latest", "my-data_2:12"] {
-            assert!(is_versioned_dataset(dataset), "{dataset}");
-        }
-        for path in ["iris", "a/b:3", "iris:", "iris:v1", "C:\\x", "@latest", "x@y"] {
-            assert!(!is_versioned_dataset(path), "{path}");
-        }
-    }
 }

@@ -21,7 +21,8 @@ pub(super) use driver_options::without as script_arguments;
 pub(super) use output::DEFAULT_FILE_NAME;
 
 use super::reader::Reader;
-use super::spec::{InputType, JobSpec, MiniBatchSize};
+use super::spec::{InputType, JobSpec, MiniBatchSize, ReadCsv};
+use inputs::Inputs;
 
 /// Reads every key. What could not be read is in the reader's errors, and a default stands for it in the job.
 pub(crate) fn job(reader: &mut Reader) -> JobSpec {
@@ -29,10 +30,10 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
     let (arguments, driver_options) = arguments::read(reader);
     later::refuse(reader);
     let script = script::read(reader);
-    let (inputs, input_type) = inputs::read(reader);
+    let Inputs { inputs, input_type, read_csv, several } = inputs::read(reader);
     let side_inputs = inputs::side(reader, "side_inputs");
     let models = inputs::side(reader, "models");
-    arguments::references(reader, &arguments, &inputs, &side_inputs);
+    arguments::references(reader, &arguments, &inputs, &several, &side_inputs);
     let output = output::read(reader);
     let failure = failure::read(reader);
     let timeouts = timeouts::read(reader);
@@ -49,7 +50,7 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
         mini_batch_size: if ranks.is_some() { MiniBatchSize::Items(1) } else { size },
         rank_mini_batch_count: ranks,
         partition: if ranks.is_some() { None } else { partition },
-        read_csv: table::read(reader, input_type),
+        read_csv: table::read(reader, input_type, read_csv),
         inputs,
         input_type: if ranks.is_some() { InputType::Ranks } else { input_type.unwrap_or(InputType::Files) },
         side_inputs,
@@ -82,4 +83,11 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
         allow_reuse: reader.boolean("allow_reuse").unwrap_or(true),
         overrides: variables::recorded_overrides(reader),
     }
+}
+
+/// Reads what a dataset is to be registered with, given as `inputs`, `input_type` and `read_csv`.
+pub(crate) fn data(reader: &mut Reader) -> (Vec<String>, InputType, ReadCsv) {
+    let (paths, input_type) = inputs::paths_of_dataset(reader);
+    let read_csv = table::read(reader, input_type, None);
+    (paths, input_type.unwrap_or(InputType::Files), read_csv)
 }

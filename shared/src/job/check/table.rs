@@ -11,9 +11,10 @@ const OPTIONS: [&str; 5] = ["sep", "encoding", "header", "quotechar", "dtype"];
 /// Encodings in which the bytes of ASCII are not only ASCII, so that ends of lines can't be found.
 const NOT_BY_BYTES: [&str; 4] = ["utf16", "utf32", "ucs2", "utf7"];
 
-/// Reads `read_csv`. `input_type` is None if it is at fault itself.
-pub(super) fn read(reader: &mut Reader, input_type: Option<InputType>) -> ReadCsv {
-    let mut options = ReadCsv::new(if input_type == Some(InputType::Tsv) { '\t' } else { ',' });
+/// Reads `read_csv`, on top of what the dataset was `registered` with. `input_type` is None if it is at fault itself.
+pub(super) fn read(reader: &mut Reader, input_type: Option<InputType>, registered: Option<ReadCsv>) -> ReadCsv {
+    let sep = if input_type == Some(InputType::Tsv) { '\t' } else { ',' };
+    let mut options = registered.unwrap_or_else(|| ReadCsv::new(sep));
     let Some(node) = reader.given("read_csv") else { return options };
     if let Some(other) = input_type.filter(|kind| !kind.is_csv()) {
         let message = format!("`read_csv` has no meaning with `input_type: {}`", other.name());
