@@ -41,12 +41,18 @@ if ! "$venv/bin/python" -c 'import pandas, pyarrow, zstandard' 2>/dev/null; then
     echo "== installing pandas and pyarrow into $venv"
     rm -rf "$venv"
     python3 -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check pandas pyarrow zstandard
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check pandas pyarrow zstandard || {
+        echo "SKIPPED: pandas can't be installed here: tests over tables are left out" >&2
+        rm -rf "$venv"
+        export FANFOLD_NO_PANDAS=1
+    }
 fi
+python=$venv/bin/python
+[ -x "$python" ] || python=python3
 
 for folder in $(for file in tests/*/test*.py; do dirname "$file"; done | sort -u); do
     echo "== Python tests: $folder"
-    "$venv/bin/python" -m unittest discover -s "$folder"
+    "$python" -m unittest discover -s "$folder"
 done
 
 # With the named points at which the crash tests kill the program.

@@ -1,7 +1,7 @@
 //! Rows of tables, and parts of the data, on a fleet: the same slices wherever they run.
 
 use crate::LONG;
-use crate::support::python_with_pandas;
+use crate::support::{has_pandas, python_with_pandas};
 use crate::world::{World, kill_9};
 
 const ROWS: &str = "import time\n\ndef run(mini_batch):\n    time.sleep(0.05)\n    return [f'{row.id}:{row.name}' for row in mini_batch.itertuples(index=False)]\n";
@@ -31,6 +31,9 @@ fn table_job(world: &World, rows: usize, cut: &str) -> Vec<String> {
 
 #[test]
 fn rows_of_tables_are_there_once_whoever_dies() {
+    if !has_pandas() {
+        return;
+    }
     let world = World::new();
     let expected = table_job(&world, 1200, "mini_batch_size: 5rows");
     let victim = world.worker();
@@ -47,6 +50,9 @@ fn rows_of_tables_are_there_once_whoever_dies() {
 
 #[test]
 fn parts_of_a_table_go_to_any_worker() {
+    if !has_pandas() {
+        return;
+    }
     let world = World::new();
     let expected = table_job(&world, 30, "partition_format: \"{year}/*.csv\"");
     let _workers = [world.worker(), world.worker()];

