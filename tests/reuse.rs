@@ -70,6 +70,11 @@ fn the_same_job_is_answered_by_the_one_that_is_completed() {
     );
     assert_eq!(again.stderr, expected);
     assert_eq!(lines(&output).len(), 3);
+    let plan = place.run(&["plan", "job.yaml"]).expect(0).stdout;
+    assert!(
+        plan.contains(&format!("would use the result of {id}, which was the same job; `--no-reuse` runs it")),
+        "{plan}"
+    );
     // Whatever has no part in what comes out.
     let (ran, again) = runs_of(&place, &["--set", "process_count_per_node=2", "--set", "run_max_try=1"], 0);
     assert_eq!(ran, 0, "{}", again.stderr);

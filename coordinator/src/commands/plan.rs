@@ -17,7 +17,7 @@ use super::fleet::FleetArgs;
 use super::written;
 use crate::datasets::{DatasetStore, notes};
 use crate::prepare::{listing, snapshot};
-use crate::run::{at_work, inherited_mask, is_shared, output_dir, output_file, process_count};
+use crate::run::{at_work, inherited_mask, is_shared, output_dir, output_file, process_count, stand_in};
 
 /// The version of what `--json` prints.
 const PLAN_VERSION: u32 = 1;
@@ -76,7 +76,10 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     let base = std::path::absolute(&args.job_file).during("find", &args.job_file)?;
     let of_datasets =
         [notes::shadowed(&spec, durable::parent(&base), &datasets), notes::changed(&spec, &own, &|| false)];
-    let notes: Vec<&String> = snapshot.notes.iter().chain(&counted.notes).chain(of_datasets.iter().flatten()).collect();
+    let reused = stand_in(&spec, &args.job_file, args.fleet.is_given())
+        .map(|id| format!("`fanfold run` would use the result of {id}, which was the same job; `--no-reuse` runs it"));
+    let of_job = snapshot.notes.iter().chain(&counted.notes).chain(&reused);
+    let notes: Vec<&String> = of_job.chain(of_datasets.iter().flatten()).collect();
     let from = spec.datasets();
     let text = if args.json {
         let inputs = counted.split.inputs.iter().map(|input| {

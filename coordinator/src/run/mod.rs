@@ -55,7 +55,7 @@ pub use orders::Orders;
 pub use places::{output_dir, output_file};
 pub use prepare::Purpose;
 pub use requests::{Asked, ask};
-pub use reuse::reuse;
+pub use reuse::{reuse, stand_in};
 pub use submit::{SubmitError, is_shared};
 
 /// What `fanfold run` was asked.

@@ -283,6 +283,14 @@ pub fn reuse(job_file: &Path, overrides: &[String], on_fleet: bool, orders: &Ord
     }
 }
 
+/// The job that would stand in for the one of `spec`, if it were run without `--job-dir`.
+pub fn stand_in(spec: &JobSpec, job_file: &Path, on_fleet: bool) -> Option<String> {
+    match find(spec, job_file, on_fleet, &|| false)? {
+        Found::Whole(entry, _) => Some(entry.id),
+        Found::Broken(..) => None,
+    }
+}
+
 /// What was found.
 enum Found {
     /// The result is there.
