@@ -53,7 +53,8 @@ impl<W: Write + Send> Progress for Lines<W> {
                 None => self.say("No longer blocked"),
             }
         }
-        if snapshot.state != JobState::Running {
+        // That all is settled is said at the end, which comes at once: not twice.
+        if snapshot.state != JobState::Running || snapshot.totals.mini_batches_remaining() == 0 {
             return;
         }
         let tenth = snapshot.totals.mini_batches_settled() * 10 / snapshot.totals.mini_batches.max(1);
