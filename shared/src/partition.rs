@@ -37,7 +37,7 @@ pub enum PartitionFormatError {
     #[error("a brace in it has no other")]
     Brace,
     /// Something in braces that is no name.
-    #[error("`{{{0}}}` in it is not a name: letters, digits and `_`, no digit first")]
+    #[error("`{{{0}}}` in it is not a name: letters from a to z, digits and `_`, no digit first")]
     Name(String),
     /// A date, which the original makes of several parts of a path.
     #[error("`{{{0}}}` in it is a date, which is not available: name each part, as in `{{year}}/{{month}}`")]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use fanfold_shared::fleet::{JobReply, JobRequest, JobSource};
 use serde_json::json;
 
-use super::world::Peer;
+use super::world::{Peer, Served};
 use super::{ECHO, served};
 use crate::running::{GATED, open_gate, wait_until_begun};
 use crate::support::{LIMIT, assert_each_once, finish, wait_for};
@@ -64,6 +64,17 @@ fn jobs_come_from_the_verb_over_http_and_from_the_queue() {
     served.world.nothing_left();
 }
 
+fn dir_of(served: &Served, job: &str) -> String {
+    served.get(&format!("/v1/jobs/{job}")).1["job_dir"].as_str().expect("a path").to_string()
+}
+
+/// Waits until the job hands out nothing more.
+fn wait_until_heeded(served: &Served, job: &str) {
+    let master = std::path::Path::new(&dir_of(served, job)).join("logs/sys/master_role.txt");
+    let heeded = || std::fs::read_to_string(&master).is_ok_and(|log| log.contains("nothing more is handed out"));
+    wait_for("the order", || heeded().then_some(()));
+}
+
 #[test]
 fn a_job_is_paused_resumed_and_canceled() {
     let (served, items) = served(GATED, "", 8);
@@ -72,6 +83,8 @@ fn a_job_is_paused_resumed_and_canceled() {
     wait_until_begun(served.place(), 2);
     let (status, answer) = served.post(&format!("/v1/jobs/{job}/pause"), None, "");
     assert_eq!(status, 202, "{answer}");
+    // Answered at once, and passed on within a moment.
+    wait_until_heeded(&served, &job);
     open_gate(served.place());
     served.wait_for_state(&job, "Paused");
     let ran = served.verb(&["results", &job]).expect(2);
@@ -132,11 +145,9 @@ fn a_job_that_is_paused_in_its_directory_stands_still_until_it_is_resumed() {
     let _worker = served.world.worker();
     let job = served.submit("job.yaml", &[]);
     wait_until_begun(served.place(), 2);
-    let dir = served.get(&format!("/v1/jobs/{job}")).1["job_dir"].as_str().unwrap().to_string();
+    let dir = dir_of(&served, &job);
     let pause = served.place().fanfold().args(["pause", &dir]).spawn().unwrap();
-    let master = std::path::Path::new(&dir).join("logs/sys/master_role.txt");
-    let heeded = || std::fs::read_to_string(&master).is_ok_and(|log| log.contains("nothing more is handed out"));
-    wait_for("the order", || heeded().then_some(()));
+    wait_until_heeded(&served, &job);
     open_gate(served.place());
     finish(pause, LIMIT).expect(0);
     served.wait_for_state(&job, "Paused");

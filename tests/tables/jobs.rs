@@ -93,6 +93,35 @@ fn json_lines_parquet_and_files_compressed_as_a_whole_are_read_as_well() {
 }
 
 #[test]
+fn frames_of_zstd_one_behind_the_other_are_one_file() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let place = Place::new();
+    let expected = csv(&place, "t.csv", 0..40);
+    let pack = "import zstandard as z\nt = open('t.csv', 'rb').read()\nopen('t.zst', 'wb').write(z.compress(t[:301]) + z.compress(t[301:]))\n";
+    python_makes(&place, pack);
+    job(&place, ROWS, "[t.zst]", "input_type: csv\n");
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
+    assert_each_once(&place.rows(), &expected);
+}
+
+#[test]
+fn what_only_python_knows_of_read_csv_is_told_before_anything_is_read() {
+    if !crate::has_pandas() {
+        return;
+    }
+    for (option, says) in [("encoding: klingon", "no encoding `klingon`"), ("dtype: {a: flot}", "no dtype `flot`")] {
+        let place = Place::new();
+        place.write("t.csv", "a\n1\n");
+        job(&place, ROWS, "[t.csv]", &format!("input_type: csv\nread_csv: {{{option}}}\n"));
+        let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(1);
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+        assert_eq!(place.status()["counts"]["attempts"], 0);
+    }
+}
+
+#[test]
 fn a_frame_goes_in_and_a_frame_comes_out() {
     if !crate::has_pandas() {
         return;

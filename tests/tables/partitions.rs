@@ -49,9 +49,13 @@ fn tables_come_with_a_column_for_each_value() {
         return;
     }
     let place = Place::new();
-    for (path, text) in
-        [("2023/a.csv", "x\n1\n2\n"), ("2023/b.csv", "x\n3\n"), ("2024/a.csv", "x\n4\n"), ("2025/a.csv", "x\n")]
-    {
+    for (path, text) in [
+        ("2023/a.csv", "x\n1\n2\n"),
+        ("2023/b.csv", "x\n3\n"),
+        ("2024/a.csv", "x\n4\n"),
+        ("2025/a.csv", "x\n"),
+        ("2024/empty.csv", ""),
+    ] {
         place.write(format!("data/year={path}"), text);
     }
     let script = "def run(mini_batch, context):\n    year = context.partition_key_value['year']\n    \
@@ -65,6 +69,22 @@ fn tables_come_with_a_column_for_each_value() {
     assert!(plan.starts_with("parts: 4 rows in 2 mini-batches"), "{plan}");
     place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
     assert_each_once(&place.rows(), &["2023 1 a", "2023 2 a", "2023 3 b", "2024 4 a"].map(String::from));
+}
+
+#[test]
+fn a_column_that_is_called_like_a_value_is_not_written_over() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let place = Place::new();
+    place.write("data/1999/a.csv", "year,x\n2024,1\n");
+    let more = format!(
+        "inputs: [data]\ninput_type: csv\npartition_format: \"{{year}}/*.csv\"\nenvironment: {{python: {}}}",
+        python().display()
+    );
+    job(&place, "def run(mini_batch):\n    return mini_batch.x.tolist()\n", &more);
+    let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(1);
+    assert!(ran.stderr.contains("`year` is a column of the file and a name in `partition_format`"), "{}", ran.stderr);
 }
 
 #[test]
@@ -83,6 +103,7 @@ fn what_does_not_fit_is_refused() {
         "inputs: [data]\npartition_format: \"{user}/*.wav\"\npartition_keys: [usr]",
         "inputs: [data]\npartition_format: \"{day:yyyy/MM/dd}/*.wav\"",
         "inputs: [data]\npartition_keys: [user]",
+        "inputs: [data]\nrank_mini_batch_count: 2\npartition_format: \"{user}/*.wav\"",
         "inputs: [data/ann/1.wav]\ninput_type: lines\npartition_format: \"{user}/*.wav\"",
     ];
     insta::assert_snapshot!(cases.map(told).join("\n"));

@@ -64,8 +64,25 @@ fn compare(place: &Place, cases: &[Value], least: usize) {
 
 /// Anything that may stand in a file.
 fn soup(random: &mut Random) -> Vec<u8> {
-    const PIECES: [&str; 16] =
-        ["a", "1", "2.5", ",", ",", "\"", "\"\"", "\n", "\n", "\r\n", "\r", " ", "\t", "é", "\"x,\ny\"", "NA"];
+    const PIECES: [&str; 17] = [
+        "a",
+        "1",
+        "2.5",
+        ",",
+        ",",
+        "\"",
+        "\"\"",
+        "\n",
+        "\n",
+        "\r\n",
+        "\r",
+        " ",
+        "\t",
+        "é",
+        "\"x,\ny\"",
+        "NA",
+        "\u{feff}",
+    ];
     let pieces = random.between(1, 60);
     let text: String = (0..pieces).map(|_| *random.pick(&PIECES)).collect();
     format!("h{}{text}", random.pick(&["", "\n", ",i\n", ",i,j\n"])).into_bytes()
@@ -168,7 +185,8 @@ fn whatever_a_file_holds_it_is_split_where_pandas_sees_records() {
         let mut random = Random::new(1_000_000 + number);
         let name = format!("{number}.csv");
         place.write(&name, soup(&mut random));
-        let more = format!("input_type: csv\nread_csv: {{dtype: str}}\n{}", size(&mut random));
+        let header = random.percent(70);
+        let more = format!("input_type: csv\nread_csv: {{dtype: str, header: {header}}}\n{}", size(&mut random));
         match slices(&place, &name, &more) {
             Ok(case) => cases.push(case),
             Err(refused) => {

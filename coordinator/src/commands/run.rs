@@ -24,7 +24,7 @@ pub struct Args {
     /// GPUs that this job may use, e.g. `0,1`; the same as `--set gpus=…`
     #[arg(long, value_name = "LIST")]
     gpus: Option<String>,
-    /// Run the job even if an identical one is Completed
+    /// Run a new job even if an identical one is Completed
     #[arg(long)]
     no_reuse: bool,
     #[command(flatten)]

@@ -157,7 +157,7 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "rank_mini_batch_count",
-        takes: "a whole number of at least 1",
+        takes: "a whole number from 1 to 4294967295",
         default: "none",
         example: "rank_mini_batch_count: 8",
         doc: "So many mini-batches without input: `run()` gets an empty list, and the context's `minibatch_index` tells which it is. \

@@ -148,9 +148,8 @@ impl Frame {
             }
             if let Some(partition) = &node.plan.partition {
                 let values = partition.format.values(path.as_os_str().as_bytes()).unwrap_or_default();
-                let values: Vec<_> = values.into_iter().map(String::from_utf8_lossy).collect();
-                let text = serde_json::to_string(&values).expect("text");
-                self.items.extend_from_slice(b"\t");
+                let values: Vec<String> = values.into_iter().map(json_text).collect();
+                let text = format!("\t[{}]", values.join(","));
                 self.items.extend_from_slice(text.as_bytes());
             }
             self.items.push(b'\n');
@@ -188,9 +187,26 @@ impl Frame {
     }
 }
 
+/// Bytes of a path as text in JSON. What is not UTF-8 is escaped as Python decodes paths.
+fn json_text(bytes: &[u8]) -> String {
+    let mut text = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        let quoted = serde_json::to_string(chunk.valid()).expect("text");
+        text.push_str(&quoted[1..quoted.len() - 1]);
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\udc{byte:02x}")));
+    }
+    text + "\""
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_path_is_text_in_json() {
+        assert_eq!(json_text(b"a\"\xffb\xc3"), r#""a\"\udcffb\udcc3""#);
+        assert_eq!(json_text("é\n".as_bytes()), r#""é\n""#);
+    }
 
     #[test]
     fn short_runs_travel_together_and_long_ones_alone() {

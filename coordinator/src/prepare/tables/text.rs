@@ -1,11 +1,11 @@
 //! Slices of text: CSV and JSON Lines, as they are or compressed as a whole.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, Read};
 
 use fanfold_shared::items::{Slice, WHOLE};
 use fanfold_shared::job::InputType;
-use ruzstd::decoding::StreamingDecoder;
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use super::pieces::{self, PIECE, Pieces};
 use super::records::{Dialect, Records};
@@ -63,10 +63,34 @@ pub(super) fn slices(
             cutter.cut(&mut decoder, cancel, take)
         }
         Compression::Zstd => {
-            let decoder = StreamingDecoder::new(io::BufReader::with_capacity(PIECE, file));
-            let mut decoder =
-                decoder.map_err(|error| of.refuse(format!("it can't be unpacked: {error}"), "is it whole?"))?;
-            cutter.cut(&mut decoder, cancel, take)
+            let source = io::BufReader::with_capacity(PIECE, file);
+            cutter.cut(&mut Frames { source: Some(source), frame: None }, cancel, take)
+        }
+    }
+}
+
+/// All frames of a zstd file, one behind the other.
+struct Frames<R: BufRead> {
+    /// Before a frame, and at the end.
+    source: Option<R>,
+    frame: Option<StreamingDecoder<R, FrameDecoder>>,
+}
+
+impl<R: BufRead> Read for Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(frame) = &mut self.frame {
+                let read = frame.read(buffer)?;
+                if read > 0 || buffer.is_empty() {
+                    return Ok(read);
+                }
+                self.source = self.frame.take().map(StreamingDecoder::into_inner);
+            }
+            let Some(mut source) = self.source.take() else { return Ok(0) };
+            if source.fill_buf()?.is_empty() {
+                return Ok(0);
+            }
+            self.frame = Some(StreamingDecoder::new(source).map_err(io::Error::other)?);
         }
     }
 }
@@ -103,7 +127,7 @@ impl<'a> Cutter<'a> {
     ) -> Result<(), ListError> {
         let of = self.of;
         let mut piece = Vec::new();
-        let mut filled = pieces.next(&mut piece).map_err(|error| of.unreadable("read", error))?;
+        let mut filled = pieces.next(&mut piece).map_err(|error| self.unreadable(error))?;
         let mark = if piece[..filled].starts_with(UTF8_MARK) { UTF8_MARK.len() } else { 0 };
         let mut records = Records::new(self.dialect(), mark as u64);
         let mut from = mark;
@@ -120,7 +144,7 @@ impl<'a> Cutter<'a> {
                 ));
             }
             from = 0;
-            filled = pieces.next(&mut piece).map_err(|error| of.unreadable("read", error))?;
+            filled = pieces.next(&mut piece).map_err(|error| self.unreadable(error))?;
         }
         let (one_more, end) = records.finish().map_err(|unclosed| {
             let row = self.first_row + self.rows + 1;
@@ -133,6 +157,16 @@ impl<'a> Cutter<'a> {
             self.record(end, take)?;
         }
         self.close(take)
+    }
+
+    fn unreadable(&self, error: io::Error) -> ListError {
+        match self.whole {
+            false => self.of.unreadable("read", error),
+            true => self.of.refuse(
+                format!("it can't be unpacked: {error}"),
+                "is it whole, with nothing behind its end? `gzip -t` and `zstd -t` tell",
+            ),
+        }
     }
 
     fn dialect(&self) -> Dialect {

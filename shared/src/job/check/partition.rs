@@ -70,6 +70,13 @@ fn format(reader: &mut Reader, input_type: Option<InputType>) -> Option<Partitio
         );
         return None;
     }
+    if reader.given("rank_mini_batch_count").is_some() {
+        let message =
+            "`partition_format` and `rank_mini_batch_count` exclude each other: such mini-batches have no files"
+                .to_string();
+        reader.fault("partition_format", node.span, message, Some("remove one of them".to_string()));
+        return None;
+    }
     if let Some(size) = reader.given("mini_batch_size") {
         let message =
             "`mini_batch_size` and `partition_format` exclude each other: a mini-batch is all of a combination"

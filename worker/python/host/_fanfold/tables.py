@@ -28,11 +28,25 @@ class Tables:
         self._columns = columns
         self._pandas = _module("pandas")
         self._read = getattr(self, "_" + options["kind"])
+        self._check(options)
         if options["kind"] == "parquet":
             _module("pyarrow")
             self._arrow = importlib.import_module("pyarrow.parquet")
         # Of the file that was read last: its path, and what was learned of it.
         self._known = (None, None)
+
+    def _check(self, options):
+        """Refuses what can't be known without Python, before anything is read."""
+        try:
+            codecs.lookup(options["encoding"])
+        except LookupError:
+            raise EntryScriptError("`read_csv`: Python knows no encoding `{}`".format(options["encoding"])) from None
+        dtype = options["dtype"]
+        for name in dtype.values() if isinstance(dtype, dict) else [dtype]:
+            try:
+                self._pandas.api.types.pandas_dtype(name)
+            except TypeError as error:
+                raise EntryScriptError("`read_csv`: pandas knows no dtype `{}`: {}".format(name, one_line(text_of(error)))) from None
 
     def load(self, items):
         """The frame of a mini-batch, of one file or of several whole ones. An item is ``<start> <end> <header> <first row> <rows>`` and, behind
@@ -45,7 +59,13 @@ class Tables:
                 raise Unreadable(head[1:])
             start, end, header, first, rows = map(int, head.split(" "))
             frame = self._frame(path, start, end, header, first, rows if len(items) == 1 else None)
+            if frame is None:
+                continue
             if values:
+                for column in self._columns:
+                    if column in frame.columns:
+                        text = "{}: `{}` is a column of the file and a name in `partition_format`: call it otherwise there"
+                        raise Unreadable(text.format(_place(path, first, None), column))
                 frame = frame.assign(**dict(zip(self._columns, json.loads(values))))
             frames.append(frame)
         if len(frames) == 1:
@@ -61,8 +81,16 @@ class Tables:
             frame = self._read(path, start, end, header, first)
         except MemoryError:
             raise
+        except self._pandas.errors.ParserWarning:
+            text = "{}: the first of these rows has more fields than the file has columns"
+            raise Unreadable(text.format(_place(path, first, rows))) from None
         except Exception as error:
+            if rows is None and isinstance(error, self._pandas.errors.EmptyDataError):
+                # One of several files, with nothing in it.
+                return None
             reason = one_line(text_of(error)) or type(error).__name__
+            if rows is not None and " line " in reason:
+                reason += " (lines are counted from the header, which the first of these rows follows)"
             raise Unreadable("{}: {}".format(_place(path, first, rows), reason)) from None
         if rows is not None and len(frame) != rows:
             text = "{}: {} reads {} rows where {} were counted when the job was listed"
@@ -76,6 +104,9 @@ class Tables:
         shape, own_header = self._shape_of(path)
         options.update(shape)
         text = _bytes(path, start, end, 0 if own_header else header)
+        if start > 0 and not header:
+            # A byte order mark is one at the beginning of a file only. A blank line is none of the rows.
+            text = b"\n" + text
         with warnings.catch_warnings():
             # Of fields that belong to no column.
             warnings.simplefilter("error", self._pandas.errors.ParserWarning)
