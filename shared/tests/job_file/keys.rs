@@ -77,7 +77,7 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("mini_batch_size", "1000rows", "a count with `input_type: files`", "mini_batch_size: 10"),
     ("mini_batch_size", "99999999999", "at most 4294967295", "number of items"),
     ("rank_mini_batch_count", "[8]", "not a list", "rank_mini_batch_count: 8"),
-    ("rank_mini_batch_count", "0", "a whole number of at least 1", "rank_mini_batch_count: 8"),
+    ("rank_mini_batch_count", "0", "a whole number from 1 to", "rank_mini_batch_count: 8"),
     ("error_threshold", "[1]", "not a list", "error_threshold: 10"),
     ("error_threshold", "-2", "a whole number of at least -1", "error_threshold: 10"),
     ("error_threshold", "1.5", "a whole number of at least -1", "error_threshold: 10"),
