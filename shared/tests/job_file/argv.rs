@@ -106,7 +106,7 @@ fn driver_options_are_validated_where_they_stand() {
         ("[--mini_batch_size, 5]", "arguments", 13, "belongs to the driver"),
         ("[--output, /x]", "arguments", 13, "belongs to the driver"),
         ("[--partition_keys, x]", "arguments", 13, "belongs to the driver"),
-        ("[--rank_mini_batch_count, 0]", "rank_mini_batch_count", 38, "at least 1"),
+        ("[--rank_mini_batch_count, 0]", "rank_mini_batch_count", 38, "from 1 to 4294967295"),
         ("[a, null]", "arguments", 16, "`arguments[1]` must be text, not nothing"),
         ("[--a: 1]", "arguments", 13, "`arguments[0]` must be text, not a mapping"),
         ("[[a]]", "arguments", 13, "`arguments[0]` must be text, not a list"),
