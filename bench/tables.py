@@ -23,7 +23,7 @@ import time
 def run(mini_batch):
     if not os.path.exists(os.environ["BEGUN"]):
         open(os.environ["BEGUN"], "w").write(repr(time.time()))
-    return mini_batch.iloc[:, 0].tolist()[:1] + [""] * (len(mini_batch) - 1)
+    return mini_batch
 """
 
 
