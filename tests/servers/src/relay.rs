@@ -2,13 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use nix::libc;
+use crate::http::reset;
 
 /// A relay to one server.
 pub struct Relay {
@@ -141,16 +140,4 @@ fn pump(mut from: TcpStream, mut to: TcpStream, state: &State, hold: fn(&State) 
     }
     let _ = to.shutdown(Shutdown::Both);
     let _ = from.shutdown(Shutdown::Both);
-}
-
-/// Closes a connection as a machine that has never heard of it does.
-fn reset(stream: &TcpStream) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the descriptor is open, and the option is a `linger` of that size.
-    unsafe {
-        let value = (&raw const linger).cast();
-        let size = size_of::<libc::linger>() as libc::socklen_t;
-        libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, value, size);
-    }
-    let _ = stream.shutdown(Shutdown::Both);
 }
