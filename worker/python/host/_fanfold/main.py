@@ -145,8 +145,11 @@ def _load(channel, page, host_dir, config, profile):
 
 
 def _slice_reader(config):
-    from .tables import Tables  # it imports pandas, and most jobs have no tables
+    # They import pandas and ctypes, and most jobs have no tables.
+    from .memory import keep_freed
+    from .tables import Tables
 
+    keep_freed()
     return Tables(config["table"], config["partition_columns"]).load
 
 
