@@ -24,6 +24,7 @@ use job::{Behaviour, Job, MiniBatch, Shape};
 use life::{End, Life, Running};
 use points::{Does, Point, in_the_sources};
 use seed::Random;
+use support::has_pandas;
 
 /// A healthy mini-batch that happens to run alone, as a suspect, at `run_max_try` deaths is dropped, and rightly so. Hundreds of deaths
 /// within seconds of each other would get there by chance.
@@ -45,6 +46,13 @@ fn lines_survive_kills_at_random_moments() {
 #[test]
 fn large_rows_survive_kills_at_random_moments() {
     kills_at_random(Shape::LargeRows, 3, 20);
+}
+
+#[test]
+fn rows_of_tables_that_are_still_being_split_survive_kills_at_random_moments() {
+    if has_pandas() {
+        kills_at_random(Shape::Rows, 4, 10);
+    }
 }
 
 /// Runs jobs of that shape until the program was killed so often: `percent` of all random kills.
@@ -158,6 +166,8 @@ fn every_named_point_may_kill_the_program() {
         let shape = match point.name.as_str() {
             "items_run_spilled" => Shape::LongNames,
             "items_slices_synced" => Shape::Parts,
+            name if name.starts_with("items_stretch_") && !has_pandas() => continue,
+            name if name.starts_with("items_stretch_") => Shape::Rows,
             _ if builds => Shape::Few,
             _ => *random.pick(&[Shape::Files, Shape::Lines, Shape::Parts]),
         };

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::seed::Random;
-use crate::support::Place;
+use crate::support::{Place, python_with_pandas};
 
 /// What kind of job it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Shape {
     LongNames,
     /// Files in folders, each folder a mini-batch.
     Parts,
+    /// Rows of tables, which run while the rest is still being split. Needs pandas.
+    Rows,
     /// A few lines, each a mini-batch; the tests tell one of them how to behave.
     Few,
 }
@@ -93,11 +95,13 @@ impl Job {
             Shape::LargeRows => (lines(&place, random, 60, 120), random.between(1, 3) as usize),
             Shape::LongNames => (long_names(&place), 500),
             Shape::Parts => (parts(&place, random), 0),
+            Shape::Rows => (rows(&place, random), random.between(1, 5) as usize),
             Shape::Few => (lines(&place, random, 12, 12), 1),
         };
         let part = |name: &[u8]| name.iter().position(|byte| *byte == b'-').map(|at| name[..at].to_vec());
         let chunks: Vec<&[Vec<u8>]> = match shape {
             Shape::Parts => names.chunk_by(|a, b| part(a) == part(b)).collect(),
+            Shape::Rows => names.chunk_by(|a, b| part(a) == part(b)).flat_map(|of_file| of_file.chunks(size)).collect(),
             _ => names.chunks(size).collect(),
         };
         let mut mini_batches: Vec<MiniBatch> = chunks
@@ -123,6 +127,7 @@ impl Job {
 
         let (inputs, input_type) = match shape {
             Shape::Files | Shape::LongNames | Shape::Parts => ("data", "files"),
+            Shape::Rows => ("data", "csv"),
             Shape::Lines | Shape::LargeRows | Shape::Few => ("items.txt", "lines"),
         };
         let short = job.mini_batches.iter().any(|mini_batch| matches!(mini_batch.behaviour, Behaviour::Short(_)));
@@ -132,6 +137,9 @@ impl Job {
         fs::create_dir(job.place.path("tries")).unwrap();
         let cut = match shape {
             Shape::Parts => "partition_format: \"{part}/*\"".to_string(),
+            Shape::Rows => {
+                format!("mini_batch_size: {size}rows\nenvironment: {{python: {}}}", python_with_pandas().display())
+            }
             _ => format!("mini_batch_size: {size}"),
         };
         let yaml = format!(
@@ -204,6 +212,18 @@ fn parts(place: &Place, random: &mut Random) -> Vec<Vec<u8>> {
         files.extend((0..random.between(1, 5)).map(|i| format!("p {part:03}/{part:03}-{i}").into_bytes()));
     }
     write_files(place, files)
+}
+
+/// One to eight tables of some hundred rows, with a line break in each field.
+fn rows(place: &Place, random: &mut Random) -> Vec<Vec<u8>> {
+    let mut names = Vec::new();
+    for file in 0..random.between(1, 8) {
+        let of_file: Vec<String> = (0..random.between(1, 200)).map(|row| format!("{file}-{row}, \"é\n\"")).collect();
+        let text: String = of_file.iter().map(|name| format!("1,\"{}\"\n", name.replace('"', "\"\""))).collect();
+        place.write(format!("data/{file}.csv"), format!("n,name\n{text}"));
+        names.extend(of_file.into_iter().map(String::into_bytes));
+    }
+    names
 }
 
 /// About 18 MB of names: more than is sorted in memory at once.

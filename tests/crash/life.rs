@@ -71,6 +71,8 @@ impl Life {
         let log = File::create(log).unwrap();
         let mut command = self.job.place.fanfold();
         command.args(["run", "job.yaml", "--job-dir", "job"]).stdout(log.try_clone().unwrap()).stderr(log);
+        // Tables run from their first mini-batch on, and every further one is told by itself.
+        command.env("FANFOLD_SPLIT_GRACE_MS", "0").env("FANFOLD_SPLIT_STRETCH_MS", "0");
         if let Some(failpoint) = failpoint {
             command.env("FANFOLD_FAILPOINT", failpoint);
         }

@@ -21,7 +21,8 @@ def init():
 
 
 def run(mini_batch):
-    keys = [os.fsencode(os.path.basename(item)).hex() for item in mini_batch]
+    items = mini_batch["name"] if hasattr(mini_batch, "columns") else mini_batch
+    keys = [os.fsencode(os.path.basename(item)).hex() for item in items]
     note("run {} {}".format(os.getpid(), " ".join(keys)))
     time.sleep(behaviour.SECONDS)
     does, n = behaviour.OF.get(keys[0], ("plain", 0))

@@ -49,6 +49,27 @@ fn rows_of_tables_are_there_once_whoever_dies() {
 }
 
 #[test]
+fn a_table_that_is_being_split_when_its_coordinator_dies_is_split_on_by_the_next() {
+    if !has_pandas() {
+        return;
+    }
+    let world = World::new();
+    let expected = table_job(&world, 3000, "mini_batch_size: 3rows");
+    let _workers = [world.worker(), world.worker()];
+    // Every mini-batch is told by itself, from the first one on.
+    let grows = |command: &mut std::process::Command| {
+        command.env("FANFOLD_SPLIT_GRACE_MS", "0").env("FANFOLD_SPLIT_STRETCH_MS", "0");
+    };
+    let first = world.coordinator_with(|command| {
+        grows(command);
+        command.env("FANFOLD_FAILPOINT", "items_stretch_logged:400");
+    });
+    first.dies(LONG);
+    world.coordinator_with(grows).ends(LONG, 0);
+    world.each_once_and_nothing_left(&expected);
+}
+
+#[test]
 fn parts_of_a_table_go_to_any_worker() {
     if !has_pandas() {
         return;

@@ -9,6 +9,7 @@ mod seed;
 mod support;
 
 mod examples;
+mod growing;
 mod jobs;
 mod memory;
 mod partitions;

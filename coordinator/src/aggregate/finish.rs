@@ -25,9 +25,8 @@ impl Aggregate {
         if self.state == JobState::Completed {
             return Ok(());
         }
-        let remaining = self.totals.mini_batches_remaining();
-        if remaining > 0 {
-            return Err(CommitError::Unsettled { remaining });
+        if !self.all_settled() {
+            return Err(CommitError::Unsettled { remaining: self.totals.mini_batches_remaining() });
         }
         // The next start takes a missing `.partial` for a rename that was done only if it finds this state.
         if self.state != JobState::Finalizing {

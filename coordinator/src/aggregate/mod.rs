@@ -138,6 +138,31 @@ impl Aggregate {
         &self.split
     }
 
+    /// Whether every mini-batch is settled, and there will be no more.
+    pub fn all_settled(&self) -> bool {
+        self.split.is_complete() && self.totals.mini_batches_remaining() == 0
+    }
+
+    /// The split has grown.
+    pub fn grown(&mut self) {
+        (self.mini_batches, self.totals.mini_batches) = (self.split.mini_batches(), self.split.mini_batches());
+        self.totals.items = self.split.items();
+    }
+
+    /// The split has grown until it was complete, which is recorded.
+    ///
+    /// # Errors
+    /// [`CommitError::DiskFull`]: try again when there is room.
+    pub fn complete_split(&mut self) -> Result<(), CommitError> {
+        self.usable()?;
+        self.grown();
+        let split = self.split.clone().with_items();
+        let recorded = self.ledger.complete_split(&split);
+        self.recorded(recorded)?;
+        self.split = split;
+        Ok(())
+    }
+
     /// The last failed attempt of an unsettled mini-batch; 0 if none failed.
     pub fn spent(&self, mini_batch: u64) -> u32 {
         self.spent.get(&mini_batch).copied().unwrap_or_default()
@@ -164,9 +189,8 @@ impl Aggregate {
     /// [`CommitError::DiskFull`]: try again when there is room. [`CommitError::Unsettled`]: Completed was asked for too early.
     pub fn set_state(&mut self, state: JobState, cause: Option<&str>) -> Result<(), CommitError> {
         self.usable()?;
-        let remaining = self.totals.mini_batches_remaining();
-        if state == JobState::Completed && remaining > 0 {
-            return Err(CommitError::Unsettled { remaining });
+        if state == JobState::Completed && !self.all_settled() {
+            return Err(CommitError::Unsettled { remaining: self.totals.mini_batches_remaining() });
         }
         let recorded = self.ledger.set_state(state, cause);
         self.recorded(recorded)?;

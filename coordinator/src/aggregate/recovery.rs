@@ -29,7 +29,9 @@ impl Aggregate {
         let identity = Identity { job_id, fingerprint, split };
         let mut ledger = Ledger::open(&job, lock, &identity)?;
         let split = identity.split;
-        let totals = ledger.reader().totals()?;
+        let mut totals = ledger.reader().totals()?;
+        // The list may have grown since the last commit.
+        (totals.items, totals.mini_batches) = (split.items(), split.mini_batches());
         let status = ledger.reader().status()?;
         let settled = settled(ledger.reader(), &totals)?;
 
@@ -165,7 +167,8 @@ fn open_output(
     }
     let committed = totals.committed_len;
     // Only then may somebody have begun to give the file its final name.
-    let ending = state == JobState::Finalizing && totals.mini_batches_remaining() == 0;
+    let all_settled = ledger.reader().split().is_complete() && totals.mini_batches_remaining() == 0;
+    let ending = state == JobState::Finalizing && all_settled;
     let replaces = ledger.reader().meta::<i64>("replaces")? == Some(1);
     let Some(file) = OutputFile::open(target)? else {
         let found = match fs::symlink_metadata(target) {

@@ -47,7 +47,7 @@ pub fn contents(
         if files.len().is_multiple_of(4096) && cancel() { Err(ListError::Canceled) } else { Ok(()) }
     })?;
     if files.is_empty() {
-        return Err(empty::explain(name, InputType::Files, &source, &notes, 0, look));
+        return Err(empty::explain(name, InputType::Files, &source, &notes, look));
     }
     // The order of a file system means nothing.
     files.sort_unstable();

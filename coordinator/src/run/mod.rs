@@ -36,7 +36,7 @@ use fanfold_worker::slot::page::LeftRunning;
 
 use crate::aggregate::{Aggregate, CommitError, Part};
 use crate::report::{Comeback, JobFacts, exit_code};
-use driver::{Driver, Ending};
+use driver::{Driver, Ending, Unsplit};
 use link::Bound;
 use nodes::{Nodes, Only};
 use observer::{Audience, Observer};
@@ -158,6 +158,7 @@ fn drive(
         orders,
         window,
         fingerprints,
+        splitting: prepared.splitting.take(),
     };
     driver.run()
 }
@@ -209,6 +210,15 @@ fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<
     let cause = match ending {
         Ending::Interrupted | Ending::Canceled => {
             return pause(&mut prepared.aggregate, &mut prepared.observer, orders);
+        }
+        Ending::Unsplit(Unsplit { text, exit }) => {
+            let state = JobState::Paused;
+            let recorded = until_there_is_room(prepared, |aggregate| aggregate.set_state(state, Some(&text)))?;
+            if recorded.is_some() {
+                prepared.observer.state(state, Some(&text));
+            }
+            prepared.observer.finish(&prepared.aggregate, exit, "");
+            return Ok(exit);
         }
         Ending::Failed(cause) => Some(cause),
         Ending::Settled => verdict_of_all(prepared)?,

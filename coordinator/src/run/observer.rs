@@ -60,6 +60,8 @@ pub struct Observer {
     reported: Option<Instant>,
     first_handover_us: Option<u64>,
     last_commit_us: Option<u64>,
+    /// How much of the data is split, while that goes on.
+    splitting: Option<f64>,
 }
 
 /// Who is told of a job besides its files.
@@ -112,6 +114,7 @@ impl Observer {
             reported: None,
             first_handover_us: None,
             last_commit_us: None,
+            splitting: (!items.split().is_complete()).then_some(0.0),
             facts,
             items,
         }
@@ -156,6 +159,16 @@ impl Observer {
              with {items} items."
         );
         self.master.log(Level::Info, &text);
+    }
+
+    /// More of the data is split: so much of it, 0 to 1; None: all.
+    pub fn split(&mut self, part: Option<f64>) {
+        if part.is_none() {
+            let split = self.items.split();
+            let text = format!("All data is split: {} items in {} mini-batches", split.items(), split.mini_batches());
+            self.master.log(Level::Info, &text);
+        }
+        self.splitting = part;
     }
 
     /// A group was committed.
@@ -230,6 +243,7 @@ impl Observer {
             failures_stand: totals.items_failed > 0,
             first_handover_us: self.first_handover_us,
             last_commit_us: self.last_commit_us,
+            splitting: self.splitting,
         }
     }
 

@@ -37,6 +37,15 @@ pub(super) struct TableFile<'a> {
     pub(super) entry: u32,
 }
 
+/// Where in a file its next slice begins.
+#[derive(Clone, Copy, Debug)]
+struct After {
+    /// The end of the one before: a byte, or a row group.
+    end: u64,
+    header_len: u32,
+    first_row: u64,
+}
+
 impl<'a> Tables<'a> {
     /// None: the job has none.
     pub(super) fn of(spec: &'a JobSpec) -> Option<Tables<'a>> {
@@ -44,26 +53,33 @@ impl<'a> Tables<'a> {
         spec.input_type.is_table().then_some(tables)
     }
 
-    /// Reads a file and hands on its slices, in order. `cancel` is asked at every piece.
+    /// Reads a file and hands on its slices, in order; those behind `after`, if that is its last one with its rows. `cancel` is asked at every
+    /// piece.
     ///
     /// # Errors
     /// It can't be read, or is no table of this kind.
     pub(super) fn slices(
         &self,
         of: TableFile<'_>,
+        after: Option<(&Slice, u64)>,
         cancel: &dyn Fn() -> bool,
         take: &mut Take<'_>,
     ) -> Result<(), ListError> {
+        let after = after.map(|(last, rows)| After {
+            end: last.part.end,
+            header_len: last.header_len,
+            first_row: last.first_row + rows,
+        });
         let mut file = File::open(of.path).map_err(|error| of.unreadable("open", error))?;
         let mut head = [0; 8];
         let read = fill(&mut file, &mut head).map_err(|error| of.unreadable("read", error))?;
         file.rewind().map_err(|error| of.unreadable("read", error))?;
         let head = &head[..read];
         if self.kind == InputType::Parquet {
-            return parquet::slices(of, &file, head, self.size, take);
+            return parquet::slices(of, &file, head, self.size, after, take);
         }
         let compression = text::Compression::of(of, head)?;
-        text::slices(self, of, file, compression, cancel, take)
+        text::slices(self, of, file, compression, after, cancel, take)
     }
 
     /// How many rows a file has.
@@ -72,7 +88,7 @@ impl<'a> Tables<'a> {
     /// As [`Tables::slices`].
     pub(super) fn rows(&self, of: TableFile<'_>, cancel: &dyn Fn() -> bool) -> Result<u64, ListError> {
         let mut all = 0;
-        self.slices(of, cancel, &mut |_, rows| {
+        self.slices(of, None, cancel, &mut |_, rows| {
             all += rows;
             Ok(())
         })?;
