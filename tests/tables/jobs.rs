@@ -32,7 +32,7 @@ fn csv(place: &Place, name: &str, ids: std::ops::Range<usize>) -> Vec<String> {
     rows.into_iter().map(|(id, name)| format!("{id}:{name}")).collect()
 }
 
-fn python_makes(place: &Place, script: &str) {
+pub(crate) fn python_makes(place: &Place, script: &str) {
     let made = Command::new(python()).args(["-c", script]).current_dir(place.path("")).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }

@@ -10,6 +10,7 @@ mod support;
 
 mod examples;
 mod jobs;
+mod mltable;
 mod partitions;
 mod refusals;
 mod splits;

@@ -147,7 +147,7 @@ def _load(channel, page, host_dir, config, profile):
 def _slice_reader(config):
     from .tables import Tables  # it imports pandas, and most jobs have no tables
 
-    return Tables(config["table"], config["partition_columns"]).load
+    return Tables(config["table"]).load
 
 
 def _die(text, code):
