@@ -99,7 +99,6 @@ class Host:
             "separator": 10,
             "table": None,
             "partition_keys": [],
-            "partition_columns": [],
             "output_action": "append_row",
             "dataframe_header": False,
             "logging_level": "INFO",

@@ -12,6 +12,7 @@ mod examples;
 mod growing;
 mod jobs;
 mod memory;
+mod mltable;
 mod partitions;
 mod refusals;
 mod splits;

@@ -27,7 +27,7 @@ pub fn contents(
     cancel: &dyn Fn() -> bool,
 ) -> Result<Contents, ListError> {
     let excluded = Identities::new(excluded);
-    let look = Look { excluded: &excluded, cancel };
+    let look = Look { excluded: &excluded, cancel, of_mltable: false };
     let source = Source::resolve(&Input { name: name.into(), path: path.into(), dataset: None }, look)?;
     let mut notes = Notes::default();
     let mut bytes = 0;

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::items::{GrowingList, ItemReader, ItemWriter, ItemsError, is_listed};
-use fanfold_shared::job::{Input, InputType, JobSpec, MiniBatchSize};
+use fanfold_shared::job::{Input, InputType, JobSpec, MiniBatchSize, Partition};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::split::{Cut, Ends, Split, SplitInput};
 
@@ -110,8 +110,8 @@ pub(super) fn list_in_runs(
         let (input, mut sorter) = (&spec.inputs[number], Sorter::new(dir, run_bytes));
         match (&spec.partition, spec.input_type) {
             (_, InputType::Lines) => lines(input, source, look, notes, &mut |line| Ok(writer.push(line)?))?,
-            (Some(partition), _) => {
-                let mut parts = Parts::new(partition, source, input);
+            (Some(partition @ Partition { format: Some(format), .. }), _) => {
+                let mut parts = Parts::new(partition, format, source, input);
                 source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(&parts.keyed(name)?))?;
                 sorter.drain(cancel, |keyed| {
                     let (key, name) = partitions::key_and_name(keyed);
@@ -119,7 +119,7 @@ pub(super) fn list_in_runs(
                     let mut rows = 1;
                     if let Some(tables) = tables {
                         let path = source.root().join(OsStr::from_bytes(name));
-                        rows = tables.rows(table_file(input, &path, entry)?, cancel)?;
+                        rows = tables.rows(table_file(input, &path, entry, false)?, cancel)?;
                     }
                     if let Some((slice, items)) = parts.next(key, entry, rows)? {
                         writer.push_slice(&slice, items, number)?;
@@ -130,9 +130,14 @@ pub(super) fn list_in_runs(
                     writer.push_slice(&slice, items, number)?;
                 }
             }
-            (None, _) => {
+            (_, _) => {
                 source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(name))?;
-                sorter.drain(cancel, |name| Ok(writer.push(name)?))?;
+                sorter.drain(cancel, |name| {
+                    if let Some(format) = spec.path_format() {
+                        partitions::values_of(format, input, &source.root().join(OsStr::from_bytes(name)))?;
+                    }
+                    Ok(writer.push(name)?)
+                })?;
             }
         }
         let items = if spec.partition.is_some() { writer.sliced() } else { writer.entries() };
@@ -155,7 +160,14 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) ->
     let (mut entries, mut items, ends) = (0, 0, Ends::growing());
     let mut split = split_inputs(spec, excluded, cancel, &mut notes, |number, source, look, notes| {
         let input = &spec.inputs[number];
-        let parts = spec.partition.as_ref().map(|partition| Parts::new(partition, source, input));
+        let parts = spec
+            .partition
+            .as_ref()
+            .and_then(|partition| Some(Parts::new(partition, partition.format.as_ref()?, source, input)));
+        let first = match entries == 0 && spec.mltable.as_ref().is_some_and(|mltable| mltable.header_in_first_file) {
+            true => first_file(input, source, look)?,
+            false => Vec::new(),
+        };
         // The items of each combination of values.
         let mut by_values: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
         let mut end = |more| {
@@ -171,11 +183,16 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) ->
             match (&parts, tables) {
                 (None, None) => Ok(()),
                 (None, Some(tables)) => {
-                    tables.slices(table_file(input, &path, 0)?, None, cancel, &mut |_, rows| end(rows))
+                    if let Some(format) = spec.path_format() {
+                        partitions::values_of(format, input, &path)?;
+                    }
+                    let file = table_file(input, &path, 0, name == first)?;
+                    tables.slices(file, None, cancel, &mut |_, rows| end(rows))
                 }
                 (Some(parts), tables) => {
                     let keyed = parts.keyed(name)?;
-                    let rows = tables.map(|tables| tables.rows(table_file(input, &path, 0)?, cancel)).transpose()?;
+                    let rows =
+                        tables.map(|tables| tables.rows(table_file(input, &path, 0, false)?, cancel)).transpose()?;
                     *by_values.entry(partitions::key_and_name(&keyed).0.to_vec()).or_default() += rows.unwrap_or(1);
                     Ok(())
                 }
@@ -222,7 +239,7 @@ pub fn each_entry(
     mut visit: impl FnMut(usize, &Path, &[u8]) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
     let excluded = Identities::new(excluded);
-    let look = Look { excluded: &excluded, cancel };
+    let look = Look { excluded: &excluded, cancel, of_mltable: spec.mltable.is_some() };
     for (number, input) in spec.inputs.iter().enumerate() {
         let source = Source::resolve(input, look)?;
         let notes = &mut Notes::default();
@@ -244,15 +261,27 @@ pub fn each_file(
     mut visit: impl FnMut(&Path, &[u8]) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
     let excluded = Identities::default();
-    let look = Look { excluded: &excluded, cancel };
+    let look = Look { excluded: &excluded, cancel, of_mltable: false };
     let path = path.to_str().expect("a path in the job file, which is text").to_string();
     let source = Source::resolve(&Input { name: name.into(), path, dataset: None }, look)?;
     source.for_each_file(name, look, &mut Notes::default(), &mut |name| visit(source.root(), name))
 }
 
-fn table_file<'a>(input: &'a Input, path: &'a Path, entry: u64) -> Result<TableFile<'a>, ListError> {
+fn table_file<'a>(input: &'a Input, path: &'a Path, entry: u64, first: bool) -> Result<TableFile<'a>, ListError> {
     let beyond = |_| ItemsError::Unlistable { ordinal: entry, what: "there are more than 4 billion files" };
-    Ok(TableFile { input: &input.name, path, entry: u32::try_from(entry).map_err(beyond)? })
+    Ok(TableFile { input: &input.name, path, entry: u32::try_from(entry).map_err(beyond)?, first })
+}
+
+/// The name of the file that the list of `input` begins with; empty: there is none.
+fn first_file(input: &Input, source: &Source, look: Look<'_>) -> Result<Vec<u8>, ListError> {
+    let mut first: Option<Vec<u8>> = None;
+    source.for_each_file(&input.name, look, &mut Notes::default(), &mut |name| {
+        if first.as_deref().is_none_or(|first| name < first) {
+            first = Some(name.to_vec());
+        }
+        Ok(())
+    })?;
+    Ok(first.unwrap_or_default())
 }
 
 /// Resolves each input, lets `take` say how many items and entries there are up to its end, and refuses one that has none.
@@ -264,7 +293,7 @@ fn split_inputs(
     mut take: impl FnMut(usize, &Source, Look<'_>, &mut Notes) -> Result<(u64, u64), ListError>,
 ) -> Result<Split, ListError> {
     let excluded = Identities::new(excluded);
-    let look = Look { excluded: &excluded, cancel };
+    let look = Look { excluded: &excluded, cancel, of_mltable: spec.mltable.is_some() };
     let mut split = Split::even(match spec.mini_batch_size {
         MiniBatchSize::Items(items) => items,
         // Tables are cut where their slices end.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fanfold_shared::job::Input;
+use fanfold_shared::job::{Input, MLTABLE};
 use fanfold_shared::report::IoError;
 
 use super::ListError;
@@ -30,6 +30,8 @@ pub(super) struct Look<'a> {
     pub(super) excluded: &'a Identities,
     /// Asked regularly; true stops.
     pub(super) cancel: &'a dyn Fn() -> bool,
+    /// Files called `MLTable` say what the data is, and are none of it.
+    pub(super) of_mltable: bool,
 }
 
 impl Source {
@@ -90,6 +92,12 @@ impl Source {
         notes: &mut Notes,
         visit: &mut dyn FnMut(&[u8]) -> Result<(), ListError>,
     ) -> Result<(), ListError> {
+        let visit = &mut |name: &[u8]| match look.of_mltable
+            && name.rsplit(|byte| *byte == b'/').next() == Some(MLTABLE.as_bytes())
+        {
+            true => Ok(()),
+            false => visit(name),
+        };
         let walk = |enter| Walk { input, root: self.root(), excluded: look.excluded, enter, cancel: look.cancel };
         match self {
             Source::File(_, name) => visit(name.as_bytes()),

@@ -25,6 +25,8 @@ pub(super) struct Tables<'a> {
     kind: InputType,
     size: MiniBatchSize,
     read_csv: &'a ReadCsv,
+    /// Only the first file of the job has a header.
+    header_in_first_file: bool,
 }
 
 /// One file of an input.
@@ -35,6 +37,8 @@ pub(super) struct TableFile<'a> {
     pub(super) path: &'a Path,
     /// Its entry in the list.
     pub(super) entry: u32,
+    /// It is the first of the job.
+    pub(super) first: bool,
 }
 
 /// Where in a file its next slice begins.
@@ -49,7 +53,12 @@ struct After {
 impl<'a> Tables<'a> {
     /// None: the job has none.
     pub(super) fn of(spec: &'a JobSpec) -> Option<Tables<'a>> {
-        let tables = Tables { kind: spec.input_type, size: spec.mini_batch_size, read_csv: &spec.read_csv };
+        let tables = Tables {
+            kind: spec.input_type,
+            size: spec.mini_batch_size,
+            read_csv: &spec.read_csv,
+            header_in_first_file: spec.mltable.as_ref().is_some_and(|mltable| mltable.header_in_first_file),
+        };
         spec.input_type.is_table().then_some(tables)
     }
 
@@ -93,6 +102,11 @@ impl<'a> Tables<'a> {
             Ok(())
         })?;
         Ok(all)
+    }
+
+    /// Whether a file begins with a header.
+    fn has_header(&self, of: TableFile<'_>) -> bool {
+        self.kind.is_csv() && self.read_csv.header && (of.first || !self.header_in_first_file)
     }
 
     /// Whether a slice of so many rows and bytes is large enough.

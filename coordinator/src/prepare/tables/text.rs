@@ -123,7 +123,7 @@ struct Cutter<'a> {
 
 impl<'a> Cutter<'a> {
     fn new(tables: &'a Tables<'a>, of: TableFile<'a>, whole: bool) -> Cutter<'a> {
-        let header = tables.kind.is_csv() && tables.read_csv.header;
+        let header = tables.has_header(of);
         Cutter { tables, of, whole, header, header_len: 0, start: 0, rows: 0, first_row: 0, end: 0 }
     }
 

@@ -150,7 +150,7 @@ def _slice_reader(config):
     from .tables import Tables
 
     keep_freed()
-    return Tables(config["table"], config["partition_columns"]).load
+    return Tables(config["table"]).load
 
 
 def _die(text, code):
