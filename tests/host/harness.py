@@ -101,6 +101,7 @@ class Host:
             "partition_keys": [],
             "partition_columns": [],
             "output_action": "append_row",
+            "output_format": "text",
             "dataframe_header": False,
             "logging_level": "INFO",
             "log_dir": os.path.join(logs, "entry_script_log"),

@@ -11,6 +11,7 @@ mod support;
 mod examples;
 mod jobs;
 mod memory;
+mod parquet_output;
 mod partitions;
 mod refusals;
 mod splits;

@@ -122,6 +122,7 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
         partition: spec.partition.clone(),
         read_csv: spec.read_csv.clone(),
         output_action: spec.output_action,
+        writes_parquet: spec.writes_parquet(),
         dataframe_header: spec.append_row_dataframe_header,
         output_dir,
         logging_level: spec.logging_level,
