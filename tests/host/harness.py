@@ -100,6 +100,7 @@ class Host:
             "table": None,
             "partition_keys": [],
             "output_action": "append_row",
+            "output_format": "text",
             "dataframe_header": False,
             "logging_level": "INFO",
             "log_dir": os.path.join(logs, "entry_script_log"),

@@ -13,6 +13,7 @@ mod growing;
 mod jobs;
 mod memory;
 mod mltable;
+mod parquet_output;
 mod partitions;
 mod refusals;
 mod splits;

@@ -392,6 +392,7 @@ impl Node {
                 "columns": self.plan.column_steps,
             })),
             "output_action": self.plan.output_action,
+            "output_format": if self.plan.writes_parquet { "parquet" } else { "text" },
             "dataframe_header": self.plan.dataframe_header,
             "logging_level": self.plan.logging_level.name(),
             "log_dir": host::path_text(&logs.entry_script_dir(&self.id)),

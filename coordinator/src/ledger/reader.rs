@@ -260,6 +260,13 @@ impl LedgerReader {
         self.collect(query, [count], group)
     }
 
+    /// The first `count` commits that added rows behind the one with this id.
+    pub(crate) fn groups_behind(&self, id: i64, count: u32) -> Result<Vec<GroupRow>, LedgerError> {
+        let query =
+            "SELECT id, offset, length, crc32, header_len, mini_batches FROM groups WHERE id > ?1 ORDER BY id LIMIT ?2";
+        self.collect(query, (id, count), group)
+    }
+
     /// Calls `each` for every commit and its packed records.
     pub(crate) fn for_each_packed<E: From<LedgerError>>(
         &self,

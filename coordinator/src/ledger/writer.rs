@@ -201,6 +201,16 @@ impl Ledger {
         transaction(&self.reader.connection, &self.reader.path, |connection| insert_state(connection, state, cause))
     }
 
+    /// Records that the job is Completed, and what its Parquet file is, if it has one, in the same transaction.
+    pub(crate) fn complete(&mut self, result: Option<&str>) -> Result<(), LedgerError> {
+        transaction(&self.reader.connection, &self.reader.path, |connection| {
+            if let Some(result) = result {
+                set_meta(connection, "result", result)?;
+            }
+            insert_state(connection, JobState::Completed, None)
+        })
+    }
+
     /// Sets values of the table `meta`, all of them or none.
     pub(crate) fn set_meta(&mut self, values: &[(&str, &dyn rusqlite::ToSql)]) -> Result<(), LedgerError> {
         transaction(&self.reader.connection, &self.reader.path, |connection| {

@@ -24,7 +24,7 @@ use fanfold_worker::node::NodePlan;
 use super::link::OnState;
 use super::nodes::Nodes;
 use super::window::Window;
-use crate::aggregate::{Aggregate, Committed, Recovered};
+use crate::aggregate::{Aggregate, Committed, Recovered, output_len};
 use crate::ledger::{ErrorGroup, FailureFilter, JobStatus, LedgerError, LedgerReader, Totals};
 use crate::report::{
     JobFacts, MasterRole, NodeLine, ProcessState, Reporter, Snapshot, Status, exit_code, job_result_tells,
@@ -227,12 +227,20 @@ impl Observer {
                 (self.named, self.distinct) = (named, distinct);
             }
         }
+        let mut totals = totals.clone();
+        if self.state == JobState::Completed
+            && let Ok(written) = output_len(ledger, &totals)
+        {
+            // From here on that is what the output is.
+            totals.committed_len = written;
+        }
         Snapshot {
             now_us: clock::wall_us(),
             state: self.state,
             cause: self.cause.clone(),
             blocked: blocked.map(str::to_string),
-            totals: totals.clone(),
+            failures_stand: totals.items_failed > 0,
+            totals,
             scheduled,
             nodes: self.nodes.clone(),
             nodes_wanted: self.nodes_wanted,
@@ -240,7 +248,6 @@ impl Observer {
             processes: self.processes.values().cloned().collect(),
             errors: self.named.clone(),
             distinct_errors: self.distinct,
-            failures_stand: totals.items_failed > 0,
             first_handover_us: self.first_handover_us,
             last_commit_us: self.last_commit_us,
             splitting: self.splitting,

@@ -22,7 +22,7 @@ use super::observer::{Audience, Observer};
 use super::places::{node_id, output_file};
 use super::submit::{SubmitError, Submitted};
 use super::{Orders, facts, reuse, verdict};
-use crate::aggregate::{Aggregate, AggregateConfig, Recovered};
+use crate::aggregate::{Aggregate, AggregateConfig, Recovered, output_len};
 use crate::datasets;
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::listing::Listed;
@@ -211,6 +211,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         fingerprint: fingerprint(&spec, &taken.hash),
         split: split.clone(),
         output: output_file(&spec, &dir),
+        table: spec.writes_parquet(),
         header: spec.append_row_dataframe_header,
         run_max_try: spec.run_max_try,
     })?;
@@ -322,7 +323,7 @@ fn over(submitted: &Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<
     match status.state {
         JobState::Completed => {
             if let Some(file) = &facts.output_file {
-                is_the_result(&facts.id.0, file, ledger.totals()?.committed_len)?;
+                is_the_result(&facts.id.0, file, output_len(&ledger, &ledger.totals()?)?)?;
             }
             let exit = super::observer::already_completed(&facts, &ledger, audience)?;
             Ok(Some(Outcome::Over(exit)))
@@ -343,10 +344,10 @@ pub(super) fn something_failed(submitted: &Submitted) -> Result<()> {
 }
 
 /// A glance at the output of a Completed job; `doctor --verify` looks closer.
-fn is_the_result(id: &str, file: &Path, committed_len: u64) -> Result<()> {
+fn is_the_result(id: &str, file: &Path, written: u64) -> Result<()> {
     let what = match fs::metadata(file) {
-        Ok(found) if found.len() == committed_len => return Ok(()),
-        Ok(found) => format!("has {} bytes, and the job wrote {committed_len}", found.len()),
+        Ok(found) if found.len() == written => return Ok(()),
+        Ok(found) => format!("has {} bytes, and the job wrote {written}", found.len()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is gone".to_string(),
         Err(error) => return Err(error).during("examine", file)?,
     };

@@ -233,8 +233,8 @@ pub(super) fn begin(spec: &JobSpec, dir: &JobDir, snapshot: &str, on_fleet: bool
     }
 }
 
-/// The job in `dir` is Completed: if its result may stand in for others, that is written down.
-pub(super) fn finish(spec: &JobSpec, dir: &JobDir, items: &ItemReader, totals: &Totals, on_fleet: bool) {
+/// The job in `dir` is Completed, with an output of `written` bytes: if its result may stand in for others, that is written down.
+pub(super) fn finish(spec: &JobSpec, dir: &JobDir, items: &ItemReader, totals: &Totals, written: u64, on_fleet: bool) {
     let Some(mut record) = Record::read(dir) else { return };
     if totals.items_failed + totals.mini_batches_failed > 0 || !may_be_reused(spec) {
         return;
@@ -243,7 +243,7 @@ pub(super) fn finish(spec: &JobSpec, dir: &JobDir, items: &ItemReader, totals: &
         return;
     }
     let found = output_file(spec, dir).and_then(|file| fs::metadata(file).ok());
-    let Some(found) = found.filter(|found| found.len() == totals.committed_len) else { return };
+    let Some(found) = found.filter(|found| found.len() == written) else { return };
     let Ok(Some(inputs)) = inputs_seen(dir, spec, items, record.began_us) else { return };
     let (output_len, output_modified_us, results) = (found.len(), modified_us(&found), totals.returned);
     record.finished = Some(Finished { inputs, output_len, output_modified_us, results });

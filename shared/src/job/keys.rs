@@ -125,7 +125,7 @@ pub static KEYS: &[Key] = &[
         takes: "a file name without any of `~ \" # % & * : < > ? / \\ { | }`",
         default: "parallel_run_step.txt",
         example: "append_row_file_name: predictions.txt",
-        doc: "The name of the output file.",
+        doc: "The name of the output file. One that ends in `.parquet` makes it a Parquet file.",
     },
     Key {
         name: "append_row_dataframe_header",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +97,17 @@ pub struct JobSpec {
     pub overrides: Vec<String>,
 }
 
+/// Whether an output file with this name is Parquet.
+pub fn is_parquet(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
+}
+
 impl JobSpec {
+    /// Whether the output is one Parquet file: its name ends in `.parquet`, in letters of any case.
+    pub fn writes_parquet(&self) -> bool {
+        self.output_action == OutputAction::AppendRow && is_parquet(Path::new(&self.append_row_file_name))
+    }
+
     /// The versions of registered datasets that its inputs came from, by the names of the inputs.
     pub fn datasets(&self) -> BTreeMap<String, String> {
         let from = self.inputs.iter().filter_map(|input| Some((input.name.clone(), input.dataset.as_ref()?)));

@@ -34,6 +34,8 @@ pub struct NodePlan {
     pub column_steps: Vec<ColumnStep>,
     /// Whether rows are wanted.
     pub output_action: OutputAction,
+    /// Whether rows are wanted as record batches of Arrow, not as text.
+    pub writes_parquet: bool,
     /// Whether a DataFrame's header is wanted.
     pub dataframe_header: bool,
     /// `EntryScript().output_dir`.
