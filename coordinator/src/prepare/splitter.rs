@@ -249,7 +249,12 @@ impl Cutter {
         }
         let len = std::fs::metadata(&path).map_or(1, |found| found.len()).max(1);
         let beyond = |_| ItemsError::Unlistable { ordinal: entry, what: "there are more than 4 billion files" };
-        let file = TableFile { input: &input.name, path: &path, entry: u32::try_from(entry).map_err(beyond)?, first: entry == 0 };
+        let file = TableFile {
+            input: &input.name,
+            path: &path,
+            entry: u32::try_from(entry).map_err(beyond)?,
+            first: entry == 0,
+        };
         let tables = Tables::of(&self.spec).expect("only tables are cut");
         let stop = || self.shared.stop.load(Ordering::SeqCst) || stretch.is_due_and_fails();
         let cut = tables.slices(file, after, &stop, &mut |slice, rows| {
