@@ -269,7 +269,10 @@ impl Service {
             }
             let starves = at_work.without_nodes.is_some_and(|since| since.elapsed() >= STARVES);
             before.extend(at_work.limit.map(|limit| (job.id.clone(), limit)));
-            let left = u32::try_from(status.counts.mini_batches_remaining).unwrap_or(u32::MAX);
+            let left = match status.splitting {
+                Some(_) => u32::MAX,
+                None => u32::try_from(status.counts.mini_batches_remaining).unwrap_or(u32::MAX),
+            };
             let contender = Contender {
                 id: job.id.clone(),
                 priority: job.priority,
