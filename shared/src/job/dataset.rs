@@ -296,7 +296,9 @@ mod tests {
            |        ^^^^^^^^
         "#);
         let all = refused(declare(&["s3://u:p@x/y", "iris"], Some("cvs"), Some("{separator: x}")));
-        for told in ["it holds a user or a password", "there is no `iris`", "`input_type` must be", "takes no `separator`"] {
+        for told in
+            ["it holds a user or a password", "there is no `iris`", "`input_type` must be", "takes no `separator`"]
+        {
             assert!(all.contains(told), "{told}:\n{all}");
         }
     }

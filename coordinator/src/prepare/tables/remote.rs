@@ -39,7 +39,15 @@ pub(super) fn slices(
             return Ok(());
         }
         let rest = client.read_from(after.end, &object)?;
-        return text::slices(tables, of, text::From::Stream(Box::new(rest)), text::Compression::None, Some(after), cancel, take);
+        return text::slices(
+            tables,
+            of,
+            text::From::Stream(Box::new(rest)),
+            text::Compression::None,
+            Some(after),
+            cancel,
+            take,
+        );
     }
     let mut download = client.read(None)?;
     same(client, download.object(), known)?;
