@@ -10,6 +10,8 @@ mod contents;
 mod crash_tests;
 mod empty;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod glob;
 mod lines;
 pub mod listing;
