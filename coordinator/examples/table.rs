@@ -1,8 +1,8 @@
-//! How fast Parquet output is: `cargo run --release -p fanfold --example table [DIR] [MIB]`.
+//! How fast Parquet output is: `cargo run --release -p fanfold --example table [DIR] [FRAMES] [ROWS]`.
 //!
-//! Commits MIB of frames of about 1 MiB (a whole number, two floats and a text in each row), 16 to a commit, and as many bytes of text, in
-//! turn, five times, with every sync that a job has; then makes a Parquet file of the frames. Says how fast each was, and how large the file and the
-//! memory became.
+//! Commits FRAMES frames of ROWS rows (a whole number, two floats and a text in each: 21,000 are 1 MB), about 16 MB to a commit, and as many bytes of text,
+//! in turn, five times, with every sync that a job has; then makes a Parquet file of the frames. Says how fast each was, and how large the file and
+//! the memory became.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,20 +18,20 @@ use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::{Outcome, OutcomeEnd, Results};
 use fanfold_shared::split::{Split, SplitInput};
 
-/// Rows of a frame, and frames of a commit.
-const ROWS: u64 = 21_000;
-const GROUP: u64 = 16;
+/// Rows of a commit.
+const GROUP_ROWS: u64 = 336_000;
 const ROUNDS: usize = 5;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let dir = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
-    let frames = arguments.next().map_or(512, |text| text.parse::<u64>().expect("a number"));
+    let mut number = |default| arguments.next().map_or(default, |text| text.parse::<u64>().expect("a number"));
+    let (frames, rows) = (number(512), number(21_000));
     let (mut text, mut table, mut pass) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         for (name, speeds) in [("text.txt", &mut text), ("table.parquet", &mut table)] {
             let job = JobDir::new(dir.join(format!("fanfold-table-{}-{round}-{name}", std::process::id())));
-            let (mut aggregate, bytes, speed) = commit(&job, name, frames);
+            let (mut aggregate, bytes, speed) = commit(&job, name, frames, rows);
             speeds.push(speed);
             if name.ends_with(".parquet") {
                 let began = Instant::now();
@@ -61,13 +61,13 @@ fn main() {
 }
 
 /// A job that has so many frames committed, how many bytes they are, and MB/s.
-fn commit(job: &JobDir, name: &str, frames: u64) -> (Aggregate, u64, f64) {
+fn commit(job: &JobDir, name: &str, frames: u64, rows: u64) -> (Aggregate, u64, f64) {
     let config = AggregateConfig {
         job: job.clone(),
         lock: JobLock::acquire(job).expect("a new directory"),
         job_id: JobId("table-00000000".into()),
         fingerprint: "x".into(),
-        split: Split { inputs: vec![SplitInput::of_items("input0", "", 0..frames * ROWS)], ..Split::even(ROWS) },
+        split: Split { inputs: vec![SplitInput::of_items("input0", "", 0..frames * rows)], ..Split::even(rows) },
         output: Some(job.default_output().join(name)),
         table: name.ends_with(".parquet"),
         header: false,
@@ -76,9 +76,10 @@ fn commit(job: &JobDir, name: &str, frames: u64) -> (Aggregate, u64, f64) {
     let (mut aggregate, _) = Aggregate::open(config).expect("a new job");
     let node = NodeId("0".into());
     let (mut seconds, mut bytes) = (0.0, 0);
-    for first in (0..frames).step_by(GROUP as usize) {
+    let group = (GROUP_ROWS / rows).max(1);
+    for first in (0..frames).step_by(group as usize) {
         let messages: Vec<Results> =
-            (first..(first + GROUP).min(frames)).map(|id| message(id, name.ends_with(".parquet"))).collect();
+            (first..(first + group).min(frames)).map(|id| message(id, rows, name.ends_with(".parquet"))).collect();
         bytes += messages.iter().map(|results| results.rows.len() as u64).sum::<u64>();
         let parts: Vec<Part<'_>> = messages.iter().map(|results| Part::Results { node: &node, results }).collect();
         let began = Instant::now();
@@ -89,19 +90,19 @@ fn commit(job: &JobDir, name: &str, frames: u64) -> (Aggregate, u64, f64) {
     (aggregate, bytes, bytes as f64 / 1e6 / seconds)
 }
 
-fn message(id: u64, table: bool) -> Results {
-    let rows = frame(id);
+fn message(id: u64, count: u64, table: bool) -> Results {
+    let rows = frame(id, count);
     // Text is the same bytes: nobody looks at them.
     let outcome = Outcome {
         mini_batch: id,
-        items: id * ROWS..(id + 1) * ROWS,
+        items: id * count..(id + 1) * count,
         attempt: 1,
         started_us: 1_790_000_000_000_000,
         elapsed_us: 140,
         run_us: 120,
         cpu_us: 110,
         end: OutcomeEnd::Returned {
-            returned: ROWS,
+            returned: count,
             rows_len: rows.len() as u64,
             spooled: None,
             unreadable: Vec::new(),
@@ -111,8 +112,8 @@ fn message(id: u64, table: bool) -> Results {
     Results { process: ProcessNumber(0), outcomes: vec![outcome], rows, header: None }
 }
 
-fn frame(id: u64) -> Vec<u8> {
-    let rows = id * ROWS..(id + 1) * ROWS;
+fn frame(id: u64, count: u64) -> Vec<u8> {
+    let rows = id * count..(id + 1) * count;
     // Digits that don't repeat, as scores of a model.
     let score = |row: u64| (row.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11) as f64 / (1u64 << 53) as f64;
     let columns: [(&str, ArrayRef); 4] = [
