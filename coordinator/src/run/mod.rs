@@ -36,7 +36,7 @@ use fanfold_worker::node::{self, Node};
 use fanfold_worker::slot::page::LeftRunning;
 
 use crate::aggregate::{Aggregate, CommitError, Part, output_len};
-use crate::report::{Comeback, JobFacts, exit_code};
+use crate::report::{Comeback, Interruption, JobFacts, exit_code};
 use driver::{Driver, Ending, Unsplit};
 use link::Bound;
 use nodes::{Nodes, Only};
@@ -106,8 +106,10 @@ fn go_on(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>, bound: Opt
         prepare::Outcome::Over(exit) => return Ok(exit),
     };
     let ending = run_prepared(&mut prepared, take_up.orders, bound)?;
+    let exit = finalise(&mut prepared, ending, take_up.orders);
+    // Until here: to write a Parquet file may take minutes.
     drop(heeds);
-    finalise(&mut prepared, ending, take_up.orders)
+    exit
 }
 
 /// Starts the node, or binds those of the fleet, drives the job, and waits until nothing of them is left.
@@ -231,9 +233,14 @@ fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<
             let recorded = until_there_is_room(prepared, |aggregate| aggregate.set_state(state, Some(&cause.text)))?;
             recorded.map(|()| prepared.observer.state(state, Some(&cause.text)))
         }
-        None => complete(prepared)?,
+        None => match complete(prepared)? {
+            Completion::Completed => Some(()),
+            Completion::NoRoom => None,
+            Completion::Stopped => return pause(&mut prepared.aggregate, &mut prepared.observer, orders),
+        },
     };
-    let interrupted = if recorded.is_none() { orders.interruption() } else { None };
+    // Without a record of the end there is no state that says how it was asked for.
+    let interrupted = recorded.is_none().then(|| orders.interruption().unwrap_or(Interruption::Terminate));
     let exit = exit_code(
         prepared.aggregate.state(),
         prepared.aggregate.totals(),
@@ -257,24 +264,33 @@ fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<
     Ok(exit)
 }
 
-/// Gives the output its final name. None: there is no room for that, and the user does not wait.
-fn complete(prepared: &mut Prepared) -> Result<Option<()>> {
+/// What came of the end of a job.
+enum Completion {
+    Completed,
+    /// There is no room for it, and the user does not wait.
+    NoRoom,
+    /// The user does not wait for the Parquet file. Nothing has the output's name yet, so any state may follow.
+    Stopped,
+}
+
+/// Gives the output its final name.
+fn complete(prepared: &mut Prepared) -> Result<Completion> {
     let state = JobState::Finalizing;
     if until_there_is_room(prepared, |aggregate| aggregate.set_state(state, None))?.is_none() {
-        return Ok(None);
+        return Ok(Completion::NoRoom);
     }
     prepared.observer.state(state, None);
     prepared.observer.show(&prepared.aggregate);
     failpoint!("finalizing");
     prepared.observer.job_report(&prepared.aggregate);
     if table::write(prepared)?.is_none() {
-        return Ok(None);
+        return Ok(Completion::Stopped);
     }
-    let finished = until_there_is_room(prepared, Aggregate::finish)?;
-    if finished.is_some() {
-        prepared.observer.state(JobState::Completed, None);
+    if until_there_is_room(prepared, Aggregate::finish)?.is_none() {
+        return Ok(Completion::NoRoom);
     }
-    Ok(finished)
+    prepared.observer.state(JobState::Completed, None);
+    Ok(Completion::Completed)
 }
 
 fn asked_to_stop(orders: &Orders) -> Ending {
