@@ -103,8 +103,7 @@ impl Fetcher<'_> {
                     if let Some(why) = why {
                         self.node.broken(why);
                     }
-                    // Drained by now: it goes back to the queue.
-                    work.fetched(piece, None);
+                    work.not_fetched(piece);
                 }
             }
         }
