@@ -118,7 +118,7 @@ fn what_cannot_be_registered_or_found_is_refused() {
     "#);
     let cvs = ["dataset", "register", "more", "--path", "data", "--input-type", "cvs"];
     insta::assert_snapshot!(refused(&place, &cvs), @r#"
-    error: `input_type` must be `files`, `lines`, `csv`, `tsv`, `jsonl` or `parquet`
+    error: `input_type` must be `files`, `lines`, `csv`, `tsv`, `jsonl`, `parquet` or `mltable`
       --> the registration
        |
        | --input-type cvs

@@ -3,9 +3,27 @@
 use super::{completed, json, place, told};
 use crate::support::Place;
 
-const VERBS: [&str; 19] = [
-    "run", "retry", "plan", "submit", "serve", "ls", "status", "watch", "logs", "errors", "results", "explain",
-    "pause", "resume", "cancel", "nodes", "drain", "dataset", "doctor",
+const VERBS: [&str; 20] = [
+    "run",
+    "retry",
+    "plan",
+    "submit",
+    "serve",
+    "ls",
+    "status",
+    "watch",
+    "logs",
+    "errors",
+    "results",
+    "explain",
+    "pause",
+    "resume",
+    "cancel",
+    "nodes",
+    "drain",
+    "dataset",
+    "datastore",
+    "doctor",
 ];
 
 #[test]

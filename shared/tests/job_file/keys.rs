@@ -26,12 +26,9 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("inputs", "imges", "no file, folder or registered dataset `imges`", "did you mean `images`?"),
     ("inputs", "5", "there is no `5`", "holds"),
     ("inputs", "iris@latest", "no dataset is registered as `iris`", "fanfold dataset register iris --path PATH"),
-    ("inputs", "s3://user:canary@bucket/key", "a user or a password, which is a secret", "file of datastores"),
-    ("inputs", "https://host/x?sig=canary", "a signature or a token, which is a secret", "file of datastores"),
     ("inputs", "abfss://c@account/x", "its account has no host", "dfs.core.windows.net"),
     ("inputs", "ftp://host/x", "takes paths, not `ftp:`", "s3://"),
     ("inputs", "azureml:iris:3", "takes paths, not `azureml:`", "mount"),
-    ("output", "s3://bucket/key", "takes paths, not `s3:`", "a path on this machine"),
     ("inputs", "file:///data/x", "takes paths, not `file:`", "write the path alone: `/data/x`"),
     ("inputs", "~/data", "there is no `~/data`", "`~` is not expanded"),
     ("inputs", "images/b.png", "there is no `images/b.png`", "did you mean `images/a.png`?"),
@@ -50,7 +47,7 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("arguments", "--a 1", "not one text", "arguments: [\"--a\", \"1\"]"),
     ("output", "[x]", "must be a path, not a list", "give one path"),
     ("output", "labels.txt", "must be a folder", "append_row_file_name"),
-    ("output", "gs://bucket/x", "only local paths work", "mount"),
+    ("output", "gs://bucket/x", "takes paths, not `gs:`", "a path on this machine"),
     ("output_action", "{a: b}", "not a mapping", "output_action: append_row"),
     (
         "output_action",
@@ -233,6 +230,16 @@ fn a_value_given_with_set_is_pointed_at_in_the_flag() {
         let spot = error.place.spot.as_ref().unwrap();
         assert_eq!((spot.line, spot.column), (1, key.len() as u64 + 2), "{errors}");
         assert!(error.message.contains(message) && error.hint.as_ref().unwrap().contains(hint), "{errors}");
+    }
+}
+
+#[test]
+fn a_secret_in_an_address_is_refused_and_not_shown() {
+    let folder = Folder::new();
+    for address in ["s3://user:canary@bucket/key", "https://host/x?sig=canary"] {
+        let told = folder.errors(&format!("inputs: [\"{address}\"]\n"));
+        assert!(told.errors[0].message.contains("which is a secret"), "{told}");
+        assert!(!format!("{told} {told:?}").contains("canary"), "{told}");
     }
 }
 
