@@ -448,6 +448,15 @@ pub(crate) fn item_names(items: &ItemReader, range: Range<u64>) -> Vec<Vec<u8>> 
     for row in range {
         let mini_batch = split.mini_batch_of(row);
         let Ok(Some(slice)) = items.slice(mini_batch) else { return names };
+        if slice.is_group() {
+            let Ok(origin) = items.origin(row) else { return names };
+            let Some(mut name) = paths(items, origin.entry.into()..u64::from(origin.entry) + 1).pop() else {
+                return names;
+            };
+            name.extend_from_slice(format!(", row {}", origin.row + 1).as_bytes());
+            names.push(name);
+            continue;
+        }
         let Some(mut name) = paths(items, slice.entries().start..slice.entries().start + 1).pop() else { return names };
         let number = slice.first_row + (row - split.mini_batch(mini_batch).1.start) + 1;
         match slice.files {

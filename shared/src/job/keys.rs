@@ -77,10 +77,11 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "partition_keys",
-        takes: "a list of names that stand in `partition_format`",
-        default: "all of them",
+        takes: "a list of names that stand in `partition_format`, or of columns",
+        default: "of `partition_format`, all of them",
         example: "",
-        doc: "Those of its names that mini-batches are made by.",
+        doc: "What mini-batches are made by: names of `partition_format`; without it columns of tables, and a mini-batch is then all rows of \
+              one combination of their values. Not together with `mini_batch_size`.",
     },
     Key {
         name: "side_inputs",

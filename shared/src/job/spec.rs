@@ -296,6 +296,12 @@ pub struct Partition {
 }
 
 impl Partition {
+    /// Whether values stand in columns of the tables, and not all of them in the paths of files.
+    pub fn is_by_columns(&self) -> bool {
+        let names = self.format.as_ref().map_or(&[][..], PartitionFormat::names);
+        self.keys.iter().any(|key| !names.contains(key))
+    }
+
     /// Of the values that the format takes from a path those of the keys, in their order.
     pub fn key_values<'v>(&self, values: &[&'v [u8]]) -> Vec<&'v [u8]> {
         let names = self.format.as_ref().map_or(&[][..], PartitionFormat::names);
