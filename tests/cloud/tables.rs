@@ -43,6 +43,37 @@ fn slices_of_csv_and_json_lines_are_fetched_by_range() {
 }
 
 #[test]
+fn of_a_large_parquet_file_only_the_row_groups_of_a_slice_are_fetched() {
+    if !has_cloud_servers() || !has_pandas() {
+        return;
+    }
+    let world = World::new();
+    let script = "import os, pandas\nframe = pandas.DataFrame({'id': range(4000), 'name': [os.urandom(1000).hex() for i in range(4000)]})\n\
+                  frame.to_parquet('t.parquet', row_group_size=500)";
+    let made = Command::new(python()).args(["-c", script]).current_dir(world.place.path("")).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let file = std::fs::read(world.place.path("t.parquet")).unwrap();
+    assert!(file.len() > 4 << 20);
+    world.bucket.put("in/t.parquet", file);
+    let faults = Faults::before(world.s3.port());
+    world.datastore(&faults.url(), &world.s3.key().id, &world.s3.key().secret);
+    job(&world, "[datastore://store/in]", "input_type: parquet\nmini_batch_size: 1000rows\n");
+    world.place.write(
+        "score.py",
+        "import pandas, os\nwhole = pandas.read_parquet(os.environ['WHOLE'])\n\ndef run(mini_batch):\n    same = whole.iloc[mini_batch.id.iloc[0]:][:len(mini_batch)].reset_index(drop=True)\n    pandas.testing.assert_frame_equal(mini_batch, same)\n    return list(mini_batch.id)\n",
+    );
+    let mut command = world.fanfold();
+    command.args(["run", "job.yaml", "--job-dir", "job"]).env("WHOLE", world.place.path("t.parquet"));
+    crate::finish(command.spawn().unwrap(), crate::LIMIT).expect(0);
+    let expected: Vec<String> = (0..4000).map(|id| id.to_string()).collect();
+    assert_each_once(&world.place.rows(), &expected);
+    let whole = |seen: &&fanfold_test_servers::Seen| {
+        seen.target.contains("t.parquet") && seen.range.is_none() && seen.method == "GET"
+    };
+    assert_eq!(faults.seen().iter().filter(whole).count(), 0, "nobody reads all of it");
+}
+
+#[test]
 fn parquet_and_what_is_compressed_are_read_as_well() {
     if !has_cloud_servers() || !has_pandas() {
         return;

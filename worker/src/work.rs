@@ -236,6 +236,14 @@ impl Work {
         }
     }
 
+    /// The files of a mini-batch can't be brought, as the node is to end: it goes back to the queue with its task. No slot may see it, even if the
+    /// node is not drained yet.
+    pub fn not_fetched(&self, piece: Piece) {
+        lock(&self.state).in_fetch -= 1;
+        self.changed.notify_all();
+        drop(piece);
+    }
+
     /// The files of a mini-batch are here (those that can be had): a slot may take it. Once drained, it goes back to the queue instead.
     pub fn fetched(&self, piece: Piece, local: Option<Arc<Local>>) {
         let mini_batch = piece.mini_batches.start;

@@ -108,7 +108,7 @@ fn inputs_are_a_list_or_a_map_of_paths_and_globs() {
         ("inputs: [{a: images}]\n", "inputs[0]", "not a mapping", "`inputs: {a: images}`"),
         ("inputs: ['']\n", "inputs[0]", "must be a path, not nothing", "give one path"),
         ("side_inputs: {labels: lables.txt}\n", "side_inputs.labels", "there is no `lables.txt`", "`labels.txt`"),
-        ("models: {m: s3://b/m}\n", "models.m", "only local paths work", "mount"),
+        ("models: {m: ftp://b/m}\n", "models.m", "takes paths, not `ftp:`", "mount"),
         ("models: {a.b: model}\n", "models", "`a.b` in `models` is not a name", "letters"),
     ] {
         let errors = folder.errors(more);

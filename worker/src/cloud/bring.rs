@@ -45,8 +45,8 @@ pub struct Part {
     pub header: u64,
     /// So many bytes from the beginning, but no line that is cut: they show what the whole file is like.
     pub beginning: u64,
-    /// The rows.
-    pub rows: Range<u64>,
+    /// The rows, and what else it takes to read them.
+    pub rows: Vec<Range<u64>>,
 }
 
 impl Want {
@@ -61,7 +61,9 @@ impl Want {
     pub(super) fn bytes(&self) -> u64 {
         match &self.part {
             None => self.size(),
-            Some(part) => part.header.max(part.beginning) + (part.rows.end - part.rows.start),
+            Some(part) => {
+                part.header.max(part.beginning) + part.rows.iter().map(|rows| rows.end - rows.start).sum::<u64>()
+            }
         }
     }
 
@@ -114,6 +116,12 @@ enum Trouble {
 impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Trouble {
         Trouble::Store(Box::new(error))
+    }
+}
+
+impl From<Box<StoreError>> for Trouble {
+    fn from(error: Box<StoreError>) -> Trouble {
+        Trouble::Store(error)
     }
 }
 
@@ -271,7 +279,7 @@ impl Cloud {
     fn download(&self, want: &Want, place: &Path, room: Option<&Room>, waiter: &dyn Waiter) -> Result<(), Trouble> {
         let mut download = want.client.read(None)?;
         let object = download.object().clone();
-        is_the_listed(want, &object)?;
+        is_the_listed(&want.client, want.known, &object)?;
         let (mut file, path) = self.cache.temporary().map_err(|error| error.source)?;
         let written = (|| {
             loop {
@@ -301,7 +309,7 @@ impl Cloud {
     /// A part of an object, in a file that is as long as the object.
     fn part(&self, want: &Want, part: &Part, place: &Path, waiter: &dyn Waiter) -> Result<(), Trouble> {
         let object = want.client.head()?;
-        is_the_listed(want, &object)?;
+        is_the_listed(&want.client, want.known, &object)?;
         let file = File::create(place)?;
         file.set_len(object.size)?;
         let before = part.header.max(part.beginning);
@@ -311,16 +319,18 @@ impl Cloud {
             file.write_all_at(&bytes[..whole.max(part.header as usize)], 0)?;
             waiter.came(before);
         }
-        let mut start = part.rows.start;
-        while start < part.rows.end {
-            if waiter.is_over() {
-                return Err(Trouble::Over);
+        for rows in &part.rows {
+            let mut start = rows.start;
+            while start < rows.end {
+                if waiter.is_over() {
+                    return Err(Trouble::Over);
+                }
+                let end = rows.end.min(start + STRETCH);
+                let bytes = want.client.get_range(start..end, Some(&object))?;
+                file.write_all_at(&bytes, start)?;
+                waiter.came(bytes.len() as u64);
+                start = end;
             }
-            let end = part.rows.end.min(start + STRETCH);
-            let bytes = want.client.get_range(start..end, Some(&object))?;
-            file.write_all_at(&bytes, start)?;
-            waiter.came(bytes.len() as u64);
-            start = end;
         }
         cache::dated(&file, object.modified_us);
         Ok(())
@@ -328,15 +338,19 @@ impl Cloud {
 }
 
 /// What a server has now must be what the list has.
-fn is_the_listed(want: &Want, now: &fanfold_store::Object) -> Result<(), Trouble> {
+pub(super) fn is_the_listed(
+    client: &Client,
+    known: Fingerprint,
+    now: &fanfold_store::Object,
+) -> Result<(), Box<StoreError>> {
     let found = Fingerprint::of_object(now.size, now.etag.as_deref(), now.modified_us);
-    let how = match (want.known, found) {
+    let how = match (known, found) {
         (known, found) if known == found => return Ok(()),
         (Fingerprint::File { size: was, .. }, _) if was != now.size => format!("size {was} -> {}", now.size),
         _ => "it was written anew, with the same size".to_string(),
     };
-    let (uri, credentials) = (Box::new(want.client.uri().clone()), want.client.credentials().into());
-    Err(StoreError { operation: "read", uri, why: Why::Changed(how), credentials, near: None }.into())
+    let (uri, credentials) = (Box::new(client.uri().clone()), client.credentials().into());
+    Err(Box::new(StoreError { operation: "read", uri, why: Why::Changed(how), credentials, near: None }))
 }
 
 /// What stands in the list of errors of an object.

@@ -103,8 +103,7 @@ impl Fetcher<'_> {
                     if let Some(why) = why {
                         self.node.broken(why);
                     }
-                    // Drained by now: it goes back to the queue.
-                    work.fetched(piece, None);
+                    work.not_fetched(piece);
                 }
             }
         }
@@ -141,7 +140,10 @@ impl Fetcher<'_> {
         items.for_each(entries.clone(), |entry, name| {
             let known = known[(entry - entries.start) as usize];
             let client = client.at(&OsStr::from_bytes(name).to_string_lossy());
-            let part = slice.as_ref().and_then(|slice| part(slice, kind));
+            let part = slice.as_ref().and_then(|slice| match kind {
+                InputType::Parquet if slice.part.end != WHOLE => self.cloud.groups(&client, known, slice.part.clone()),
+                _ => part(slice, kind),
+            });
             wants.push(Want { client, name: [root.as_bytes(), name].concat(), known, part });
         })?;
         Ok(Some(wants))
@@ -159,5 +161,5 @@ fn part(slice: &Slice, kind: InputType) -> Option<Part> {
         true => (header + BEGINNING).min(slice.part.start),
         false => 0,
     };
-    Some(Part { header, beginning, rows: slice.part.clone() })
+    Some(Part { header, beginning, rows: vec![slice.part.clone()] })
 }

@@ -10,6 +10,7 @@
 mod bring;
 mod cache;
 mod fetch;
+mod groups;
 mod options;
 mod side;
 
@@ -41,6 +42,8 @@ pub struct Cloud {
     turn: Mutex<()>,
     /// Bytes of what stays until the node leaves.
     kept: AtomicU64,
+    /// Of Parquet files that were read last.
+    footers: Mutex<groups::Footers>,
     /// Side inputs and models.
     side: Mutex<Vec<Local>>,
     // Dropped last: clients use it.
@@ -132,8 +135,15 @@ impl Cloud {
         let inputs = uris.into_iter().map(open).collect::<Result<_, _>>()?;
         let dir = settings.dir.clone().unwrap_or_else(Cache::default_place);
         let cache = Cache::open(&dir, settings.size)?;
-        let cloud =
-            Cloud { cache, inputs, turn: Mutex::default(), kept: AtomicU64::new(0), side: Mutex::default(), stores };
+        let cloud = Cloud {
+            cache,
+            inputs,
+            turn: Mutex::default(),
+            kept: AtomicU64::new(0),
+            footers: Mutex::default(),
+            side: Mutex::default(),
+            stores,
+        };
         for (key, paths) in [("side_inputs", &mut brought.side_inputs), ("models", &mut brought.models)] {
             for (name, path) in paths.iter_mut() {
                 if let Some(text) = path.to_str().filter(|text| Uri::is_meant(text)) {
