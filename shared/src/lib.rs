@@ -19,3 +19,4 @@ pub mod report;
 pub mod split;
 pub mod state;
 pub mod text;
+pub mod uri;

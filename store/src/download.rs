@@ -1,0 +1,134 @@
+//! An object as a stream that can be read like a file. A body that breaks off is asked for again from there on.
+
+use std::io::{self, Read};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use object_store::{GetRange, ObjectMeta};
+
+use crate::client::Client;
+use crate::why::why;
+use crate::{Object, StoreError, Why};
+
+/// How often in a row it is asked for the rest without getting any of it.
+pub(crate) const TRIES: u32 = 5;
+
+/// A download under way. Reading it yields [`StoreError`]s inside of [`io::Error`]s ([`Download::error`]).
+pub struct Download {
+    client: Client,
+    /// What it must be, from the first answer on.
+    object: Object,
+    stream: Option<BoxStream<'static, object_store::Result<Bytes>>>,
+    chunk: Bytes,
+    /// Bytes that came so far.
+    at: u64,
+    failures: u32,
+}
+
+impl Download {
+    pub(crate) fn begin(client: Client, expected: Option<Object>) -> Result<Download, StoreError> {
+        let (found, stream) = open(&client, 0, expected.as_ref())?;
+        let mut object = client.object(found);
+        // What the listing said is compared with all that comes.
+        if let Some(expected) = expected {
+            object.etag = object.etag.or(expected.etag);
+        }
+        Ok(Download { client, object, stream: Some(stream), chunk: Bytes::new(), at: 0, failures: 0 })
+    }
+
+    /// What is being read.
+    pub fn object(&self) -> &Object {
+        &self.object
+    }
+
+    /// The error inside of one that reading gave, if it is ours.
+    pub fn error(error: &io::Error) -> Option<&StoreError> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// The next bytes; none: this is the end.
+    ///
+    /// # Errors
+    /// It can't be read, over all tries, or it has changed.
+    pub fn next_chunk(&mut self) -> Result<Bytes, StoreError> {
+        if !self.chunk.is_empty() {
+            return Ok(std::mem::take(&mut self.chunk));
+        }
+        loop {
+            if self.at >= self.object.size {
+                self.stream = None;
+                return Ok(Bytes::new());
+            }
+            if self.stream.is_none() {
+                match open(&self.client, self.at, Some(&self.object)) {
+                    Ok((_, stream)) => self.stream = Some(stream),
+                    Err(error) => self.failed(error)?,
+                }
+            }
+            let Some(stream) = &mut self.stream else { continue };
+            match self.client.wait(stream.next()) {
+                Some(Ok(bytes)) if bytes.is_empty() => {}
+                Some(Ok(bytes)) => {
+                    self.at += bytes.len() as u64;
+                    self.failures = 0;
+                    if self.at > self.object.size {
+                        return Err(self.client.error("read", Why::Changed("it has become longer".into())));
+                    }
+                    return Ok(bytes);
+                }
+                Some(Err(error)) => {
+                    let error = self.client.error("read", why(&error));
+                    self.failed(error)?;
+                }
+                None => {
+                    let error = self.client.error("read", Why::Unreachable("the connection broke".into()));
+                    self.failed(error)?;
+                }
+            }
+        }
+    }
+
+    /// Counts a failure; the last one is the result.
+    fn failed(&mut self, error: StoreError) -> Result<(), StoreError> {
+        self.stream = None;
+        self.failures += 1;
+        match self.failures > TRIES || error.why.is_final() {
+            true => Err(error),
+            false => {
+                // The library waits between the tries of a request; this is only for a body that breaks off again and again.
+                let wait = std::time::Duration::from_millis(50 << self.failures);
+                self.client.wait(tokio::time::sleep(wait));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Read for Download {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let mut chunk = self.next_chunk().map_err(io::Error::other)?;
+        let len = chunk.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&chunk.split_to(len));
+        self.chunk = chunk;
+        Ok(len)
+    }
+}
+
+type Opened = (ObjectMeta, BoxStream<'static, object_store::Result<Bytes>>);
+
+/// Asks for the object from byte `at` on.
+fn open(client: &Client, at: u64, expected: Option<&Object>) -> Result<Opened, StoreError> {
+    let path = client.key("read")?;
+    let mut options = client.expecting(expected);
+    if at > 0 {
+        options = options.with_range(Some(GetRange::Offset(at)));
+    }
+    let got = client.wait(client.connected.store.get_opts(&path, options));
+    let got = got.map_err(|error| client.missing("read", &error))?;
+    client.compare("read", expected, &got.meta)?;
+    Ok((got.meta.clone(), got.into_stream()))
+}

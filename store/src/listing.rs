@@ -1,0 +1,98 @@
+//! What lies below an address, in bounded memory.
+
+use futures_util::StreamExt;
+use object_store::ObjectMeta;
+
+use crate::client::Client;
+use crate::why::why;
+use crate::{Next, Object, StoreError, Why};
+
+/// Objects that are looked at to find the nearest name.
+const NEAR: usize = 1000;
+
+impl Client {
+    /// Calls `visit` with every object below the address, in the order in which the server tells of them, its path relative to the address. The
+    /// object at the address itself is none of them, and neither are the empty objects that stand for folders.
+    ///
+    /// # Errors
+    /// The server can't list, or does not let us; `visit`'s own.
+    pub fn list<E: From<StoreError>>(&self, visit: &mut dyn FnMut(Object) -> Result<Next, E>) -> Result<(), E> {
+        if !self.lists() {
+            return Err(self.error("list", Why::setup("a web server has no folders, only files")).into());
+        }
+        let prefix = self.key("list")?;
+        let below = (!prefix.as_ref().is_empty()).then_some(&prefix);
+        let mut stream = self.connected.store.list(below);
+        // An empty object may stand for a folder: the next one tells, as it lies in it.
+        let mut empty: Option<ObjectMeta> = None;
+        loop {
+            let next = self.wait(stream.next()).transpose().map_err(|error| self.missing("list", &error).into())?;
+            if let Some(empty) = empty.take()
+                && !self.stands_for_a_folder(&empty, next.as_ref())?
+                && visit(self.below(empty))? == Next::Stop
+            {
+                return Ok(());
+            }
+            match next {
+                None => return Ok(()),
+                Some(found) if found.size == 0 => empty = Some(found),
+                Some(found) => {
+                    if visit(self.below(found))? == Next::Stop {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The library takes the slash away that tells `folder/` from an empty file `folder`.
+    fn stands_for_a_folder(&self, empty: &ObjectMeta, next: Option<&ObjectMeta>) -> Result<bool, StoreError> {
+        let name = empty.location.as_ref();
+        if name == self.key("list")?.as_ref() {
+            return Ok(true);
+        }
+        if next.is_some_and(|next| next.location.as_ref().strip_prefix(name).is_some_and(|rest| rest.starts_with('/')))
+        {
+            return Ok(true);
+        }
+        match self.wait(object_store::ObjectStoreExt::head(&*self.connected.store, &empty.location)) {
+            Ok(_) => Ok(false),
+            Err(object_store::Error::NotFound { .. }) => Ok(true),
+            Err(error) => Err(self.error("list", why(&error))),
+        }
+    }
+
+    fn below(&self, found: ObjectMeta) -> Object {
+        let mut object = self.object(found);
+        let root = self.uri().path();
+        if let Some(rest) = object.path.strip_prefix(root) {
+            object.path = rest.trim_start_matches('/').to_string();
+        }
+        object
+    }
+
+    /// The nearest thing to the address that does exist, for a hint. It asks, and says nothing where it gets no answer.
+    pub(crate) fn nearest(&self) -> Option<String> {
+        if !self.lists() || self.uri().path().is_empty() {
+            return None;
+        }
+        let mut folder = self.uri().split().0;
+        loop {
+            let prefix = self.key_of("list", folder.path()).ok()?;
+            let below = (!prefix.as_ref().is_empty()).then_some(&prefix);
+            let found = self.wait(self.connected.store.list_with_delimiter(below)).ok()?;
+            let paths = found.common_prefixes.into_iter().chain(found.objects.into_iter().map(|found| found.location));
+            let names: Vec<String> = paths.take(NEAR).filter_map(|path| Some(path.filename()?.to_string())).collect();
+            if names.is_empty() && !folder.path().is_empty() {
+                folder = folder.split().0;
+                continue;
+            }
+            let shown: Vec<String> = names.iter().take(5).map(|name| format!("`{name}`")).collect();
+            let more = if names.len() > shown.len() { ", …" } else { "" };
+            return Some(match shown.is_empty() {
+                true => format!("`{folder}` is empty"),
+                false => format!("`{folder}` holds {}{more}", shown.join(", ")),
+            });
+        }
+    }
+}
