@@ -26,7 +26,7 @@ impl Client {
         // An empty object may stand for a folder: the next one tells, as it lies in it.
         let mut empty: Option<ObjectMeta> = None;
         loop {
-            let next = self.wait(stream.next()).transpose().map_err(|error| self.missing("list", &error).into())?;
+            let next = self.wait(stream.next()).transpose().map_err(|error| self.missing("list", &error))?;
             if let Some(empty) = empty.take()
                 && !self.stands_for_a_folder(&empty, next.as_ref())?
                 && visit(self.below(empty))? == Next::Stop
