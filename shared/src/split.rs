@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::uri::Uri;
+
 /// One input of the job and the items it contributed. Each input is split on its own: no mini-batch crosses it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitInput {
     /// The input's name in the job file (`input0`, `input1`, … for a list).
     pub name: String,
-    /// The directory that the names of its items are relative to; empty for `lines`, whose items are taken as they are.
+    /// The directory, or the address in the cloud, that the names of its items are relative to; empty for `lines`, whose items are taken as they are.
     pub root: String,
     /// The ordinals of its items.
     pub items: Range<u64>,
@@ -22,6 +24,11 @@ impl SplitInput {
     /// One whose entries are its items.
     pub fn of_items(name: impl Into<String>, root: impl Into<String>, items: Range<u64>) -> SplitInput {
         SplitInput { name: name.into(), root: root.into(), entries: items.clone(), items }
+    }
+
+    /// The address that its files lie at. None: they are on this machine, or it has none.
+    pub fn uri(&self) -> Option<Uri> {
+        Uri::is_meant(&self.root).then(|| Uri::parse(&self.root).ok()).flatten()
     }
 }
 

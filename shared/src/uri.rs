@@ -296,6 +296,32 @@ fn refuse_secrets(scheme: &str, rest: &str) -> Result<(), UriError> {
     Ok(())
 }
 
+/// A text that may be shown: what stands behind the scheme of an address in it that holds a secret becomes asterisks, one for each character.
+pub fn masked(text: &str) -> std::borrow::Cow<'_, str> {
+    let mut masked = String::new();
+    let mut shown = 0;
+    for (at, _) in text.match_indices("://") {
+        let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | '<' | '>' | '|' | ']' | '}');
+        let start = at + 3;
+        if start < shown {
+            continue;
+        }
+        let end = text[start..].find(ends).map_or(text.len(), |len| start + len);
+        let word = text[..at].rfind(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '-' | '.'));
+        let scheme = text[word.map_or(0, |word| word + text[word..].chars().next().map_or(1, char::len_utf8))..at]
+            .to_ascii_lowercase();
+        if refuse_secrets(&scheme, &text[start..end]).is_err_and(|error| error.secret) {
+            masked.push_str(&text[shown..start]);
+            masked.extend(text[start..end].chars().map(|_| '*'));
+            shown = end;
+        }
+    }
+    match shown {
+        0 => text.into(),
+        _ => (masked + &text[shown..]).into(),
+    }
+}
+
 /// A path without slashes at its ends.
 fn clean(path: &str) -> Result<String, UriError> {
     let path = path.trim_start_matches('/').trim_end_matches('/');
@@ -391,6 +417,15 @@ mod tests {
             assert!(error.secret, "{text}");
             assert!(!format!("{error:?}").contains("CANARY"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_text_is_shown_without_the_secrets_in_its_addresses() {
+        let text = "inputs: ['s3://b/x', \"https://h/a?sig=CANARY\", abfss://c@h.dfs/a?x=1&sig=CANARY]";
+        let shown = masked(text);
+        assert!(!shown.contains("CANARY") && shown.starts_with("inputs: ['s3://b/x', \"https://***"), "{shown}");
+        assert_eq!(shown.chars().count(), text.chars().count());
+        assert_eq!(masked("é s3://b/k, https://h/a"), "é s3://b/k, https://h/a");
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Client {
     pub fn delete(&self) -> Result<(), StoreError> {
         match self.0 {}
     }
-    pub fn look(&self) -> Result<Option<Seen>, StoreError> {
+    pub fn look(&self, _: &mut dyn FnMut() -> bool) -> Result<Option<Seen>, StoreError> {
         match self.0 {}
     }
     pub fn put_file(
@@ -112,16 +112,21 @@ impl Client {
         _: &Over,
         _: &BTreeMap<String, String>,
         _: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<bool, PutError> {
+    ) -> Result<(), PutError> {
         match self.0 {}
     }
-    pub fn begin_parts(&self, _: u64, _: &BTreeMap<String, String>) -> Result<Parts, StoreError> {
+    pub fn begin_parts(
+        &self,
+        _: u64,
+        _: &BTreeMap<String, String>,
+        _: &mut dyn FnMut() -> bool,
+    ) -> Result<Parts, StoreError> {
         match self.0 {}
     }
-    pub fn forget_parts(&self, _: &str) -> Result<(), StoreError> {
+    pub fn forget_parts(&self, _: &str, _: &mut dyn FnMut() -> bool) -> Result<(), StoreError> {
         match self.0 {}
     }
-    pub fn try_to_write(&self) -> Result<(), StoreError> {
+    pub fn try_to_write(&self, _: &mut dyn FnMut() -> bool) -> Result<(), StoreError> {
         match self.0 {}
     }
     pub fn list<E: From<StoreError>>(&self, _: &mut dyn FnMut(Object) -> Result<Next, E>) -> Result<(), E> {
@@ -169,13 +174,13 @@ impl Parts {
     pub fn id(&self) -> &str {
         match self.0 {}
     }
-    pub fn send(&mut self, _: &File, _: &mut dyn FnMut(u64) -> bool) -> Result<bool, PutError> {
+    pub fn send(&mut self, _: &File, _: &mut dyn FnMut(u64) -> bool) -> Result<(), PutError> {
         match self.0 {}
     }
-    pub fn finish(&self, _: &Over, _: &mut dyn FnMut(u64) -> bool) -> Result<bool, StoreError> {
+    pub fn finish(&self, _: &Over, _: &mut dyn FnMut(u64) -> bool) -> Result<(), StoreError> {
         match self.0 {}
     }
-    pub fn forget(self) -> Result<(), StoreError> {
+    pub fn forget(self, _: &mut dyn FnMut() -> bool) -> Result<(), StoreError> {
         match self.0 {}
     }
 }

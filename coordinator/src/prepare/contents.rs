@@ -8,8 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use fanfold_shared::items::Fingerprint;
 use fanfold_shared::job::{Contents, Input, InputType};
 
+use super::cloud::Cloud;
 use super::notes::Notes;
 use super::source::{Look, Source};
 use super::walk::Identities;
@@ -27,15 +29,20 @@ pub fn contents(
     cancel: &dyn Fn() -> bool,
 ) -> Result<Contents, ListError> {
     let excluded = Identities::new(excluded);
-    let look = Look { excluded: &excluded, cancel };
+    let look = Look { excluded: &excluded, cancel, cloud: &Cloud::default() };
     let source = Source::resolve(&Input { name: name.into(), path: path.into(), dataset: None }, look)?;
     let mut notes = Notes::default();
     let mut bytes = 0;
     let mut files: Vec<[u8; 16]> = Vec::new();
-    source.for_each_file(name, look, &mut notes, &mut |file| {
+    source.for_each_known(name, look, &mut notes, &mut |file, known| {
         let mut hasher = blake3::Hasher::new();
-        // One that can't be looked at is a file all the same, and will fail as one.
-        if let Ok(found) = fs::metadata(source.root().join(OsStr::from_bytes(file))) {
+        if let Some(Fingerprint::File { size, mtime_ns: version }) = known {
+            bytes += size;
+            hasher.update(&size.to_le_bytes()).update(&version.to_le_bytes());
+        } else if known.is_none()
+                // One that can't be looked at is a file all the same, and will fail as one.
+            && let Ok(found) = fs::metadata(source.root().join(OsStr::from_bytes(file)))
+        {
             bytes += found.len();
             for number in [found.len(), found.mtime() as u64, found.mtime_nsec() as u64] {
                 hasher.update(&number.to_le_bytes());

@@ -51,6 +51,7 @@ pub(super) fn explain(
             "put files there, or give another path".into(),
         ),
         Source::Glob(root, _, text) => explain_pattern(input, root, text, look),
+        Source::Cloud(objects) => return objects.explain(input),
     };
     if notes.count(LeftOut::Special) > 0 {
         what.push_str("; pipes, sockets and devices do not count");

@@ -1,9 +1,12 @@
 //! What can keep the inputs of a job from being listed.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use fanfold_shared::items::ItemsError;
 use fanfold_shared::report::{ExitCode, IoError, Report};
+use fanfold_store::datastores::DatastoresError;
+use fanfold_store::{Download, StoreError};
 
 /// See the variants. `input` is the input's name in the job file.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +111,22 @@ pub enum ListError {
         #[source]
         source: IoError,
     },
+    /// An address can't be used.
+    #[error("input `{input}`: the address can't be used: {why}")]
+    Address {
+        /// The input.
+        input: String,
+        /// What is wrong with it.
+        why: String,
+        /// What to write.
+        hint: String,
+    },
+    /// Something in the cloud can't be listed or read.
+    #[error(transparent)]
+    Cloud(#[from] StoreError),
+    /// The file of datastores can't be used.
+    #[error(transparent)]
+    Datastores(#[from] DatastoresError),
     /// The caller said stop.
     #[error("listing the inputs was stopped before it was complete")]
     Canceled,
@@ -119,12 +138,26 @@ pub enum ListError {
     Spill(IoError),
 }
 
+impl ListError {
+    /// `path` of the input called `input` can't be read; what the cloud says of an object is told as it is.
+    pub(super) fn unreadable(input: &str, operation: &'static str, path: &Path, error: io::Error) -> ListError {
+        match Download::error(&error) {
+            Some(error) => ListError::Cloud(error.clone()),
+            None => {
+                let source = IoError { operation, path: path.to_path_buf(), source: error };
+                ListError::Unreadable { input: input.to_string(), source }
+            }
+        }
+    }
+}
+
 impl Report for ListError {
     fn exit_code(&self) -> ExitCode {
         match self {
             ListError::Canceled => ExitCode::Failed,
             ListError::Items(error) => error.exit_code(),
             ListError::Spill(error) => error.exit_code(),
+            ListError::Cloud(error) => error.exit_code(),
             _ => ExitCode::Usage,
         }
     }
@@ -151,6 +184,9 @@ impl Report for ListError {
             ListError::LineTooLong { .. } => Some("each line is one item: is this a list file?".into()),
             ListError::Utf16 { .. } => Some("save it as UTF-8".into()),
             ListError::Unreadable { source, .. } => source.hint(),
+            ListError::Address { hint, .. } => Some(hint.clone()),
+            ListError::Cloud(error) => error.hint(),
+            ListError::Datastores(error) => error.hint(),
             ListError::Canceled => None,
             ListError::Items(error) => error.hint(),
             ListError::Spill(error) => error.hint(),

@@ -4,11 +4,10 @@
 //! space are skipped, so is a UTF-8 byte order mark. A line may have 1 MiB, which bounds memory.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use fanfold_shared::items::MAX_ITEM_BYTES;
-use fanfold_shared::report::IoError;
 
 use super::ListError;
 
@@ -23,13 +22,19 @@ pub(super) fn for_each_line(
     cancel: &dyn Fn() -> bool,
     visit: &mut dyn FnMut(&[u8]) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
-    let unreadable = |operation| {
-        move |source: io::Error| {
-            let source = IoError { operation, path: path.to_path_buf(), source };
-            ListError::Unreadable { input: input.to_string(), source }
-        }
-    };
-    let file = File::open(path).map_err(unreadable("open"))?;
+    let file = File::open(path).map_err(|error| ListError::unreadable(input, "open", path, error))?;
+    for_each_line_of(input, path, file, cancel, visit)
+}
+
+/// The same for one that is open already; messages call it `path`.
+pub(super) fn for_each_line_of(
+    input: &str,
+    path: &Path,
+    file: impl Read,
+    cancel: &dyn Fn() -> bool,
+    visit: &mut dyn FnMut(&[u8]) -> Result<(), ListError>,
+) -> Result<(), ListError> {
+    let unreadable = |operation| move |error: io::Error| ListError::unreadable(input, operation, path, error);
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let start = reader.fill_buf().map_err(unreadable("read"))?;
     if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {

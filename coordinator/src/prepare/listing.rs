@@ -13,12 +13,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use fanfold_shared::items::{ItemReader, ItemWriter, ItemsError, is_complete};
+use fanfold_shared::items::{Fingerprint, ItemReader, ItemWriter, ItemsError, is_complete};
 use fanfold_shared::job::{Input, InputType, JobSpec, MiniBatchSize};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::split::{Cut, EndsBuilder, Split, SplitInput};
 
-use super::lines::for_each_line;
+use super::cloud::Cloud;
+use super::known::{apart, carried};
+use super::lines::{for_each_line, for_each_line_of};
 use super::notes::Notes;
 use super::partitions::{self, Parts};
 use super::sort::{RUN_BYTES, Sorter};
@@ -97,32 +99,39 @@ pub(super) fn list_in_runs(
             (_, InputType::Lines) => lines(input, source, look, notes, &mut |line| Ok(writer.push(line)?))?,
             (Some(partition), _) => {
                 let mut parts = Parts::new(partition, source, input);
-                source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(&parts.keyed(name)?))?;
+                let visit = &mut |name: &[u8], known| sorter.push(&carried(&parts.keyed(name)?, known));
+                source.for_each_known(&input.name, look, notes, visit)?;
                 sorter.drain(cancel, |keyed| {
+                    let (keyed, known) = apart(keyed, source.objects().is_some());
                     let (key, name) = partitions::key_and_name(keyed);
                     let entry = writer.entries();
                     let mut rows = 1;
                     if let Some(tables) = tables {
                         let path = source.root().join(OsStr::from_bytes(name));
-                        rows = tables.rows(table_file(input, &path, entry)?, cancel)?;
+                        rows = tables.rows(table_file(input, source, name, &path, entry, known)?, cancel)?;
                     }
                     if let Some((slice, items)) = parts.next(key, entry, rows)? {
                         writer.push_slice(&slice, items)?;
                     }
-                    Ok(writer.push(name)?)
+                    push(&mut writer, name, known)
                 })?;
                 if let Some((slice, items)) = parts.last(writer.entries())? {
                     writer.push_slice(&slice, items)?;
                 }
             }
             (None, _) => {
-                source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(name))?;
+                let visit = &mut |name: &[u8], known: Option<Fingerprint>| match known {
+                    None => sorter.push(name),
+                    known => sorter.push(&carried(name, known)),
+                };
+                source.for_each_known(&input.name, look, notes, visit)?;
                 sorter.drain(cancel, |name| {
+                    let (name, known) = apart(name, source.objects().is_some());
                     let entry = writer.entries();
-                    writer.push(name)?;
+                    push(&mut writer, name, known)?;
                     let Some(tables) = tables else { return Ok(()) };
                     let path = source.root().join(OsStr::from_bytes(name));
-                    let file = table_file(input, &path, entry)?;
+                    let file = table_file(input, source, name, &path, entry, known)?;
                     tables.slices(file, cancel, &mut |slice, rows| Ok(writer.push_slice(&slice, rows)?))
                 })?;
             }
@@ -151,23 +160,28 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) ->
                 false => Err(ListError::from(ItemsError::Unlistable { ordinal: items, what: TOO_MANY })),
             }
         };
-        let mut count = |name: &[u8]| {
+        let mut count = |name: &[u8], known: Option<Fingerprint>| {
             entries += 1;
             let path = source.root().join(OsStr::from_bytes(name));
             match (&parts, tables) {
                 (None, None) => Ok(()),
-                (None, Some(tables)) => tables.slices(table_file(input, &path, 0)?, cancel, &mut |_, rows| end(rows)),
+                (None, Some(tables)) => {
+                    let file = table_file(input, source, name, &path, 0, known)?;
+                    tables.slices(file, cancel, &mut |_, rows| end(rows))
+                }
                 (Some(parts), tables) => {
                     let keyed = parts.keyed(name)?;
-                    let rows = tables.map(|tables| tables.rows(table_file(input, &path, 0)?, cancel)).transpose()?;
+                    let rows =
+                        |tables: Tables<'_>| tables.rows(table_file(input, source, name, &path, 0, known)?, cancel);
+                    let rows = tables.map(rows).transpose()?;
                     *by_values.entry(partitions::key_and_name(&keyed).0.to_vec()).or_default() += rows.unwrap_or(1);
                     Ok(())
                 }
             }
         };
         match spec.input_type {
-            InputType::Lines => lines(input, source, look, notes, &mut count)?,
-            _ => source.for_each_file(&input.name, look, notes, &mut count)?,
+            InputType::Lines => lines(input, source, look, notes, &mut |line| count(line, None))?,
+            _ => source.for_each_known(&input.name, look, notes, &mut count)?,
         }
         by_values.into_values().filter(|items| *items > 0).try_for_each(&mut end)?;
         Ok((if is_sliced(spec) { items } else { entries }, entries))
@@ -197,22 +211,25 @@ fn ranks(spec: &JobSpec, count: u64) -> Counted {
 }
 
 /// What the inputs hold as they are now, for comparison with a list: calls `visit` with the number of the input, its root, and each entry as
-/// [`list`] would list it. Files come in no particular order, lines in theirs; tables are not read.
+/// [`list`] would list it, of objects with their fingerprints. Files come in no particular order, lines in theirs; tables are not read.
 pub fn each_entry(
     spec: &JobSpec,
     excluded: &[PathBuf],
     cancel: &dyn Fn() -> bool,
-    mut visit: impl FnMut(usize, &Path, &[u8]) -> Result<(), ListError>,
+    mut visit: impl FnMut(usize, &Path, &[u8], Option<Fingerprint>) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
-    let excluded = Identities::new(excluded);
-    let look = Look { excluded: &excluded, cancel };
+    let (excluded, cloud) = (Identities::new(excluded), Cloud::default());
+    let look = Look { excluded: &excluded, cancel, cloud: &cloud };
     for (number, input) in spec.inputs.iter().enumerate() {
         let source = Source::resolve(input, look)?;
         let notes = &mut Notes::default();
         match spec.input_type {
-            InputType::Lines => lines(input, &source, look, notes, &mut |line| visit(number, Path::new(""), line))?,
+            InputType::Lines => {
+                lines(input, &source, look, notes, &mut |line| visit(number, Path::new(""), line, None))?
+            }
             _ => {
-                source.for_each_file(&input.name, look, notes, &mut |name| visit(number, source.root(), name))?;
+                let visit = &mut |name: &[u8], known| visit(number, source.root(), name, known);
+                source.for_each_known(&input.name, look, notes, visit)?;
             }
         }
     }
@@ -224,18 +241,35 @@ pub fn each_file(
     name: &str,
     path: &Path,
     cancel: &dyn Fn() -> bool,
-    mut visit: impl FnMut(&Path, &[u8]) -> Result<(), ListError>,
+    mut visit: impl FnMut(&Path, &[u8], Option<Fingerprint>) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
-    let excluded = Identities::default();
-    let look = Look { excluded: &excluded, cancel };
+    let (excluded, cloud) = (Identities::default(), Cloud::default());
+    let look = Look { excluded: &excluded, cancel, cloud: &cloud };
     let path = path.to_str().expect("a path in the job file, which is text").to_string();
     let source = Source::resolve(&Input { name: name.into(), path, dataset: None }, look)?;
-    source.for_each_file(name, look, &mut Notes::default(), &mut |name| visit(source.root(), name))
+    let visit = &mut |name: &[u8], known| visit(source.root(), name, known);
+    source.for_each_known(name, look, &mut Notes::default(), visit)
 }
 
-fn table_file<'a>(input: &'a Input, path: &'a Path, entry: u64) -> Result<TableFile<'a>, ListError> {
+/// Adds an entry, with its fingerprint where it is known.
+fn push(writer: &mut ItemWriter, name: &[u8], known: Option<Fingerprint>) -> Result<(), ListError> {
+    Ok(match known {
+        Some(known) => writer.push_known(name, known)?,
+        None => writer.push(name)?,
+    })
+}
+
+fn table_file<'a>(
+    input: &'a Input,
+    source: &'a Source,
+    name: &[u8],
+    path: &'a Path,
+    entry: u64,
+    known: Option<Fingerprint>,
+) -> Result<TableFile<'a>, ListError> {
+    let object = source.objects().map(|objects| objects.at(name)).zip(known);
     let beyond = |_| ItemsError::Unlistable { ordinal: entry, what: "there are more than 4 billion files" };
-    Ok(TableFile { input: &input.name, path, entry: u32::try_from(entry).map_err(beyond)? })
+    Ok(TableFile { input: &input.name, path, entry: u32::try_from(entry).map_err(beyond)?, object })
 }
 
 /// Resolves each input, lets `take` say how many items and entries there are up to its end, and refuses one that has none.
@@ -246,8 +280,8 @@ fn split_inputs(
     lines: &mut Vec<String>,
     mut take: impl FnMut(&Input, &Source, Look<'_>, &mut Notes) -> Result<(u64, u64), ListError>,
 ) -> Result<Split, ListError> {
-    let excluded = Identities::new(excluded);
-    let look = Look { excluded: &excluded, cancel };
+    let (excluded, cloud) = (Identities::new(excluded), Cloud::default());
+    let look = Look { excluded: &excluded, cancel, cloud: &cloud };
     let mut split = Split::even(match spec.mini_batch_size {
         MiniBatchSize::Items(items) => items,
         // Tables are cut where their slices end.
@@ -290,7 +324,11 @@ fn lines(
     })?;
     notes.files = names.len() as u64;
     names.iter().try_for_each(|name| {
-        for_each_line(&input.name, &source.root().join(OsStr::from_bytes(name)), look.cancel, visit)
+        let path = source.root().join(OsStr::from_bytes(name));
+        match source.objects() {
+            None => for_each_line(&input.name, &path, look.cancel, visit),
+            Some(objects) => for_each_line_of(&input.name, &path, objects.at(name).read(None)?, look.cancel, visit),
+        }
     })
 }
 

@@ -5,12 +5,14 @@
 //! ([`fanfold_shared::items`]), [`snapshot`] copies the script's tree. A node makes its own working copy of the snapshot
 //! (`fanfold_worker::workdir`).
 
+mod cloud;
 mod contents;
 #[cfg(all(test, feature = "failpoints"))]
 mod crash_tests;
 mod empty;
 mod error;
 mod glob;
+mod known;
 mod lines;
 pub mod listing;
 mod notes;

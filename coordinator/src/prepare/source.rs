@@ -4,10 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use fanfold_shared::items::Fingerprint;
 use fanfold_shared::job::Input;
 use fanfold_shared::report::IoError;
+use fanfold_shared::uri::Uri;
 
 use super::ListError;
+use super::cloud::{Cloud, Objects};
 use super::empty;
 use super::glob::{self, Pattern};
 use super::notes::Notes;
@@ -21,6 +24,8 @@ pub(super) enum Source {
     Folder(PathBuf),
     /// A folder, and which files below it.
     Glob(PathBuf, Box<Pattern>, String),
+    /// At an address.
+    Cloud(Objects),
 }
 
 /// What all inputs of a job are looked at with.
@@ -30,11 +35,16 @@ pub(super) struct Look<'a> {
     pub(super) excluded: &'a Identities,
     /// Asked regularly; true stops.
     pub(super) cancel: &'a dyn Fn() -> bool,
+    /// Opens addresses.
+    pub(super) cloud: &'a Cloud,
 }
 
 impl Source {
     /// Looks at what `input` names. A path that exists is taken as it is, even with a wildcard in its name.
     pub(super) fn resolve(input: &Input, look: Look<'_>) -> Result<Source, ListError> {
+        if Uri::is_meant(&input.path) {
+            return Objects::resolve(input, look.cloud).map(Source::Cloud);
+        }
         // Without the trailing slash, `.` and doubled slashes that users type.
         let path: PathBuf = Path::new(&input.path).components().collect();
         let name = || input.name.clone();
@@ -79,6 +89,33 @@ impl Source {
     pub(super) fn root(&self) -> &Path {
         match self {
             Source::File(root, _) | Source::Folder(root) | Source::Glob(root, ..) => root,
+            Source::Cloud(objects) => objects.root(),
+        }
+    }
+
+    /// Its objects, if it is at an address.
+    pub(super) fn objects(&self) -> Option<&Objects> {
+        match self {
+            Source::Cloud(objects) => Some(objects),
+            Source::File(..) | Source::Folder(..) | Source::Glob(..) => None,
+        }
+    }
+
+    /// [`Source::for_each_file`], with what is known of each: of objects their fingerprint.
+    pub(super) fn for_each_known(
+        &self,
+        input: &str,
+        look: Look<'_>,
+        notes: &mut Notes,
+        visit: &mut dyn FnMut(&[u8], Option<Fingerprint>) -> Result<(), ListError>,
+    ) -> Result<(), ListError> {
+        match self {
+            Source::Cloud(objects) => {
+                objects.for_each(look.cancel, &mut |name, fingerprint| visit(name, Some(fingerprint)))
+            }
+            Source::File(..) | Source::Folder(..) | Source::Glob(..) => {
+                self.for_each_file(input, look, notes, &mut |name| visit(name, None))
+            }
         }
     }
 
@@ -96,6 +133,7 @@ impl Source {
             Source::Folder(_) => walk(&|_, _| true).run(notes, visit),
             Source::Glob(_, pattern, _) => walk(&|depth, name| pattern.enters(depth, name))
                 .run(notes, &mut |name| if pattern.matches(name) { visit(name) } else { Ok(()) }),
+            Source::Cloud(objects) => objects.for_each(look.cancel, &mut |name, _| visit(name)),
         }
     }
 }

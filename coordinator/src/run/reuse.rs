@@ -140,11 +140,11 @@ fn side_inputs(spec: &JobSpec) -> Result<String, ListError> {
     let inputs = unsplit.map(|input| (named("inputs", &input.name), Path::new(&input.path)));
     let mut sum = Sum::default();
     for (name, path) in side_inputs.chain(models).chain(inputs) {
-        listing::each_file(&name, path, &|| false, |root, file| {
+        listing::each_file(&name, path, &|| false, |root, file, known| {
             if sum.count() == MOST_SIDE_FILES {
                 return Err(ListError::Canceled);
             }
-            let found = fingerprint(root, file);
+            let found = known.unwrap_or_else(|| fingerprint(root, file));
             sum.file(&name, root, file, found);
             Ok(())
         })?;
@@ -159,12 +159,12 @@ fn inputs_now(spec: &JobSpec, own: &[PathBuf], cancel: &dyn Fn() -> bool) -> Res
         return Ok(sum.word());
     }
     let mut line = 0;
-    listing::each_entry(spec, own, cancel, |input, root, entry| {
+    listing::each_entry(spec, own, cancel, |input, root, entry, known| {
         if spec.input_type == InputType::Lines {
             sum.line(input, line, entry);
             line += 1;
         } else {
-            let found = fingerprint(root, entry);
+            let found = known.unwrap_or_else(|| fingerprint(root, entry));
             sum.file(&input.to_string(), root, entry, found);
         }
         Ok(())
@@ -181,13 +181,17 @@ fn inputs_seen(dir: &JobDir, spec: &JobSpec, items: &ItemReader, began_us: u64) 
     let are_lines = !spec.input_type.has_files();
     let fingerprints = if are_lines { None } else { Some(Fingerprints::open(&dir.items(), items.entries())?) };
     for (number, input) in items.split().inputs.iter().enumerate() {
-        let mut start = input.entries.start;
+        let (mut start, is_cloud) = (input.entries.start, input.uri().is_some());
         while start < input.entries.end {
             let stretch = start..input.entries.end.min(start + STRETCH);
             let known = fingerprints.as_ref().map(|known| known.get(stretch.clone())).transpose()?.unwrap_or_default();
             let mut all = true;
             items.for_each(stretch.clone(), |at, entry| match known.get((at - stretch.start) as usize) {
                 _ if are_lines => sum.line(number, at, entry),
+                // A version says of an object whether it is the same, whenever it was written.
+                Some(found @ Fingerprint::File { .. }) if is_cloud => {
+                    sum.file(&number.to_string(), Path::new(&input.root), entry, *found);
+                }
                 // What was written after the job began may have been written after it was read, too, and look the same.
                 Some(found @ Fingerprint::File { mtime_ns, .. }) if mtime_ns.div_euclid(1000) < began_us as i64 => {
                     sum.file(&number.to_string(), Path::new(&input.root), entry, *found);

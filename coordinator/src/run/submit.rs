@@ -15,6 +15,7 @@ use fanfold_shared::ids::JobId;
 use fanfold_shared::job::{self, Difference, JobRecord, JobSpec, NoDatasets, RECORD_VERSION};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
+use fanfold_shared::uri::Uri;
 
 use super::link::{Source, SubmitRequest};
 use crate::datasets::{DatasetStore, notes};
@@ -214,7 +215,9 @@ pub fn is_shared(shared: &SharedRoot, spec: &JobSpec, dir: &Path) -> Result<(), 
     paths.extend(spec.side_inputs.iter().map(|(name, path)| (format!("side_inputs.{name}"), path.as_path())));
     paths.extend(spec.models.iter().map(|(name, path)| (format!("models.{name}"), path.as_path())));
     paths.extend(spec.output.iter().map(|path| ("output".to_string(), path.as_path())));
-    for (key, path) in paths {
+    // What lies in the cloud is there for every machine.
+    let local = |path: &Path| !path.to_str().is_some_and(Uri::is_meant);
+    for (key, path) in paths.into_iter().filter(|(_, path)| local(path)) {
         shared.relative(path).map_err(|outside| SubmitError::Outside { key, outside })?;
     }
     Ok(())

@@ -32,6 +32,7 @@ use fanfold_shared::fleet::{JobRequest, SharedRoot, names};
 use fanfold_shared::ids::JobId;
 use fanfold_shared::report::{During, Result};
 use fanfold_shared::text::one_line;
+use fanfold_shared::uri::Uri;
 
 use crate::datasets::{self, DatasetStore, Outcome, Registration};
 use crate::run::{FleetLink, Orders};
@@ -245,6 +246,9 @@ impl Service {
     pub fn register_dataset(&self, registration: &Registration) -> Result<Outcome> {
         let shared = self.shared();
         let inside = |path: &Path| -> Result<()> {
+            if path.to_str().is_some_and(Uri::is_meant) {
+                return Ok(());
+            }
             submit::inside(shared, path)?;
             // Of a pattern, the folder that it begins in.
             let there = path.ancestors().find(|path| path.exists()).filter(|there| there.starts_with(shared.root()));

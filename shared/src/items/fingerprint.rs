@@ -15,6 +15,7 @@ use nix::sys::stat::FileStat;
 use super::check::{StatBuffer, Trouble};
 use super::{ItemReader, ItemsError, format};
 use crate::report::During;
+use crate::uri::Uri;
 
 /// Items that are looked at and written together.
 const STRETCH: u64 = 1024;
@@ -37,10 +38,24 @@ pub enum Fingerprint {
 
 impl Fingerprint {
     /// Its size on disk.
-    const SIZE: usize = 16;
+    pub const SIZE: usize = 16;
+
+    /// That of an object: what stands for its time is the hash of its ETag, or else its time, as it says whether it is the same one.
+    pub fn of_object(size: u64, etag: Option<&str>, modified_us: i64) -> Fingerprint {
+        let mtime_ns = match etag {
+            Some(etag) => {
+                let hash = blake3::hash(etag.as_bytes());
+                i64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("eight bytes"))
+            }
+            // Listings and answers may differ below a second.
+            None => modified_us.div_euclid(1_000_000).saturating_mul(1_000_000_000),
+        };
+        Fingerprint::File { size, mtime_ns }
+    }
 
     /// The first word is the size plus 2, so that the zeros of a hole in the file mean "not taken".
-    fn encode(self) -> [u8; Fingerprint::SIZE] {
+    /// As it is stored.
+    pub fn encode(self) -> [u8; Fingerprint::SIZE] {
         let (word, mtime_ns) = match self {
             Fingerprint::NotTaken => (0, 0),
             Fingerprint::Unknown => (1, 0),
@@ -52,7 +67,8 @@ impl Fingerprint {
         bytes
     }
 
-    fn decode(bytes: &[u8; Fingerprint::SIZE]) -> Fingerprint {
+    /// Reads back what [`Fingerprint::encode`] gave.
+    pub fn decode(bytes: &[u8; Fingerprint::SIZE]) -> Fingerprint {
         let (word, mtime) = bytes.split_at(8);
         let mtime_ns = i64::from_le_bytes(mtime.try_into().expect("eight bytes"));
         match u64::from_le_bytes(word.try_into().expect("eight bytes")) {
@@ -117,7 +133,8 @@ impl Fingerprints {
         }
         for input in &reader.split().inputs {
             let part = range.start.max(input.entries.start)..range.end.min(input.entries.end);
-            if part.is_empty() || input.root.is_empty() {
+            // Those of objects came with the listing.
+            if part.is_empty() || input.root.is_empty() || Uri::is_meant(&input.root) {
                 continue;
             }
             let mut stat = StatBuffer::new(Path::new(&input.root));

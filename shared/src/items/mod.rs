@@ -8,7 +8,8 @@
 //! - of tables `slices`: which rows of which file a mini-batch is (`slices.rs`); an entry of the list is then a file, and an item is a row;
 //! - `manifest.json`: the split, the sizes and the CRC-32 of the index, guarded by a CRC-32 of its own. It is written last
 //!   and renamed into place: **the list is complete exactly if the manifest exists**;
-//! - `fingerprints`: size and modification time of the files, taken later and in stretches ([`Fingerprints`]).
+//! - `fingerprints`: size and modification time of the files, taken later and in stretches; of objects in the cloud size and version, which came
+//!   with the listing and are written with the list ([`Fingerprints`]).
 //!
 //! Names of files are stored relative to their input's root ([`SplitInput::root`](crate::split::SplitInput::root)), as
 //! bytes: any name that a file can have is fine. What is read has passed its CRC, or the error says what is damaged.

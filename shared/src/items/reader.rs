@@ -17,6 +17,7 @@ use super::slices::Slices;
 use super::{ItemsError, Slice};
 use crate::report::{During, IoError};
 use crate::split::{Cut, Split, SplitInput};
+use crate::uri::Uri;
 
 /// Blocks kept: a few readers at different places, each reading forwards, do not push each other out.
 const CACHED_BLOCKS: usize = 8;
@@ -79,7 +80,8 @@ impl ItemReader {
 
     /// The same files at other places, as another machine sees them: `place` turns the root of each input into this machine's.
     pub fn move_roots(&mut self, place: impl Fn(&str) -> String) {
-        for input in self.manifest.split.inputs.iter_mut().filter(|input| !input.root.is_empty()) {
+        let local = |input: &&mut SplitInput| !input.root.is_empty() && !Uri::is_meant(&input.root);
+        for input in self.manifest.split.inputs.iter_mut().filter(local) {
             input.root = place(&input.root);
         }
     }

@@ -4,12 +4,12 @@
 //! Whatever dies before the rename leaves no manifest, and the next [`ItemWriter::create`] starts over.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::format::{self, BLOCK_BYTES, BLOCK_ITEMS, BlockEntry, MAX_ITEM_BYTES, Manifest, VERSION};
 use super::slices::SliceWriter;
-use super::{ItemReader, ItemsError, Slice};
+use super::{Fingerprint, ItemReader, ItemsError, Slice};
 use crate::durable;
 use crate::failpoint;
 use crate::report::During;
@@ -30,6 +30,9 @@ pub struct ItemWriter {
     slices: Option<SliceWriter>,
     /// Items are rows of the entries.
     rows: bool,
+    /// Of objects, and where the next one would be written.
+    fingerprints: Option<BufWriter<File>>,
+    fingerprinted: u64,
 }
 
 impl ItemWriter {
@@ -63,6 +66,8 @@ impl ItemWriter {
             index: Vec::new(),
             slices: None,
             rows: false,
+            fingerprints: None,
+            fingerprinted: 0,
         })
     }
 
@@ -88,6 +93,24 @@ impl ItemWriter {
             None => SliceWriter::create(&self.dir)?,
         };
         self.slices.insert(slices).push(slice, rows)
+    }
+
+    /// Adds an entry whose fingerprint is known already: that of an object, as the listing told of it.
+    pub fn push_known(&mut self, item: &[u8], fingerprint: Fingerprint) -> Result<(), ItemsError> {
+        let path = format::fingerprints(&self.dir);
+        let file = match self.fingerprints.take() {
+            Some(file) => file,
+            None => BufWriter::with_capacity(1 << 16, File::create(&path).during("create", &path)?),
+        };
+        let file = self.fingerprints.insert(file);
+        // Entries without one stand between them as a hole.
+        let at = self.items * Fingerprint::SIZE as u64;
+        if self.fingerprinted != at {
+            file.seek(SeekFrom::Start(at)).during("write", &path)?;
+        }
+        file.write_all(&fingerprint.encode()).during("write", &path)?;
+        self.fingerprinted = at + Fingerprint::SIZE as u64;
+        self.push(item)
     }
 
     /// Adds an item: at most [`MAX_ITEM_BYTES`] long, without the separator.
@@ -122,6 +145,12 @@ impl ItemWriter {
             failpoint!("items_slices_synced");
         } else {
             assert_eq!(split.items(), self.items, "the split covers the items");
+        }
+        if let Some(fingerprints) = self.fingerprints.take() {
+            let path = format::fingerprints(&self.dir);
+            let file = fingerprints.into_inner().map_err(|error| error.into_error()).during("write", &path)?;
+            // Unlike those of files they can't be taken again.
+            file.sync_all().during("sync", &path)?;
         }
         self.flush()?;
         self.data.sync_all().during("sync", format::data(&self.dir))?;

@@ -5,6 +5,7 @@ use std::io;
 
 use super::source::{Origin, Place, Spot};
 use crate::report::{ExitCode, Report};
+use crate::uri::masked;
 
 /// The longest source line that is shown whole, characters; of a longer one the part around the fault is shown.
 const LINE_MAX: usize = 140;
@@ -122,9 +123,10 @@ fn excerpt(spot: &Spot) -> (String, String) {
     (text.trim_end().to_string(), format!("{}{}", " ".repeat(before), "^".repeat((spot.width as usize).min(room))))
 }
 
-/// User text inside a message, bounded.
+/// User text inside a message, bounded, without the secrets of addresses in it.
 pub(crate) fn shown(text: &str) -> String {
     const MAX: usize = 80;
+    let text = &*masked(text);
     match text.char_indices().nth(MAX) {
         Some((end, _)) => format!("{}…", one_line(&text[..end])),
         None => one_line(text),

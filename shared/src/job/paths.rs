@@ -7,6 +7,7 @@ use super::error::shown;
 use super::nearest::{listed, nearest};
 use super::reader::Reader;
 use super::tree::Node;
+use crate::uri::SCHEMES;
 
 /// Entries of a folder that are compared with a path that does not exist.
 const SIBLINGS_MAX: usize = 10_000;
@@ -26,10 +27,11 @@ pub(crate) fn local(reader: &mut Reader, key: &str, node: &Node) -> Option<PathB
         return None;
     }
     if let Some(scheme) = scheme(&text) {
-        let message = format!("`{}` can't be used: only local paths work so far, not `{scheme}:`", shown(&text));
+        let message = format!("`{}` can't be used: `{key}` takes paths, not `{scheme}:`", shown(&text));
         let hint = match scheme {
             "file" => format!("write the path alone: `{}`", text.trim_start_matches("file:").replacen("//", "", 1)),
-            _ => "copy or mount the data on this machine and give that path".into(),
+            _ if key == "output" => "give a path on this machine".into(),
+            _ => format!("there are {SCHEMES}; or copy or mount the data on this machine and give that path"),
         };
         reader.fault(key, node.span, message, Some(hint));
         return None;

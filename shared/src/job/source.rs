@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use crate::uri::masked;
+
 /// What the user wrote something in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -73,7 +75,7 @@ impl Sources {
         let source = &self.0[span.source];
         let text = source.text.lines().nth(span.line.saturating_sub(1) as usize).unwrap_or("");
         // A byte order mark is not a character that anyone typed.
-        let text = text.trim_start_matches('\u{feff}').to_string();
+        let text = masked(text.trim_start_matches('\u{feff}')).into_owned();
         let spot = Spot { line: span.line.max(1), column: span.column.max(1), width: span.width.max(1), text };
         Place { origin: source.origin.clone(), spot: Some(spot) }
     }

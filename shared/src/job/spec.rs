@@ -24,9 +24,9 @@ pub struct JobSpec {
     pub inputs: Vec<Input>,
     /// What the inputs are.
     pub input_type: InputType,
-    /// Name to absolute path.
+    /// Name to absolute path, or address ([`crate::uri::Uri`]).
     pub side_inputs: BTreeMap<String, PathBuf>,
-    /// Name to absolute path.
+    /// Name to absolute path, or address.
     pub models: BTreeMap<String, PathBuf>,
     /// As typed: `${…}` is replaced when a node hands them to the script.
     pub arguments: Vec<String>,
@@ -106,7 +106,7 @@ impl JobSpec {
 pub struct Input {
     /// Its name: as given in a map, or `input0`, `input1`, … in a list.
     pub name: String,
-    /// An absolute path or glob; not yet looked at.
+    /// An absolute path or glob, or an address in the cloud ([`crate::uri::Uri`]); not yet looked at.
     pub path: String,
     /// The version of a registered dataset that it is, if it was named so.
     #[serde(default, skip_serializing_if = "Option::is_none")]

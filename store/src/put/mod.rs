@@ -32,11 +32,11 @@ impl Client {
     /// What is at the name; None: nothing.
     ///
     /// # Errors
-    /// It can't be asked for.
-    pub fn look(&self) -> Result<Option<Seen>, StoreError> {
+    /// It can't be asked for. [`Why::Stopped`]: `watch` has said that nobody waits any longer; so it is with all that takes one.
+    pub fn look(&self, watch: &mut dyn FnMut() -> bool) -> Result<Option<Seen>, StoreError> {
         let path = self.key("look at")?;
-        let found = self.wait(self.connected.store.get_opts(&path, GetOptions::new().with_head(true)));
-        match found {
+        let asked = self.connected.store.get_opts(&path, GetOptions::new().with_head(true));
+        match self.watched("look at", asked, watch)? {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.error("look at", why(&error))),
             Ok(found) => {
@@ -50,8 +50,8 @@ impl Client {
         }
     }
 
-    /// Writes `len` bytes of `file` as the object, in one request: for files that fit into memory several times. False: `watch`, which is asked
-    /// while it waits, has said that nobody does any longer.
+    /// Writes `len` bytes of `file` as the object, in one request: for files that fit into memory several times. `watch` is asked while it waits,
+    /// with the bytes that are there.
     ///
     /// # Errors
     /// It can't be read, or written. [`Why::Exists`] and [`Why::Changed`]: the condition is not met, perhaps because an answer was lost.
@@ -62,7 +62,7 @@ impl Client {
         over: &Over,
         marks: &BTreeMap<String, String>,
         watch: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<bool, PutError> {
+    ) -> Result<(), PutError> {
         let path = self.key("write")?;
         let bytes = read(file, 0, len)?;
         let mode = match over {
@@ -73,32 +73,31 @@ impl Client {
         };
         let options = PutOptions { mode, attributes: attributes(marks), ..PutOptions::default() };
         let put = self.connected.store.put_opts(&path, bytes.into(), options);
-        match self.watched(put, &mut || watch(0)) {
-            None => Ok(false),
-            Some(Ok(_)) => {
-                watch(len);
-                Ok(true)
-            }
-            Some(Err(error)) => Err(self.error("write", why(&error)).into()),
-        }
+        let put = self.watched("write", put, &mut || watch(0))?;
+        put.map(drop).map_err(|error| self.error("write", why(&error)).into())
     }
 
     /// Begins to write a file of `len` bytes in parts.
     ///
     /// # Errors
     /// The server does not begin; [`Why::Setup`]: it takes nothing.
-    pub fn begin_parts(&self, len: u64, marks: &BTreeMap<String, String>) -> Result<Parts, StoreError> {
-        Parts::begin(self.clone(), len, marks)
+    pub fn begin_parts(
+        &self,
+        len: u64,
+        marks: &BTreeMap<String, String>,
+        watch: &mut dyn FnMut() -> bool,
+    ) -> Result<Parts, StoreError> {
+        Parts::begin(self.clone(), len, marks, watch)
     }
 
     /// Has the server forget the parts of an upload that was begun before, by its id. One that it does not know is forgotten already.
     ///
     /// # Errors
     /// It does not answer, or does not let us.
-    pub fn forget_parts(&self, id: &str) -> Result<(), StoreError> {
+    pub fn forget_parts(&self, id: &str, watch: &mut dyn FnMut() -> bool) -> Result<(), StoreError> {
         let path = self.key("write")?;
         let Some(store) = self.connected.multipart.store() else { return Ok(()) };
-        match self.wait(store.abort_multipart(&path, &id.to_string())) {
+        match self.watched("write", store.abort_multipart(&path, &id.to_string()), watch)? {
             Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
             Err(error) => Err(self.error("write", why(&error))),
         }
@@ -109,17 +108,22 @@ impl Client {
     ///
     /// # Errors
     /// They don't, or the server can't be asked.
-    pub fn try_to_write(&self) -> Result<(), StoreError> {
-        let mut parts = self.begin_parts(0, &BTreeMap::new())?;
-        parts.probe()?;
+    pub fn try_to_write(&self, watch: &mut dyn FnMut() -> bool) -> Result<(), StoreError> {
+        let mut parts = self.begin_parts(0, &BTreeMap::new(), watch)?;
+        parts.probe(watch)?;
         // Who may write need not have the right to forget.
-        let _ = parts.forget();
+        let _ = parts.forget(watch);
         Ok(())
     }
 
-    /// The outcome of `future`; None: `watch` says that nobody waits any longer.
-    fn watched<T>(&self, future: impl Future<Output = T>, watch: &mut dyn FnMut() -> bool) -> Option<T> {
-        self.wait(async {
+    /// The outcome of `future`, unless `watch` says that nobody waits any longer.
+    fn watched<T>(
+        &self,
+        operation: &'static str,
+        future: impl Future<Output = T>,
+        watch: &mut dyn FnMut() -> bool,
+    ) -> Result<T, StoreError> {
+        let outcome = self.wait(async {
             let mut future = pin!(future);
             loop {
                 match tokio::time::timeout(LOOK, &mut future).await {
@@ -128,7 +132,8 @@ impl Client {
                     Err(_) => return None,
                 }
             }
-        })
+        });
+        outcome.ok_or_else(|| self.error(operation, Why::Stopped))
     }
 }
 

@@ -13,7 +13,7 @@ use object_store::path::Path;
 use super::{PutError, attributes, read, takes_nothing};
 use crate::client::Client;
 use crate::why::why;
-use crate::{Over, StoreError};
+use crate::{Over, StoreError, Why};
 
 /// A part, bytes, unless the file is so large that there would be too many.
 const PART: u64 = 16 << 20;
@@ -40,14 +40,19 @@ pub struct Parts {
 }
 
 impl Parts {
-    pub(super) fn begin(client: Client, len: u64, marks: &BTreeMap<String, String>) -> Result<Parts, StoreError> {
+    pub(super) fn begin(
+        client: Client,
+        len: u64,
+        marks: &BTreeMap<String, String>,
+        watch: &mut dyn FnMut() -> bool,
+    ) -> Result<Parts, StoreError> {
         let path = client.key("write")?;
         let Some(store) = client.connected.multipart.store() else { return Err(takes_nothing(&client)) };
         let mut options = PutMultipartOptions::default();
         if client.connected.multipart.marks_first() {
             options.attributes = attributes(marks);
         }
-        let begun = client.wait(store.create_multipart_opts(&path, options));
+        let begun = client.watched("write", store.create_multipart_opts(&path, options), watch)?;
         let id = begun.map_err(|error| client.error("write", why(&error)))?;
         let part = PART.max(len.div_ceil(MOST_PARTS));
         let done = vec![None; usize::try_from(len.div_ceil(part)).expect("at most 9,500")];
@@ -60,21 +65,20 @@ impl Parts {
     }
 
     /// Asks for nothing but the right to send parts, where beginning asks nobody.
-    pub(super) fn probe(&mut self) -> Result<(), StoreError> {
+    pub(super) fn probe(&mut self, watch: &mut dyn FnMut() -> bool) -> Result<(), StoreError> {
         if self.client.connected.multipart.marks_first() {
             return Ok(());
         }
         let store = self.client.connected.multipart.store().expect("it has begun");
-        let put = self.client.wait(store.put_part(&self.path, &self.id, 0, "?".into()));
+        let put = self.client.watched("write", store.put_part(&self.path, &self.id, 0, "?".into()), watch)?;
         put.map(drop).map_err(|error| self.client.error("write", why(&error)))
     }
 
-    /// Sends the parts of `file` that are not there yet, several at once. `watch` is asked meanwhile, with the bytes that are there; false: it has
-    /// said that nobody waits any longer.
+    /// Sends the parts of `file` that are not there yet, several at once. `watch` is asked meanwhile, with the bytes that are there.
     ///
     /// # Errors
     /// The file can't be read, or a part not be sent, over all tries of it; those that were sent stay.
-    pub fn send(&mut self, file: &File, watch: &mut dyn FnMut(u64) -> bool) -> Result<bool, PutError> {
+    pub fn send(&mut self, file: &File, watch: &mut dyn FnMut(u64) -> bool) -> Result<(), PutError> {
         let client = self.client.clone();
         let store = client.connected.multipart.store().expect("it has begun");
         let at_once = AT_ONCE.min(usize::try_from(IN_MEMORY / self.part).unwrap_or(AT_ONCE)).max(1);
@@ -93,7 +97,7 @@ impl Parts {
                     under_way.push(async move { (index, len, store.put_part(path, id, index, bytes.into()).await) });
                 }
                 match tokio::time::timeout(LOOK, under_way.next()).await {
-                    Ok(None) => return Ok(true),
+                    Ok(None) => return Ok(()),
                     Ok(Some((index, len, Ok(part)))) => {
                         self.done[index] = Some(part);
                         self.sent += len;
@@ -102,7 +106,7 @@ impl Parts {
                     Err(_) => {}
                 }
                 if !watch(self.sent) {
-                    return Ok(false);
+                    return Err(client.error("write", Why::Stopped).into());
                 }
             }
         })
@@ -112,22 +116,19 @@ impl Parts {
     ///
     /// # Errors
     /// As [`Client::put_file`]; the parts stay.
-    pub fn finish(&self, over: &Over, watch: &mut dyn FnMut(u64) -> bool) -> Result<bool, StoreError> {
+    pub fn finish(&self, over: &Over, watch: &mut dyn FnMut(u64) -> bool) -> Result<(), StoreError> {
         let error = |error: object_store::Error| self.client.error("write", why(&error));
         let last = self.client.connected.multipart.last(over, &self.marks).map_err(error)?;
         let parts = self.done.iter().map(|part| part.clone().expect("all of them are sent")).collect();
         let completed = last.complete_multipart(&self.path, &self.id, parts);
-        match self.client.watched(completed, &mut || watch(self.sent)) {
-            None => Ok(false),
-            Some(completed) => completed.map(|_| true).map_err(error),
-        }
+        self.client.watched("write", completed, &mut || watch(self.sent))?.map(drop).map_err(error)
     }
 
     /// Has the server forget the parts, where it can.
     ///
     /// # Errors
     /// It does not answer, or does not let us.
-    pub fn forget(self) -> Result<(), StoreError> {
-        self.client.forget_parts(&self.id)
+    pub fn forget(self, watch: &mut dyn FnMut() -> bool) -> Result<(), StoreError> {
+        self.client.forget_parts(&self.id, watch)
     }
 }

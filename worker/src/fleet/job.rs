@@ -11,6 +11,7 @@ use fanfold_shared::job::{Environment, JobRecord, JobSpec, RecordError};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, IoError};
 use fanfold_shared::state::JobState;
+use fanfold_shared::uri::Uri;
 
 /// A job that this worker can see.
 pub struct Job {
@@ -124,10 +125,15 @@ pub fn items(job: &Job, shared: &SharedRoot, theirs: &Path) -> Result<ItemReader
 
 /// Turns every path of a job that lies in the shared directory into this machine's. The interpreter is each machine's own.
 fn adopt(spec: &mut JobSpec, shared: &SharedRoot, theirs: &Path) {
-    let here = |path: &mut PathBuf| *path = shared.adopt(theirs, path);
+    let here = |path: &mut PathBuf| {
+        // An address is the same everywhere.
+        if !path.to_str().is_some_and(Uri::is_meant) {
+            *path = shared.adopt(theirs, path);
+        }
+    };
     let all = |paths: &mut BTreeMap<String, PathBuf>| paths.values_mut().for_each(here);
     here(&mut spec.source_directory);
-    for input in &mut spec.inputs {
+    for input in spec.inputs.iter_mut().filter(|input| !Uri::is_meant(&input.path)) {
         input.path = text(shared.adopt(theirs, Path::new(&input.path)));
     }
     all(&mut spec.side_inputs);

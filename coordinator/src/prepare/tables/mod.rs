@@ -4,15 +4,16 @@
 mod parquet;
 mod pieces;
 mod records;
+mod remote;
 mod text;
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-use fanfold_shared::items::Slice;
+use fanfold_shared::items::{Fingerprint, Slice};
 use fanfold_shared::job::{InputType, JobSpec, MiniBatchSize, ReadCsv};
-use fanfold_shared::report::IoError;
+use fanfold_store::Client;
 
 use super::ListError;
 
@@ -28,13 +29,15 @@ pub(super) struct Tables<'a> {
 }
 
 /// One file of an input.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct TableFile<'a> {
     /// The input's name in the job file.
     pub(super) input: &'a str,
     pub(super) path: &'a Path,
     /// Its entry in the list.
     pub(super) entry: u32,
+    /// If it lies in the cloud: who reads it, and what the listing said of it.
+    pub(super) object: Option<(Client, Fingerprint)>,
 }
 
 impl<'a> Tables<'a> {
@@ -54,16 +57,19 @@ impl<'a> Tables<'a> {
         cancel: &dyn Fn() -> bool,
         take: &mut Take<'_>,
     ) -> Result<(), ListError> {
+        if let Some((client, known)) = &of.object {
+            return remote::slices(self, &of, client, *known, cancel, take);
+        }
         let mut file = File::open(of.path).map_err(|error| of.unreadable("open", error))?;
         let mut head = [0; 8];
         let read = fill(&mut file, &mut head).map_err(|error| of.unreadable("read", error))?;
         file.rewind().map_err(|error| of.unreadable("read", error))?;
         let head = &head[..read];
         if self.kind == InputType::Parquet {
-            return parquet::slices(of, &file, head, self.size, take);
+            return parquet::slices(&of, &file, head, self.size, take);
         }
-        let compression = text::Compression::of(of, head)?;
-        text::slices(self, of, file, compression, cancel, take)
+        let compression = text::Compression::of(&of, head)?;
+        text::slices(self, &of, text::From::File(file), compression, cancel, take)
     }
 
     /// How many rows a file has.
@@ -90,8 +96,7 @@ impl<'a> Tables<'a> {
 
 impl TableFile<'_> {
     fn unreadable(&self, operation: &'static str, source: io::Error) -> ListError {
-        let source = IoError { operation, path: self.path.to_path_buf(), source };
-        ListError::Unreadable { input: self.input.to_string(), source }
+        ListError::unreadable(self.input, operation, self.path, source)
     }
 
     fn refuse(&self, what: impl Into<String>, hint: impl Into<String>) -> ListError {

@@ -1,18 +1,20 @@
 //! Slices of Parquet files: row groups, put together up to the size of a mini-batch. Only the footer is read.
 
-use std::fs::File;
+use std::io;
 
 use fanfold_shared::items::Slice;
 use fanfold_shared::job::MiniBatchSize;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::reader::ChunkReader;
 
 use super::{TableFile, Take};
 use crate::prepare::ListError;
 
 /// Hands on the slices of a Parquet file.
-pub(super) fn slices(
-    of: TableFile<'_>,
-    file: &File,
+pub(super) fn slices<R: ChunkReader>(
+    of: &TableFile<'_>,
+    file: &R,
     head: &[u8],
     size: MiniBatchSize,
     take: &mut Take<'_>,
@@ -21,6 +23,10 @@ pub(super) fn slices(
         return Err(of.refuse("its footer is encrypted", "write it without encryption"));
     }
     let footer = ParquetMetaDataReader::new().parse_and_finish(file).map_err(|error| {
+        if let ParquetError::External(error) = error {
+            let error = error.downcast::<io::Error>().map_or_else(io::Error::other, |error| *error);
+            return of.unreadable("read", error);
+        }
         let hint = "is it a Parquet file, and whole? `input_type` may also be `csv`, `tsv` or `jsonl`";
         of.refuse(format!("it can't be read as Parquet: {error}"), hint)
     })?;

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Read};
 
 use fanfold_shared::items::{Slice, WHOLE};
 use fanfold_shared::job::InputType;
+use fanfold_store::Download;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use super::pieces::{self, PIECE, Pieces};
@@ -26,7 +27,7 @@ pub(super) enum Compression {
 }
 
 impl Compression {
-    pub(super) fn of(file: TableFile<'_>, head: &[u8]) -> Result<Compression, ListError> {
+    pub(super) fn of(file: &TableFile<'_>, head: &[u8]) -> Result<Compression, ListError> {
         let packed = |what: &str| {
             Err(file.refuse(
                 format!("it is {what}"),
@@ -46,26 +47,38 @@ impl Compression {
     }
 }
 
+/// Where the bytes of a file come from.
+pub(super) enum From<'a> {
+    File(File),
+    /// From its beginning, once.
+    Stream(Box<dyn Read + 'a>),
+}
+
 /// Hands on the slices of a text file.
 pub(super) fn slices(
     tables: &Tables<'_>,
-    of: TableFile<'_>,
-    file: File,
+    of: &TableFile<'_>,
+    from: From<'_>,
     compression: Compression,
     cancel: &dyn Fn() -> bool,
     take: &mut Take<'_>,
 ) -> Result<(), ListError> {
     let mut cutter = Cutter::new(tables, of, compression != Compression::None);
+    let file: Box<dyn Read + '_> = match (compression, from) {
+        (Compression::None, From::File(file)) => {
+            return pieces::of_file(&file, |pieces| cutter.cut(pieces, cancel, take));
+        }
+        (_, From::File(file)) => Box::new(file),
+        (_, From::Stream(stream)) => stream,
+    };
+    let mut source = io::BufReader::with_capacity(PIECE, file);
     match compression {
-        Compression::None => pieces::of_file(&file, |pieces| cutter.cut(pieces, cancel, take)),
+        Compression::None => cutter.cut(&mut source, cancel, take),
         Compression::Gzip => {
-            let mut decoder = flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(PIECE, file));
+            let mut decoder = flate2::read::MultiGzDecoder::new(source);
             cutter.cut(&mut decoder, cancel, take)
         }
-        Compression::Zstd => {
-            let source = io::BufReader::with_capacity(PIECE, file);
-            cutter.cut(&mut Frames { source: Some(source), frame: None }, cancel, take)
-        }
+        Compression::Zstd => cutter.cut(&mut Frames { source: Some(source), frame: None }, cancel, take),
     }
 }
 
@@ -98,7 +111,7 @@ impl<R: BufRead> Read for Frames<R> {
 /// What was read of a file, and the slice that is being made.
 struct Cutter<'a> {
     tables: &'a Tables<'a>,
-    of: TableFile<'a>,
+    of: &'a TableFile<'a>,
     /// It can't be begun in the middle: it is one slice.
     whole: bool,
     /// The header is still to come.
@@ -114,7 +127,7 @@ struct Cutter<'a> {
 }
 
 impl<'a> Cutter<'a> {
-    fn new(tables: &'a Tables<'a>, of: TableFile<'a>, whole: bool) -> Cutter<'a> {
+    fn new(tables: &'a Tables<'a>, of: &'a TableFile<'a>, whole: bool) -> Cutter<'a> {
         let header = tables.kind.is_csv() && tables.read_csv.header;
         Cutter { tables, of, whole, header, header_len: 0, start: 0, rows: 0, first_row: 0, end: 0 }
     }
@@ -160,7 +173,7 @@ impl<'a> Cutter<'a> {
     }
 
     fn unreadable(&self, error: io::Error) -> ListError {
-        match self.whole {
+        match self.whole && Download::error(&error).is_none() {
             false => self.of.unreadable("read", error),
             true => self.of.refuse(
                 format!("it can't be unpacked: {error}"),

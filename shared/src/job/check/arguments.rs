@@ -11,6 +11,7 @@ use crate::job::references::{Piece, pieces};
 use crate::job::source::Span;
 use crate::job::spec::Input;
 use crate::job::tree::{Node, Value};
+use crate::uri::Uri;
 
 const KEY: &str = "arguments";
 
@@ -127,6 +128,12 @@ pub(super) fn references(
     for argument in arguments {
         for piece in pieces(&argument.text) {
             let Piece::Reference(name) = piece else { continue };
+            let of_input = name.strip_prefix("inputs.");
+            if inputs.iter().any(|input| Some(input.name.as_str()) == of_input && Uri::is_meant(&input.path)) {
+                let message = format!("`${{{name}}}` has no path: its files come to a node a mini-batch at a time");
+                let hint = "what every process reads as a whole belongs in `side_inputs`, which is downloaded before";
+                reader.fault(KEY, argument.span, message, Some(hint.to_string()));
+            }
             if known.iter().any(|known| known == name) {
                 continue;
             }

@@ -11,6 +11,7 @@ use crate::job::reader::Reader;
 use crate::job::source::Span;
 use crate::job::spec::{Input, InputType, ReadCsv};
 use crate::job::tree::{Node, Value};
+use crate::uri::Uri;
 
 /// What is processed.
 pub(super) struct Inputs {
@@ -138,6 +139,10 @@ pub(super) fn side(reader: &mut Reader, key: &'static str) -> BTreeMap<String, P
     for (name, node) in reader.named(key) {
         let full = format!("{key}.{}", name.text);
         let typed = node.scalar().map_or("", |scalar| scalar.text.as_str());
+        if Uri::is_meant(typed) {
+            paths.extend(address(reader, &full, &node, typed).map(|uri| (name.text, PathBuf::from(uri.to_string()))));
+            continue;
+        }
         if reader.world.look && DatasetRef::is_versioned(typed) && !paths::absolute(&reader.world.base, typed).exists()
         {
             let message = format!("`{}` can't be used in `{key}`: registered datasets are for `inputs`", shown(typed));
@@ -202,6 +207,9 @@ fn input(reader: &mut Reader, key: &str, node: &Node) -> Option<Given> {
         return None;
     }
     let typed = node.scalar().map_or("", |scalar| scalar.text.as_str());
+    if Uri::is_meant(typed) {
+        return address(reader, key, node, typed).map(|uri| Given::Path(uri.to_string()));
+    }
     let exists = paths::absolute(&reader.world.base, typed).exists();
     if is_glob(typed) && paths::scheme(typed).is_none() && !exists {
         // Whether it matches anything is known when the items are listed.
@@ -217,6 +225,21 @@ fn input(reader: &mut Reader, key: &str, node: &Node) -> Option<Given> {
     }
     let path = paths::existing(reader, key, node)?;
     utf8(reader, key, node, &path).map(Given::Path)
+}
+
+/// The address that `typed` is. Whether anything lies there is known when the items are listed, or the node is made ready.
+fn address(reader: &mut Reader, key: &str, node: &Node, typed: &str) -> Option<Uri> {
+    match Uri::parse(typed) {
+        Ok(uri) => Some(uri),
+        Err(error) => {
+            let message = match error.secret {
+                true => format!("`{key}`: the address can't be used: {error}"),
+                false => format!("`{key}`: `{}` can't be used: {error}", shown(typed)),
+            };
+            reader.fault(key, node.span, message, Some(error.hint));
+            None
+        }
+    }
 }
 
 /// The version of a registered dataset that `wanted` means.
