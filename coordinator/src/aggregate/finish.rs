@@ -15,16 +15,30 @@ use super::recovery::recorded_output;
 use super::{Aggregate, CommitError, Output};
 
 impl Aggregate {
-    /// Gives the output file its final name and records the state Completed. Has no effect on a job that is Completed.
+    /// Gives the output file its final name ([`Aggregate::place`]) and records the state Completed. Has no effect on a job that is
+    /// Completed.
+    ///
+    /// # Errors
+    /// As [`Aggregate::place`].
+    pub fn finish(&mut self) -> Result<(), CommitError> {
+        if self.state == JobState::Completed {
+            return self.usable();
+        }
+        self.place()?;
+        self.set_state(JobState::Completed, None)?;
+        failpoint!("finish_done");
+        // Whatever is left of results that came twice. Waste at worst.
+        let _ = fs::remove_dir_all(self.job.spool());
+        Ok(())
+    }
+
+    /// Gives the output file its final name, durably; the job stays Finalizing.
     ///
     /// # Errors
     /// [`CommitError::Unsettled`] while mini-batches are missing; [`CommitError::OutputExists`] if the name is taken: nothing is
     /// ever overwritten.
-    pub fn finish(&mut self) -> Result<(), CommitError> {
+    pub fn place(&mut self) -> Result<(), CommitError> {
         self.usable()?;
-        if self.state == JobState::Completed {
-            return Ok(());
-        }
         let remaining = self.totals.mini_batches_remaining();
         if remaining > 0 {
             return Err(CommitError::Unsettled { remaining });
@@ -67,10 +81,6 @@ impl Aggregate {
             sync_dir(dir).map_err(CommitError::Output)?;
         }
         failpoint!("finish_after_dirsync");
-        self.set_state(JobState::Completed, None)?;
-        failpoint!("finish_done");
-        // Whatever is left of results that came twice. Waste at worst.
-        let _ = fs::remove_dir_all(self.job.spool());
         Ok(())
     }
 }

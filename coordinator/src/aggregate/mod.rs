@@ -17,6 +17,7 @@ mod plan;
 mod recovery;
 mod retry;
 mod timing;
+mod uploads;
 mod verify;
 
 #[cfg(test)]

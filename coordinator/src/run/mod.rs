@@ -14,6 +14,7 @@ mod prepare;
 mod requests;
 mod reuse;
 mod submit;
+mod upload;
 mod verdict;
 mod window;
 
@@ -43,6 +44,7 @@ use observer::{Audience, Observer};
 use prepare::{Equipped, Prepared, TakeUp};
 use requests::Requests;
 use submit::Submitted;
+use upload::Uploaded;
 use window::{Shape, Window};
 
 pub use fanfold_worker::equip::{at_work, inherited_mask, process_count};
@@ -52,11 +54,12 @@ pub use link::{
 };
 pub(crate) use observer::item_names;
 pub use orders::Orders;
-pub use places::{output_dir, output_file};
+pub use places::{output_dir, output_file, output_uri};
 pub use prepare::Purpose;
 pub use requests::{Asked, ask};
 pub use reuse::{reuse, stand_in};
 pub use submit::{SubmitError, is_shared};
+pub use upload::{check as check_upload, lost as lost_uploads};
 
 /// What `fanfold run` was asked.
 #[derive(Clone, Debug)]
@@ -220,15 +223,21 @@ fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<
             let recorded = until_there_is_room(prepared, |aggregate| aggregate.set_state(state, Some(&cause.text)))?;
             recorded.map(|()| prepared.observer.state(state, Some(&cause.text)))
         }
-        None => complete(prepared)?,
+        None => match complete(prepared)? {
+            Finished::Completed => Some(()),
+            Finished::Stopped => None,
+            Finished::Refused(failure) => {
+                upload::refused(prepared, &failure)?;
+                prepared.observer.finish(&prepared.aggregate, ExitCode::Failed, "");
+                return Ok(ExitCode::Failed);
+            }
+        },
     };
-    let interrupted = if recorded.is_none() { orders.interruption() } else { None };
-    let exit = exit_code(
-        prepared.aggregate.state(),
-        prepared.aggregate.totals(),
-        prepared.observer.facts().thresholds_set,
-        interrupted,
-    );
+    let thresholds_set = prepared.observer.facts().thresholds_set;
+    let exit = match recorded {
+        Some(()) => exit_code(prepared.aggregate.state(), prepared.aggregate.totals(), thresholds_set, None),
+        None => stopped(orders),
+    };
     if prepared.aggregate.state() == JobState::Failed {
         // Where what failed is looked for; a Completed job has had it before its output got its name.
         prepared.observer.job_report(&prepared.aggregate);
@@ -244,21 +253,41 @@ fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<
     Ok(exit)
 }
 
-/// Gives the output its final name. None: there is no room for that, and the user does not wait.
-fn complete(prepared: &mut Prepared) -> Result<Option<()>> {
+/// How the end went.
+enum Finished {
+    /// The job is Completed.
+    Completed,
+    /// There is no room for the end, or nobody takes the output, and the user does not wait.
+    Stopped,
+    /// The output can't be uploaded.
+    Refused(Failure),
+}
+
+/// Gives the output its final name, and uploads it where the job says so.
+fn complete(prepared: &mut Prepared) -> Result<Finished> {
     let state = JobState::Finalizing;
     if until_there_is_room(prepared, |aggregate| aggregate.set_state(state, None))?.is_none() {
-        return Ok(None);
+        return Ok(Finished::Stopped);
     }
     prepared.observer.state(state, None);
     prepared.observer.show(&prepared.aggregate);
     failpoint!("finalizing");
     prepared.observer.job_report(&prepared.aggregate);
-    let finished = until_there_is_room(prepared, Aggregate::finish)?;
-    if finished.is_some() {
-        prepared.observer.state(JobState::Completed, None);
+    if let Some(uri) = prepared.spec.output_uri.clone() {
+        if until_there_is_room(prepared, Aggregate::place)?.is_none() {
+            return Ok(Finished::Stopped);
+        }
+        match upload::upload(prepared, &uri)? {
+            Uploaded::All => (),
+            Uploaded::Stopped => return Ok(Finished::Stopped),
+            Uploaded::Refused(failure) => return Ok(Finished::Refused(failure)),
+        }
     }
-    Ok(finished)
+    if until_there_is_room(prepared, Aggregate::finish)?.is_none() {
+        return Ok(Finished::Stopped);
+    }
+    prepared.observer.state(JobState::Completed, None);
+    Ok(Finished::Completed)
 }
 
 fn asked_to_stop(orders: &Orders) -> Ending {
@@ -351,6 +380,7 @@ fn facts(
         comeback,
         output_file: places::output_file(spec, &submitted.dir),
         output_dir,
+        output_uri: places::output_uri(spec),
         datasets: spec.datasets(),
         thresholds_set: spec.error_threshold >= 0
             || spec.allowed_failed_count.is_some()

@@ -352,6 +352,10 @@ fn after(outcome: Option<Result<ExitCode>>, seen: &Seen, status: Option<&Status>
         (Some(Ok(_)), Some(state)) if state.is_final() => After::Is(state, cause),
         (Some(Ok(_)), _) if orders.is_canceled() => After::Is(JobState::Canceled, Some("canceled".into())),
         (Some(Ok(_)), Some(JobState::Paused)) => After::Is(JobState::Paused, cause),
+        // Its output is whole, and could not be uploaded: whoever mends that need not tell us.
+        (Some(Ok(ExitCode::Failed)), Some(JobState::Finalizing)) if cause.is_some() && orders.count() == 0 => {
+            After::Again(cause.unwrap_or_default())
+        }
         (Some(Ok(_)), _) if orders.count() > 0 => After::Is(JobState::Paused, Some("paused".into())),
         (Some(Ok(exit)), _) => After::Again(format!("it came to no end (exit code {})", exit as u8)),
         // Its inputs, its script, its environment: no second try finds another answer.
