@@ -53,6 +53,8 @@ enum Command {
     Drain(commands::nodes::DrainArgs),
     /// Register data under a name, and show what is registered
     Dataset(commands::dataset::Args),
+    /// Show the buckets and containers that this machine has credentials for, and try them
+    Datastore(commands::datastore::Args),
     /// Check this machine, or the result of a job
     Doctor(commands::doctor::Args),
 }
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         Command::Nodes(args) => commands::nodes::run(&args, &mut out),
         Command::Drain(args) => commands::nodes::drain(&args, &mut out),
         Command::Dataset(args) => commands::dataset::run(&args, &mut out),
+        Command::Datastore(args) => commands::datastore::run(&args, &mut out),
         Command::Doctor(args) => commands::doctor::run(args, &mut out),
     };
     match outcome {

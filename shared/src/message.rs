@@ -331,6 +331,11 @@ pub enum NodeEvent {
         /// Why, for the user.
         message: String,
     },
+    /// Files of the input came to the node: it moves, even where no mini-batch is settled for long.
+    Downloading {
+        /// Bytes since this was said last.
+        bytes: u64,
+    },
     /// Something of the node waits for the world (room on the disk) and goes on by itself.
     HeldUp {
         /// Which slot.

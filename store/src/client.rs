@@ -179,7 +179,8 @@ impl Client {
     pub(crate) fn expecting(&self, expected: Option<&Object>) -> GetOptions {
         let etag = expected.and_then(|expected| expected.etag.clone());
         // A weak one must not stand there (RFC 9110); it is compared afterwards.
-        GetOptions::new().with_if_match(etag.filter(|etag| !etag.starts_with("W/")))
+        let etag = etag.filter(|etag| !etag.starts_with("W/"));
+        GetOptions::new().with_if_match(etag.map(|etag| format!("\"{}\"", tag(&etag))))
     }
 
     /// Whether what a server sends is what was listed.
@@ -195,13 +196,18 @@ impl Client {
     }
 }
 
+/// An ETag without its quotes: listings of some servers leave them out, answers don't.
+fn tag(etag: &str) -> &str {
+    etag.trim_start_matches("W/").trim_matches('"')
+}
+
 /// How an object differs from what it was.
 pub(crate) fn changed(was: &Object, is: &Object) -> Option<String> {
     if was.size != is.size {
         return Some(format!("size {} -> {}", was.size, is.size));
     }
     match (&was.etag, &is.etag) {
-        (Some(was), Some(is)) => (was != is).then(|| "it was written anew, with the same size".into()),
+        (Some(was), Some(is)) => (tag(was) != tag(is)).then(|| "it was written anew, with the same size".into()),
         // Times of listings and of answers may differ below a second.
         _ => {
             let known = was.modified_us != 0 && is.modified_us != 0;

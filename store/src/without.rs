@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 
+use bytes::Bytes;
 use fanfold_shared::report::IoError;
 use fanfold_shared::uri::Uri;
 
@@ -87,13 +88,13 @@ impl Client {
     pub fn head(&self) -> Result<Object, StoreError> {
         match self.0 {}
     }
-    pub fn get_range(&self, _: Range<u64>, _: Option<&Object>) -> Result<Vec<u8>, StoreError> {
+    pub fn get_range(&self, _: Range<u64>, _: Option<&Object>) -> Result<Bytes, StoreError> {
         match self.0 {}
     }
     pub fn read(&self, _: Option<&Object>) -> Result<Download, StoreError> {
         match self.0 {}
     }
-    pub fn put(&self, _: Vec<u8>, _: bool) -> Result<(), StoreError> {
+    pub fn put(&self, _: impl Into<Bytes>, _: bool) -> Result<(), StoreError> {
         match self.0 {}
     }
     pub fn upload(&self) -> Result<Upload, StoreError> {
@@ -142,7 +143,7 @@ impl Download {
     pub fn error(error: &io::Error) -> Option<&StoreError> {
         error.get_ref()?.downcast_ref()
     }
-    pub fn next_chunk(&mut self) -> Result<Vec<u8>, StoreError> {
+    pub fn next_chunk(&mut self) -> Result<Bytes, StoreError> {
         match self.0 {}
     }
 }

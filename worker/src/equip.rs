@@ -4,6 +4,7 @@
 //! is complete already is recognised, so being cut short costs nothing but time.
 
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use fanfold_shared::ids::{JobId, NodeId};
@@ -13,6 +14,7 @@ use fanfold_shared::layout::{JobDir, NodeDir};
 use fanfold_shared::report::{During, Failure, Report};
 use fanfold_shared::split::Split;
 
+use crate::cloud::{CacheSettings, Cloud};
 use crate::descriptors;
 use crate::devices::{NodeDevices, default_processes, discover};
 use crate::environment::{self, EnvironmentError};
@@ -29,6 +31,8 @@ pub struct Equipment {
     pub plan: NodePlan,
     /// The items of the job, at places of this machine.
     pub items: ItemReader,
+    /// What brings files at addresses here; None: nothing of the job lies at one.
+    pub cloud: Option<Arc<Cloud>>,
     /// What it hands out.
     pub devices: NodeDevices,
     /// What sweeps up behind it.
@@ -57,6 +61,8 @@ pub struct Site<'a> {
     pub processes: Option<u32>,
     /// The number of the first process.
     pub next_process: u32,
+    /// Where files at addresses are kept on this machine.
+    pub cache: &'a CacheSettings,
     /// On a fleet.
     pub membership: Option<Membership>,
     /// Set, it ends all waiting.
@@ -91,7 +97,10 @@ impl<E: Report> From<E> for Unfit {
 /// # Errors
 /// What this node can't have.
 pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment, Unfit> {
-    let Site { id, spec, job, node, dir, items, gpus, processes, next_process, membership, cancel } = site;
+    let Site { id, spec, job, node, dir, items, gpus, processes, next_process, cache, membership, cancel } = site;
+    // First: credentials that are missing are found at once, an environment takes minutes.
+    let mut note = |level, text: &str| tell(Word::Note(level, text));
+    let (cloud, brought) = Cloud::prepare(spec, &items, cache, cancel, &mut note)?;
     let log = job.logs().environment_build();
     let python = environment::prepare(&spec.environment, &log, cancel, &mut |line| tell(Word::Building(line)))
         .map_err(|error| Unfit { anywhere: is_the_jobs_own(&error), failure: error.into() })?;
@@ -108,16 +117,17 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
     if let Some(advice) = devices.advice(wanted) {
         tell(Word::Note(Level::Warning, &advice));
     }
-    let work = workdir::prepare(job, &dir, &spec.models)?;
+    let work = workdir::prepare(job, &dir, &brought.models)?;
     let output_dir = spec.output.clone().unwrap_or_else(|| job.default_output());
     fs::create_dir_all(&output_dir).during("create", &output_dir)?;
     let guard = Guard::start(id, node, &devices.locks())?;
+    let places = Places { side_inputs: brought.side_inputs, ..Places::local(spec, &output_dir, processes) };
     let plan = NodePlan {
         job_id: id.0.clone(),
         python,
         working_dir: work.path,
         entry_script: spec.entry_script.clone(),
-        argv: job::entry_argv(spec, &Places::local(spec, &output_dir, processes)),
+        argv: job::entry_argv(spec, &places),
         input_type: spec.input_type,
         partition: spec.partition.clone(),
         read_csv: spec.read_csv.clone(),
@@ -135,7 +145,7 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
         model_dir: work.model_dir,
         environment_variables: spec.environment_variables.clone(),
     };
-    Ok(Equipment { dir, plan, items, devices, guard, membership })
+    Ok(Equipment { dir, plan, items, cloud, devices, guard, membership })
 }
 
 /// Whether an environment fails on every host: what a build comes to depends on what is to be built. Where no interpreter is,

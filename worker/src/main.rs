@@ -9,6 +9,7 @@ use clap::Parser;
 use fanfold_shared::fleet::SharedRoot;
 use fanfold_shared::fleet::config::{FleetConfig, environment};
 use fanfold_shared::report::{self, During, Failure, Report};
+use fanfold_worker::cloud::CacheOptions;
 use fanfold_worker::devices::{cores, default_processes, discover};
 use fanfold_worker::fleet::{Settings, health, secrets};
 use fanfold_worker::guard;
@@ -57,6 +58,8 @@ struct Cli {
     /// broker's consumer_timeout, which is 30 minutes unless it was changed
     #[arg(long, value_name = "SECONDS", default_value = "300")]
     lease_after: u64,
+    #[command(flatten)]
+    cache: CacheOptions,
     /// Tell what this host would bring to a job (host name, cores, GPUs, processes by default), and end
     #[arg(long)]
     describe: bool,
@@ -139,6 +142,7 @@ fn run(cli: Cli) -> Result<report::ExitCode, Failure> {
         base: cli.work_dir,
         metrics: cli.metrics,
         lease_after: Duration::from_secs(cli.lease_after),
+        cache: cli.cache.settings(),
     })
 }
 

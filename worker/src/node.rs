@@ -34,6 +34,7 @@ use fanfold_shared::layout::{JobDir, NodeDir, Stream};
 use fanfold_shared::message::NodeEvent;
 use fanfold_shared::report::{During, Result};
 
+use crate::cloud::{Cloud, Fetchers};
 use crate::devices::{Binding, ChildEnv, NodeDevices, child_env};
 use crate::environment;
 use crate::equip::Equipment;
@@ -83,6 +84,8 @@ pub struct Node {
     pub items: ItemReader,
     /// What their files were like when the job first saw them.
     pub fingerprints: Fingerprints,
+    /// What brings files at addresses here.
+    pub cloud: Option<Arc<Cloud>>,
     /// What it has to do.
     pub work: Work,
     backend: Arc<dyn Backend>,
@@ -112,7 +115,7 @@ impl Node {
     /// # Errors
     /// Directories or files of the node can't be written, the items can't be read, or a thread can't be started.
     pub fn start(job: JobDir, id: NodeId, equipment: Equipment, backend: Arc<dyn Backend>) -> Result<NodeHandle> {
-        let Equipment { dir, plan, items, devices, guard, membership } = equipment;
+        let Equipment { dir, plan, items, cloud, devices, guard, membership } = equipment;
         let logs = job.logs();
         let any = ProcessNumber(0);
         let directories = [
@@ -135,6 +138,7 @@ impl Node {
             host,
             items,
             fingerprints,
+            cloud,
             work: Work::new(slots).map_err(std::io::Error::from).during("wake", "eventfd")?,
             backend,
             member: membership.map(|membership| Member::new(membership, plan.processes)),
@@ -171,6 +175,7 @@ impl Node {
         });
         let monitor = self.start_monitor();
         let beats = self.member.is_some().then(|| self.start_beats()).flatten();
+        let fetchers = self.start_fetchers();
         let (alive, all_gone) = mpsc::channel();
         let processes = 0..self.plan.processes as usize;
         let slots: Vec<_> = processes.filter_map(|index| self.start_slot(index, alive.clone())).collect();
@@ -200,6 +205,9 @@ impl Node {
             }
         }
         self.work.drain();
+        if fetchers.is_some_and(|fetchers| !fetchers.end()) {
+            self.sys_error(None, "a download waits for its server, and is left behind");
+        }
         self.stop_guard();
         if let Some(beats) = beats {
             self.stop_beats(beats);
@@ -212,6 +220,19 @@ impl Node {
         failpoint!("fleet_before_left");
         self.say(NodeEvent::Left);
         self.wait_until_safe();
+    }
+
+    /// Starts what brings files here, if any have to be.
+    fn start_fetchers(self: &Arc<Node>) -> Option<Fetchers> {
+        let cloud = self.cloud.as_ref().filter(|cloud| cloud.has_inputs())?;
+        self.work.bring_first(2 * u64::from(self.plan.processes) + 2);
+        match Fetchers::start(self, cloud) {
+            Ok(fetchers) => Some(fetchers),
+            Err(error) => {
+                self.broken(format!("cannot start a thread for downloads: {error}"));
+                None
+            }
+        }
     }
 
     /// Starts the thread of a slot, which holds `alive` for as long as it lives.

@@ -1,6 +1,6 @@
 //! What a node has to do: tasks as received, handed to slots in pieces, acknowledged when all of a task is answered.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use fanfold_shared::backend::Delivery;
 use fanfold_shared::message::Task;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::cloud::Local;
 
 /// A slot without work for so long may run copies of what others hold and have not started (design.md, "Child processes").
 const STARVING: Duration = Duration::from_secs(1);
@@ -25,6 +27,8 @@ pub struct Hold {
     /// When it came.
     pub since: Instant,
     open: Mutex<Open>,
+    /// Files that were brought here for mini-batches of it that are not answered.
+    local: Mutex<BTreeMap<u64, Arc<Local>>>,
 }
 
 struct Open {
@@ -47,7 +51,13 @@ impl Hold {
             alone: delivery.alone,
             since: Instant::now(),
             open: Mutex::new(Open { answered, remaining, deliveries: vec![delivery] }),
+            local: Mutex::default(),
         })
+    }
+
+    /// The files of this mini-batch that were brought here.
+    pub fn local(&self, mini_batch: u64) -> Option<Arc<Local>> {
+        lock(&self.local).get(&mini_batch).cloned()
     }
 
     /// Whether nobody has answered for this mini-batch yet.
@@ -106,7 +116,9 @@ impl Hold {
     /// The answers for these mini-batches are safe. Answering twice (a copy) changes nothing.
     pub fn answered(&self, mini_batches: impl Iterator<Item = u64>) {
         let mut open = lock(&self.open);
+        let mut done_with = Vec::new();
         for mini_batch in mini_batches {
+            done_with.extend(lock(&self.local).remove(&mini_batch));
             let bit = mini_batch - self.mini_batches.start;
             let (word, mask) = ((bit / 64) as usize, 1 << (bit % 64));
             if open.answered[word] & mask == 0 {
@@ -114,11 +126,14 @@ impl Hold {
                 open.remaining -= 1;
             }
         }
-        if open.remaining == 0 {
-            let deliveries = std::mem::take(&mut open.deliveries);
-            drop(open);
-            deliveries.into_iter().for_each(Delivery::ack);
-        }
+        let deliveries = match open.remaining {
+            0 => std::mem::take(&mut open.deliveries),
+            _ => Vec::new(),
+        };
+        // Neither files are removed under the lock nor messages settled.
+        drop(open);
+        deliveries.into_iter().for_each(Delivery::ack);
+        drop(done_with);
     }
 }
 
@@ -140,9 +155,16 @@ pub struct Work {
 }
 
 struct State {
+    /// What a slot may take.
     pieces: VecDeque<Piece>,
     /// Mini-batches in `pieces`.
     waiting: u64,
+    /// Where files have to be brought here first: what still needs that.
+    coming: VecDeque<Piece>,
+    /// Mini-batches whose files are being brought.
+    in_fetch: u64,
+    /// Mini-batches that may be ready, or about to be, before a slot takes them; None: nothing has to be brought.
+    ahead: Option<u64>,
     /// For each slot: since when it has been ready without work.
     idle_since: Vec<Option<Instant>>,
     /// For each slot: whether it holds mini-batches.
@@ -159,11 +181,19 @@ impl Work {
         let state = State {
             pieces: VecDeque::new(),
             waiting: 0,
+            coming: VecDeque::new(),
+            in_fetch: 0,
+            ahead: None,
             idle_since: vec![None; slots],
             holding: vec![false; slots],
             drained: false,
         };
         Ok(Work { state: Mutex::new(state), changed: Condvar::new(), wakers })
+    }
+
+    /// From now on files are brought here before a slot gets a mini-batch: `ahead` of them at the most wait for one.
+    pub fn bring_first(&self, ahead: u64) {
+        lock(&self.state).ahead = Some(ahead);
     }
 
     /// Adds a task behind all others. Once drained, it goes back to the queue instead.
@@ -174,8 +204,61 @@ impl Work {
             drop(state);
             return drop(hold);
         }
+        if state.ahead.is_some() {
+            state.coming.push_back(Piece { hold, mini_batches });
+            self.changed.notify_all();
+            return;
+        }
         state.waiting += mini_batches.end - mini_batches.start;
         state.pieces.push_back(Piece { hold, mini_batches });
+        self.wake_idle(&state);
+    }
+
+    /// Waits for a mini-batch whose files are to be brought here. None: there is none any more.
+    pub fn next_to_fetch(&self) -> Option<Piece> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.drained {
+                return None;
+            }
+            let room = state.ahead.is_some_and(|ahead| state.waiting + state.in_fetch < ahead);
+            if room && let Some(front) = state.coming.front_mut() {
+                let start = front.mini_batches.start;
+                let piece = Piece { hold: front.hold.clone(), mini_batches: start..start + 1 };
+                front.mini_batches.start += 1;
+                if front.mini_batches.is_empty() {
+                    state.coming.pop_front();
+                }
+                state.in_fetch += 1;
+                return Some(piece);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The files of a mini-batch are here (those that can be had): a slot may take it. Once drained, it goes back to the queue instead.
+    pub fn fetched(&self, piece: Piece, local: Option<Arc<Local>>) {
+        let mini_batch = piece.mini_batches.start;
+        if let Some(local) = local
+            && piece.hold.is_open(mini_batch)
+        {
+            lock(&piece.hold.local).insert(mini_batch, local);
+        }
+        let mut state = lock(&self.state);
+        state.in_fetch -= 1;
+        if state.drained {
+            self.changed.notify_all();
+            drop(state);
+            return drop(piece);
+        }
+        state.waiting += 1;
+        match state.pieces.back_mut() {
+            Some(last) if Arc::ptr_eq(&last.hold, &piece.hold) && last.mini_batches.end == mini_batch => {
+                last.mini_batches.end += 1;
+            }
+            _ => state.pieces.push_back(piece),
+        }
+        self.changed.notify_all();
         self.wake_idle(&state);
     }
 
@@ -201,6 +284,10 @@ impl Work {
             .into_iter()
             .filter(|hold| {
                 let of_it = |piece: &Piece| Arc::ptr_eq(&piece.hold, hold) && piece.mini_batches == hold.mini_batches;
+                if let Some(at) = state.coming.iter().position(of_it) {
+                    withdrawn.extend(state.coming.remove(at));
+                    return false;
+                }
                 let Some(at) = state.pieces.iter().position(of_it) else { return true };
                 let piece = state.pieces.remove(at);
                 state.waiting -= hold.mini_batches.end - hold.mini_batches.start;
@@ -272,9 +359,10 @@ impl Work {
         let deadline = Instant::now() + wait;
         let mut state = lock(&self.state);
         loop {
+            let coming = state.coming.len() + state.in_fetch as usize;
             let below = match pieces {
-                0 => state.pieces.is_empty() && state.holding.iter().all(|holds| !holds),
-                _ => state.pieces.len() < pieces,
+                0 => coming == 0 && state.pieces.is_empty() && state.holding.iter().all(|holds| !holds),
+                _ => state.pieces.len() + coming < pieces,
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if below || left.is_zero() {
@@ -289,10 +377,10 @@ impl Work {
         let mut state = lock(&self.state);
         state.drained = true;
         state.waiting = 0;
-        let pieces = std::mem::take(&mut state.pieces);
+        let (pieces, coming) = (std::mem::take(&mut state.pieces), std::mem::take(&mut state.coming));
         self.changed.notify_all();
         drop(state);
-        drop(pieces);
+        drop((pieces, coming));
         self.wake_all();
     }
 

@@ -442,6 +442,7 @@ impl<'a> Planner<'_, 'a> {
             | NodeEvent::Joined { .. }
             | NodeEvent::GaveUp { .. }
             | NodeEvent::Broken { .. }
+            | NodeEvent::Downloading { .. }
             | NodeEvent::HeldUp { .. }
             | NodeEvent::Left => return,
         };

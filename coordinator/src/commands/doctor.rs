@@ -10,6 +10,7 @@ use fanfold_shared::job::JobRecord;
 use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, size};
+use fanfold_store::Datastores;
 use fanfold_worker::devices;
 use serde_json::json;
 
@@ -99,6 +100,7 @@ struct Check {
 
 fn machine(fleet: &FleetArgs, as_json: bool, out: &mut dyn Write) -> Result<ExitCode> {
     let mut checks = vec![python(), venv(), gpus(), disk()];
+    checks.extend(datastores());
     if fleet.is_given() {
         checks.extend(fleet::checks(fleet));
     }
@@ -166,6 +168,21 @@ fn disk() -> Check {
         Err(errno) => Err(format!("the file system here can't be examined: {}", errno.desc())),
     };
     Check { name: "disk", found }
+}
+
+/// Only where there are some, or should be.
+fn datastores() -> Option<Check> {
+    let found = match Datastores::load() {
+        Ok(none) if none.entries.is_empty() => return None,
+        Ok(Datastores { warning: Some(warning), .. }) => Err(warning),
+        Ok(some) => Ok(format!(
+            "{} in {} (`fanfold datastore check NAME` tries one)",
+            counted(some.entries.len() as u64, "datastore"),
+            some.path.display()
+        )),
+        Err(error) => Err(error.to_string()),
+    };
+    Some(Check { name: "stores", found })
 }
 
 fn ask(program: &str, args: &[&str]) -> Result<String, String> {

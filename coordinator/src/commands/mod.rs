@@ -5,6 +5,7 @@
 pub mod args;
 pub mod client;
 pub mod dataset;
+pub mod datastore;
 pub mod doctor;
 pub mod errors;
 pub mod explain;

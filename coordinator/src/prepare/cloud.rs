@@ -13,6 +13,7 @@ use fanfold_store::{Client, Datastores, Next, Object, StoreError, Stores, Why};
 
 use super::ListError;
 use super::glob::{self, Pattern};
+use super::source::Visit;
 
 /// Objects between two looks at whether to stop.
 const CANCEL_EVERY: u64 = 1024;
@@ -107,13 +108,9 @@ impl Objects {
     }
 
     /// Calls `visit` with the name of every object and what is known of it, in no particular order.
-    pub(super) fn for_each(
-        &self,
-        cancel: &dyn Fn() -> bool,
-        visit: &mut dyn FnMut(&[u8], Fingerprint) -> Result<(), ListError>,
-    ) -> Result<(), ListError> {
+    pub(super) fn for_each(&self, cancel: &dyn Fn() -> bool, visit: &mut Visit<'_>) -> Result<(), ListError> {
         if let Which::One(object) = &self.which {
-            return visit(object.path.as_bytes(), fingerprint(object));
+            return visit(object.path.as_bytes(), Some(fingerprint(object)));
         }
         let mut seen = 0u64;
         self.client.list(&mut |object| {
@@ -124,7 +121,7 @@ impl Objects {
             let name = object.path.as_bytes();
             match &self.which {
                 Which::Matching(pattern, _) if !pattern.matches(name) => {}
-                _ => visit(name, fingerprint(&object))?,
+                _ => visit(name, Some(fingerprint(&object)))?,
             }
             Ok(Next::Go)
         })

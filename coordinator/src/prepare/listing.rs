@@ -253,10 +253,11 @@ pub fn each_file(
 
 /// Adds an entry, with its fingerprint where it is known.
 fn push(writer: &mut ItemWriter, name: &[u8], known: Option<Fingerprint>) -> Result<(), ListError> {
-    Ok(match known {
+    match known {
         Some(known) => writer.push_known(name, known)?,
         None => writer.push(name)?,
-    })
+    }
+    Ok(())
 }
 
 fn table_file<'a>(

@@ -28,6 +28,9 @@ pub(super) enum Source {
     Cloud(Objects),
 }
 
+/// Is told of each file: its name, and of objects what is known of it.
+pub(super) type Visit<'a> = dyn FnMut(&[u8], Option<Fingerprint>) -> Result<(), ListError> + 'a;
+
 /// What all inputs of a job are looked at with.
 #[derive(Clone, Copy)]
 pub(super) struct Look<'a> {
@@ -107,12 +110,10 @@ impl Source {
         input: &str,
         look: Look<'_>,
         notes: &mut Notes,
-        visit: &mut dyn FnMut(&[u8], Option<Fingerprint>) -> Result<(), ListError>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), ListError> {
         match self {
-            Source::Cloud(objects) => {
-                objects.for_each(look.cancel, &mut |name, fingerprint| visit(name, Some(fingerprint)))
-            }
+            Source::Cloud(objects) => objects.for_each(look.cancel, visit),
             Source::File(..) | Source::Folder(..) | Source::Glob(..) => {
                 self.for_each_file(input, look, notes, &mut |name| visit(name, None))
             }

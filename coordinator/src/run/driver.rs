@@ -314,6 +314,8 @@ impl Driver<'_> {
                 course.clock.progress(now);
             }
             NodeEvent::InitFailed { .. } => course.init_failures += 1,
+            // A large file may take longer than anything that runs.
+            NodeEvent::Downloading { .. } => course.clock.progress(now),
             NodeEvent::HeldUp { slot, why } => {
                 let key = (node.clone(), *slot);
                 match why {

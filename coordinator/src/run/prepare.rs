@@ -12,6 +12,7 @@ use fanfold_shared::job::{self, JobSpec};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
+use fanfold_worker::cloud::CacheSettings;
 use fanfold_worker::equip::{self, Equipment, Site, Word};
 use fanfold_worker::guard;
 use fanfold_worker::logs::Level;
@@ -280,6 +281,7 @@ fn equip(
         gpus: None,
         processes: None,
         next_process: next_process(dir, recovered),
+        cache: &CacheSettings::from_env()?,
         membership: None,
         cancel: orders.flag(),
     };

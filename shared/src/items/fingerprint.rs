@@ -44,7 +44,8 @@ impl Fingerprint {
     pub fn of_object(size: u64, etag: Option<&str>, modified_us: i64) -> Fingerprint {
         let mtime_ns = match etag {
             Some(etag) => {
-                let hash = blake3::hash(etag.as_bytes());
+                // Listings of some servers leave the quotes out that answers have.
+                let hash = blake3::hash(etag.trim_start_matches("W/").trim_matches('"').as_bytes());
                 i64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("eight bytes"))
             }
             // Listings and answers may differ below a second.
@@ -53,8 +54,7 @@ impl Fingerprint {
         Fingerprint::File { size, mtime_ns }
     }
 
-    /// The first word is the size plus 2, so that the zeros of a hole in the file mean "not taken".
-    /// As it is stored.
+    /// As it is stored. The first word is the size plus 2, so that the zeros of a hole in the file mean "not taken".
     pub fn encode(self) -> [u8; Fingerprint::SIZE] {
         let (word, mtime_ns) = match self {
             Fingerprint::NotTaken => (0, 0),

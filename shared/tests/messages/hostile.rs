@@ -80,6 +80,7 @@ fn event() -> impl Strategy<Value = NodeEvent> {
         (task(), any::<u32>()).prop_map(|(task, hand_overs)| NodeEvent::HandedBack { task, hand_overs }),
         vec(task(), 0..20).prop_map(|tasks| NodeEvent::Leased { tasks }),
         (any::<String>(), any::<bool>()).prop_map(|(why, anywhere)| NodeEvent::CannotJoin { why, anywhere }),
+        any::<u64>().prop_map(|bytes| NodeEvent::Downloading { bytes }),
         (any::<u32>(), option::of(any::<String>())).prop_map(|(slot, why)| NodeEvent::HeldUp { slot, why }),
         (any::<String>(), any::<u32>(), vec(any::<String>(), 0..9))
             .prop_map(|(host, processes, devices)| NodeEvent::Joined { host, processes, devices }),

@@ -63,6 +63,7 @@ pub fn from_node() -> Named<FromNode> {
         ("process-ended", NodeEvent::ProcessEnded { process, how: "exited with code 0".into() }),
         ("gave-up", NodeEvent::GaveUp { error: error(ErrorKind::Init) }),
         ("broken", NodeEvent::Broken { message: why() }),
+        ("downloading", NodeEvent::Downloading { bytes: 1 << 30 }),
         ("held-up", NodeEvent::HeldUp { slot: 1, why: Some(why()) }),
         ("left", NodeEvent::Left),
     ];

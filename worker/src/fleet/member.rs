@@ -143,6 +143,7 @@ impl Life<'_> {
                     gpus: worker.settings.gpus.as_deref(),
                     processes: worker.settings.processes,
                     next_process: 0,
+                    cache: &worker.settings.cache,
                     membership: Some(Membership {
                         worker: worker.id.0.clone(),
                         lease_after: worker.settings.lease_after,

@@ -25,6 +25,7 @@ use super::place::{Place, default_base};
 use super::presence::Presence;
 use super::signals::Signals;
 use super::ticket::Tickets;
+use crate::cloud::CacheSettings;
 use crate::devices::{default_processes, discover};
 use crate::node::host_name;
 
@@ -58,6 +59,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// See [`crate::node::Membership::lease_after`].
     pub lease_after: Duration,
+    /// Where files at addresses are kept.
+    pub cache: CacheSettings,
 }
 
 /// A worker that lives.

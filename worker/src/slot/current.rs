@@ -16,6 +16,7 @@ use super::child::Process;
 use super::page::Page;
 use super::protocol::Decoder;
 use super::stack::{self, Dirs};
+use crate::cloud::Local;
 use crate::guard::die_reason;
 use crate::host;
 use crate::logs::{FILE_CAP, ProcessLog, UserErrorLog, cap_file, tail_lines};
@@ -52,6 +53,8 @@ pub struct Held {
     pub hold: Arc<Hold>,
     /// Another slot may be running a copy.
     pub copied: bool,
+    /// Its files, where they were brought here: they stay as long as it runs.
+    pub local: Option<Arc<Local>>,
 }
 
 impl Held {

@@ -15,6 +15,7 @@ use fanfold_shared::text::one_line;
 
 use super::current::{Current, Held};
 use super::protocol::{self, HandOver};
+use crate::cloud::Local;
 use crate::node::Node;
 use crate::work::Piece;
 
@@ -85,7 +86,8 @@ impl Frame {
                 continue;
             }
             let (input, items) = split.mini_batch(mini_batch);
-            let mut held = Held { mini_batch, items, unreadable: Vec::new(), hold: piece.hold.clone(), copied: false };
+            let (hold, local) = (piece.hold.clone(), piece.hold.local(mini_batch));
+            let mut held = Held { mini_batch, items, unreadable: Vec::new(), hold, copied: false, local };
             let before = self.items.len();
             let root = Path::new(&input.root);
             let slice = node.items.slice(mini_batch)?;
@@ -99,7 +101,10 @@ impl Frame {
                     node.items.read_joined(held.items.clone(), Path::new(""), &mut self.items)?;
                     held.items.end - held.items.start
                 }
-                (InputType::Files, _) => self.add_files(node, root, &mut held)?,
+                (InputType::Files, _) => match held.local.clone() {
+                    Some(local) => self.add_local(&local, &mut held),
+                    None => self.add_files(node, root, &mut held)?,
+                },
                 (_, Some(slice)) => self.add_slice(node, root, &held, slice)?,
                 // A list of tables has slices; a mini-batch without input gets nothing, and that is as it should be.
                 (_, None) => 0,
@@ -133,13 +138,23 @@ impl Frame {
         let entries = slice.entries();
         let names = node.items.read(entries.clone())?;
         let names: Vec<&[u8]> = names.split(|byte| *byte == 0).take(slice.files as usize).collect();
-        let fingerprints = node.fingerprints.get(entries)?;
-        let mut troubles = check(root, names.iter().copied(), &fingerprints).into_iter().peekable();
+        let mut troubles = match held.local {
+            Some(_) => Vec::new(),
+            None => check(root, names.iter().copied(), &node.fingerprints.get(entries)?),
+        }
+        .into_iter()
+        .peekable();
         for (at, name) in names.iter().enumerate() {
             let path = root.join(OsStr::from_bytes(name));
-            if let Some((_, trouble)) = troubles.next_if(|(place, _)| *place == at) {
-                let line = format!("!`{}`: {trouble}", one_line(&path.to_string_lossy(), usize::MAX));
-                self.items.extend_from_slice(line.as_bytes());
+            let local = held.local.as_ref().map(|local| &local.files[at]);
+            let trouble = match local {
+                Some(file) => file.as_ref().err().cloned(),
+                None => troubles
+                    .next_if(|(place, _)| *place == at)
+                    .map(|(_, trouble)| format!("`{}`: {trouble}", path.display())),
+            };
+            if let Some(trouble) = trouble {
+                self.items.extend_from_slice(format!("!{}", one_line(&trouble, usize::MAX)).as_bytes());
             } else {
                 let Slice { header_len, first_row, part, .. } = slice;
                 let rows = held.items.end - held.items.start;
@@ -153,10 +168,27 @@ impl Frame {
                 self.items.extend_from_slice(text.as_bytes());
             }
             self.items.push(b'\n');
+            let path = local.and_then(|file| file.as_ref().ok()).unwrap_or(&path);
             self.items.extend_from_slice(path.as_os_str().as_bytes());
             self.items.push(0);
         }
         Ok(slice.files.into())
+    }
+
+    /// Adds the paths of files that were brought here, and notes why others can't be had.
+    fn add_local(&mut self, local: &Local, held: &mut Held) -> u64 {
+        let mut readable = 0;
+        for (item, file) in held.items.clone().zip(&local.files) {
+            match file {
+                Ok(path) => {
+                    self.items.extend_from_slice(path.as_os_str().as_bytes());
+                    self.items.push(0);
+                    readable += 1;
+                }
+                Err(why) => held.unreadable.push(ItemError { item, message: one_line(why, usize::MAX).to_string() }),
+            }
+        }
+        readable
     }
 
     /// Adds the paths of the files that can be read, and notes why the others can't.

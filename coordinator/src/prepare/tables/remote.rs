@@ -67,7 +67,7 @@ impl Remote<'_> {
         let object = client.head()?;
         same(client, &object, known)?;
         let tail = client.get_range(size.saturating_sub(TAIL)..size, Some(&object))?;
-        Ok(Remote { client, object, tail: Bytes::from(tail) })
+        Ok(Remote { client, object, tail })
     }
 }
 
@@ -96,6 +96,6 @@ impl ChunkReader for Remote<'_> {
             return Ok(self.tail.slice(from..from + length));
         }
         let bytes = self.client.get_range(start..end, Some(&self.object));
-        bytes.map(Bytes::from).map_err(|error| ParquetError::External(Box::new(io::Error::other(error))))
+        bytes.map_err(|error| ParquetError::External(Box::new(io::Error::other(error))))
     }
 }

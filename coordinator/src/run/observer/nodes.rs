@@ -70,7 +70,7 @@ impl Observer {
             NodeEvent::RunsAlone { task } => {
                 self.master.log(Level::Info, &format!("{node}: mini-batches {:?} run alone", task.mini_batches));
             }
-            NodeEvent::Beat { .. } | NodeEvent::Leased { .. } => (),
+            NodeEvent::Beat { .. } | NodeEvent::Leased { .. } | NodeEvent::Downloading { .. } => (),
             NodeEvent::Broken { message } => self.master.log(Level::Error, &format!("{node}: {message}")),
             NodeEvent::HeldUp { slot, why } => {
                 let text = why.as_deref().unwrap_or("goes on");

@@ -209,6 +209,7 @@ fn shortened(mut event: NodeEvent) -> NodeEvent {
         | NodeEvent::RunsAlone { .. }
         | NodeEvent::ProcessStarted { .. }
         | NodeEvent::InitDone { .. }
+        | NodeEvent::Downloading { .. }
         | NodeEvent::HeldUp { why: None, .. }
         | NodeEvent::Left => {}
     }
