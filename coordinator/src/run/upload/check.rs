@@ -10,6 +10,9 @@ use fanfold_store::{StoreError, Why};
 use super::{JOB, UploadError, is_of, is_recorded, open};
 use crate::ledger::LedgerReader;
 
+/// Where it is tried whether writing is allowed: nothing is ever to be seen there. Not under the name of the output: Azure takes a block that nobody
+/// wants for a beginning of the blob, and lets no other begin.
+const PROBE: &str = ".fanfold-probe";
 /// A submission waits so long for a service; the upload waits as long as it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -23,16 +26,20 @@ pub fn check(spec: &JobSpec, job: Option<&str>) -> Result<Option<String>> {
     let base = open(uri)?;
     let began = Instant::now();
     let mut watch = || began.elapsed() < PATIENCE;
-    let name = match spec.output_action {
-        OutputAction::AppendRow => spec.append_row_file_name.as_str(),
+    let object = match spec.output_action {
+        OutputAction::AppendRow => base.at(&spec.append_row_file_name),
         // What its script will write, nobody knows.
-        OutputAction::SummaryOnly => ".fanfold",
+        OutputAction::SummaryOnly => base.clone(),
     };
-    let object = base.at(name);
-    let asked = object.look(&mut watch).and_then(|seen| match seen {
+    let found = match spec.output_action {
+        OutputAction::AppendRow => object.look(&mut watch),
+        OutputAction::SummaryOnly => Ok(None),
+    };
+    let asked = found.and_then(|seen| match seen {
         Some(seen) => Ok(Some(seen)),
-        None => object.try_to_write(&mut watch).map(|()| None),
+        None => base.at(PROBE).try_to_write(&mut watch).map(|()| None),
     });
+    let asked = asked.map_err(|error| StoreError { uri: Box::new(object.uri().clone()), ..error });
     match asked {
         Ok(Some(seen)) if !job.is_some_and(|job| is_of(&seen, job)) => {
             let (uri, of) = (object.uri().clone(), seen.marks.get(JOB).cloned());
