@@ -9,6 +9,7 @@ mod running;
 mod support;
 
 mod broken;
+mod canary;
 mod killed;
 mod refused;
 mod whole;

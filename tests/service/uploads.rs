@@ -1,0 +1,49 @@
+//! Jobs of a service whose output goes to the cloud: the coordinator uploads it, and its datastores are the service's.
+
+use fanfold_test_servers::{Fault, Faults, Rule, S3, has_cloud_servers};
+use serde_json::json;
+
+use super::ECHO;
+use super::world::Served;
+use crate::running::job_of;
+use crate::support::{assert_each_once, wait_for};
+
+#[test]
+fn the_output_of_a_job_of_the_service_is_uploaded_and_waits_for_credentials_that_are_mended() {
+    if !has_cloud_servers() {
+        return;
+    }
+    let s3 = S3::start();
+    let (bucket, faults) = (s3.bucket("bucket"), Faults::before(s3.port()));
+    let mut served = Served::new();
+    served.kill();
+    let (region, url, key) = (S3::REGION, faults.url(), s3.key());
+    let entry = format!(
+        "out: {{type: s3, bucket: bucket, region: {region}, endpoint: '{url}', access_key_id: '{}', secret_access_key: '{}'}}\n",
+        key.id, key.secret
+    );
+    served.place().write("secrets/datastores.yaml", entry);
+    served.start(&[]);
+    job_of(served.place(), ECHO, "output: datastore://out/results\n");
+    let items = served.place().write_items(20);
+    let _worker = served.world.worker();
+
+    faults.rule(Rule::new(Fault::Status(403, None)).method("PUT"));
+    let job = served.submit("job.yaml", &[]);
+    let cause = wait_for("the job to say what is refused", || {
+        let cause = served.get("/v1/jobs?limit=10").1.to_string();
+        cause.contains("taken up again").then_some(cause)
+    });
+    assert!(cause.contains("the output can't be uploaded") && cause.contains("access is denied"), "{cause}");
+    assert_eq!(bucket.list(""), []);
+    faults.clear();
+    served.wait_for_state(&job, "Completed");
+    let object = String::from_utf8(bucket.get("results/parallel_run_step.txt").unwrap()).unwrap();
+    assert_each_once(&object.lines().map(str::to_string).collect::<Vec<_>>(), &items);
+    let (_, status) = served.get(&format!("/v1/jobs/{job}"));
+    assert_eq!(status["output"]["uri"], "datastore://out/results/parallel_run_step.txt");
+
+    // The next one is refused before it is a job.
+    let (code, answer) = served.post("/v1/jobs", None, &json!({"job_file": "job.yaml"}).to_string());
+    assert!(code >= 400 && answer.to_string().contains("is there already and is not this job's"), "{code} {answer}");
+}
