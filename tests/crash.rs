@@ -2,7 +2,7 @@
 //!
 //! `life.rs` says what is looked at after every death. Only the program itself is killed, as `kill -9` would; its children must
 //! vanish by themselves. `FANFOLD_CRASH_SEED=<seed>` runs one job again, `FANFOLD_CRASH_KILLS=<number>` runs more than the 200 random
-//! kills of a usual run, to which the named points add about eighty.
+//! kills of a usual run, to which tables and the named points add some more each.
 
 mod support;
 
@@ -14,6 +14,8 @@ mod life;
 mod points;
 #[path = "crash/seed.rs"]
 mod seed;
+#[path = "crash/tables.rs"]
+mod tables;
 
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ use job::{Behaviour, Job, MiniBatch, Shape};
 use life::{End, Life, Running};
 use points::{Does, Point, in_the_sources};
 use seed::Random;
+use support::has_pandas;
+use tables::Kind;
 
 /// A healthy mini-batch that happens to run alone, as a suspect, at `run_max_try` deaths is dropped, and rightly so. Hundreds of deaths
 /// within seconds of each other would get there by chance.
@@ -45,6 +49,14 @@ fn lines_survive_kills_at_random_moments() {
 #[test]
 fn large_rows_survive_kills_at_random_moments() {
     kills_at_random(Shape::LargeRows, 3, 20);
+}
+
+#[test]
+fn tables_of_both_kinds_survive_kills_at_random_moments() {
+    if has_pandas() {
+        kills_at_random(Shape::Table(Kind::Csv, Kind::Parquet), 8, 8);
+        kills_at_random(Shape::Table(Kind::Parquet, Kind::Csv), 9, 5);
+    }
 }
 
 /// Runs jobs of that shape until the program was killed so often: `percent` of all random kills.
@@ -152,12 +164,16 @@ fn every_named_point_may_kill_the_program() {
     assert!(points.len() > 20, "the sources are where this test looks for them: {points:?}");
     let mut kills = 0;
     for (number, point) in points.iter().enumerate() {
+        if is_of_tables(point) && !has_pandas() {
+            continue;
+        }
         let seed = seed::asked().unwrap_or(4_000_000 + number as u64);
         let mut random = Random::new(seed);
         let builds = point.name.starts_with("environment_");
         let shape = match point.name.as_str() {
             "items_run_spilled" => Shape::LongNames,
             "items_slices_synced" => Shape::Parts,
+            _ if is_of_tables(point) => Shape::Table(Kind::Csv, Kind::Parquet),
             _ if builds => Shape::Few,
             _ => *random.pick(&[Shape::Files, Shape::Lines, Shape::Parts]),
         };
@@ -186,6 +202,38 @@ fn every_named_point_may_kill_the_program() {
     println!("{kills} kills at {} points, no violation", points.len());
 }
 
+/// Points of the pass that makes a Parquet file.
+fn is_of_tables(point: &Point) -> bool {
+    ["table_", "items_stretch_"].iter().any(|of_tables| point.name.starts_with(of_tables))
+}
+
+#[test]
+fn every_named_point_may_kill_a_job_over_tables() {
+    if !has_pandas() {
+        return;
+    }
+    const KINDS: [Kind; 2] = [Kind::Csv, Kind::Parquet];
+    let elsewhere = |point: &Point| point.name.starts_with("environment_") || point.name == "items_run_spilled";
+    let (mut kills, mut number) = (0, 0);
+    for point in in_the_sources(Does::Kill).iter().filter(|point| !elsewhere(point)) {
+        let outputs = if is_of_tables(point) { &KINDS[1..] } else { &KINDS };
+        for output in outputs {
+            number += 1;
+            let seed = seed::asked().unwrap_or(10_000_000 + number);
+            // Each kind of input with each kind of output, in turn.
+            let input = KINDS[(number / 2 % 2) as usize];
+            let job = Job::new(Shape::Table(input, *output), &mut Random::new(seed), MANY_TRIES);
+            let mut life = Life::new(job, seed);
+            let end = life.run(Some(&format!("{}:1", point.name)));
+            assert_eq!(end, End::Killed, "`{}` in {} is never reached", point.name, point.file.display());
+            life.check();
+            life.finish();
+            kills += life.kills;
+        }
+    }
+    println!("{kills} kills of jobs over tables, no violation");
+}
+
 #[test]
 fn every_named_operation_may_fail_and_the_program_be_killed_meanwhile() {
     let points = in_the_sources(Does::Fail);
@@ -194,14 +242,20 @@ fn every_named_operation_may_fail_and_the_program_be_killed_meanwhile() {
         for errno in [ENOSPC, EIO] {
             let seed = seed::asked().unwrap_or(5_000_000 + 10 * number as u64 + errno as u64);
             let mut random = Random::new(seed);
-            let mut life = Life::new(Job::new(Shape::Lines, &mut random, MANY_TRIES), seed);
+            let (shape, most) = match is_of_tables(point) {
+                true if !has_pandas() => continue,
+                // Reached once or twice.
+                true => (Shape::Table(Kind::Csv, Kind::Parquet), 1),
+                false => (Shape::Lines, 10),
+            };
+            let mut life = Life::new(Job::new(shape, &mut random, MANY_TRIES), seed);
             for _ in 0..2 {
-                let failpoint = format!("{}:{}:{errno}", point.name, random.between(1, 10));
+                let failpoint = format!("{}:{}:{errno}", point.name, random.between(1, most));
                 fails_until_killed(&mut life, point, &failpoint);
                 life.check();
             }
             // The same, but it passes: the program goes on by itself, or says that it must be started again.
-            let end = life.run(Some(&format!("{}:{}:{errno}:1", point.name, random.between(1, 10))));
+            let end = life.run(Some(&format!("{}:{}:{errno}:1", point.name, random.between(1, most))));
             assert!(matches!(end, End::Completed | End::GaveUp(1)), "{point:?} {errno}: {end:?}");
             life.check();
             life.finish();

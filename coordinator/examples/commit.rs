@@ -32,6 +32,7 @@ fn main() {
         fingerprint: "x".into(),
         split: Split { inputs: vec![input.clone()], ..Split::even(1) },
         output: Some(job.default_output().join("parallel_run_step.txt")),
+        table: false,
         header: false,
         run_max_try: 3,
     };

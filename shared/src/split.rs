@@ -1,7 +1,7 @@
-//! How the items of a job are cut into mini-batches: fixed when the item list is written, never changed by a retry.
+//! How the items of a job are cut into mini-batches: fixed when they are written down, never changed by a retry.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub struct SplitInput {
     pub name: String,
     /// The directory, or the address in the cloud, that the names of its items are relative to; empty for `lines`, whose items are taken as they are.
     pub root: String,
-    /// The ordinals of its items.
+    /// The ordinals of its items; of a split that grows ([`Split::is_complete`]) nothing that counts.
     pub items: Range<u64>,
     /// Its entries in the list: its items, or of a table the files that its rows are in.
     pub entries: Range<u64>,
@@ -57,17 +57,54 @@ pub enum Cut {
 
 /// The ends of all mini-batches: 4 bytes for each. As text they are their number and a checksum of the list
 /// ([`crate::items`]) that they are read from again.
+///
+/// Where mini-batches run while the rest of the data is still being split, the list grows: then clones of one value grow together, and
+/// what is in is never changed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "StatedEnds", into = "StatedEnds")]
 pub struct Ends {
+    /// What a text says of them; None: they are all in `table`, as far as there are any.
+    stated: Option<Complete>,
+    table: Arc<RwLock<Table>>,
+}
+
+/// What is known of a complete list of ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Complete {
     mini_batches: u64,
     slices_crc32: u32,
-    #[serde(skip)]
-    table: Arc<Table>,
+}
+
+/// [`Ends`] as text. One that grows has neither number nor checksum yet.
+#[derive(Serialize, Deserialize)]
+struct StatedEnds {
+    mini_batches: u64,
+    slices_crc32: u32,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    growing: bool,
+}
+
+impl From<StatedEnds> for Ends {
+    fn from(stated: StatedEnds) -> Ends {
+        let StatedEnds { mini_batches, slices_crc32, growing } = stated;
+        let stated = (!growing).then_some(Complete { mini_batches, slices_crc32 });
+        Ends { stated, table: Arc::default() }
+    }
+}
+
+impl From<Ends> for StatedEnds {
+    fn from(ends: Ends) -> StatedEnds {
+        match ends.complete() {
+            Some(Complete { mini_batches, slices_crc32 }) => StatedEnds { mini_batches, slices_crc32, growing: false },
+            None => StatedEnds { mini_batches: 0, slices_crc32: 0, growing: true },
+        }
+    }
 }
 
 impl PartialEq for Ends {
+    /// Whether they are of one list: of two that grow nothing says otherwise.
     fn eq(&self, other: &Ends) -> bool {
-        (self.mini_batches, self.slices_crc32) == (other.mini_batches, other.slices_crc32)
+        self.complete() == other.complete()
     }
 }
 
@@ -82,71 +119,119 @@ struct Table {
     bases: Vec<u64>,
     /// Each end less the base of its block. Blocks of more than 2³² items are refused when they are made.
     ends: Vec<u32>,
-}
-
-/// Collects [`Ends`] in order.
-#[derive(Debug, Default)]
-pub struct EndsBuilder {
-    table: Table,
+    /// The last end.
     last: u64,
+    /// The first mini-batch of each input that has one.
+    inputs: Vec<u64>,
+    /// Nothing is added any more.
+    complete: Option<Complete>,
 }
 
-impl EndsBuilder {
-    /// The next mini-batch ends before item `end`. False: it is not behind the one before, or too far.
-    #[must_use]
-    pub fn push(&mut self, end: u64) -> bool {
-        let first = self.table.ends.len().is_multiple_of(BLOCK);
-        let base = if first { self.last } else { *self.table.bases.last().expect("pushed at the first") };
+impl Table {
+    fn push(&mut self, end: u64, input: usize) -> bool {
+        let first = self.ends.len().is_multiple_of(BLOCK);
+        let base = if first { self.last } else { *self.bases.last().expect("pushed at the first") };
         let offset = end.checked_sub(base).and_then(|offset| u32::try_from(offset).ok());
-        let Some(offset) = offset.filter(|_| end > self.last) else { return false };
-        if first {
-            self.table.bases.push(base);
+        let follows = end > self.last && (self.inputs.len()..=self.inputs.len() + 1).contains(&(input + 1));
+        let Some(offset) = offset.filter(|_| follows) else { return false };
+        if input == self.inputs.len() {
+            self.inputs.push(self.ends.len() as u64);
         }
-        self.table.ends.push(offset);
+        if first {
+            self.bases.push(base);
+        }
+        self.ends.push(offset);
         self.last = end;
         true
     }
 
-    /// All of them; `slices_crc32` is of the file that they are read from again.
-    pub fn finish(self, slices_crc32: u32) -> Ends {
-        Ends { mini_batches: self.table.ends.len() as u64, slices_crc32, table: Arc::new(self.table) }
-    }
-}
-
-impl Ends {
-    /// How many there are.
-    pub fn mini_batches(&self) -> u64 {
-        self.mini_batches
-    }
-
-    /// The checksum of the file that they are in.
-    pub fn slices_crc32(&self) -> u32 {
-        self.slices_crc32
-    }
-
-    /// Whether the ends themselves are here, and not only what they are called.
-    pub fn is_loaded(&self) -> bool {
-        self.table.ends.len() as u64 == self.mini_batches
+    fn len(&self) -> u64 {
+        self.ends.len() as u64
     }
 
     fn end(&self, id: u64) -> u64 {
         let at = id as usize;
-        self.table.bases[at / BLOCK] + u64::from(self.table.ends[at])
+        self.bases[at / BLOCK] + u64::from(self.ends[at])
     }
 
-    /// The items of mini-batch `id`.
-    fn items(&self, id: u64) -> Range<u64> {
-        let start = if id == 0 { 0 } else { self.end(id - 1) };
-        start..self.end(id)
+    /// The end before mini-batch `id`.
+    fn start(&self, id: u64) -> u64 {
+        if id == 0 { 0 } else { self.end(id - 1) }
+    }
+
+    /// The number of the input that mini-batch `id` is of.
+    fn input(&self, id: u64) -> usize {
+        self.inputs.partition_point(|first| *first <= id) - 1
+    }
+
+    /// The mini-batches of the input with this number.
+    fn of_input(&self, input: usize) -> Range<u64> {
+        let first = |input: usize| self.inputs.get(input).copied().unwrap_or(self.len());
+        first(input)..first(input + 1)
     }
 
     /// The mini-batch that holds an item that there is.
     fn mini_batch_of(&self, ordinal: u64) -> u64 {
-        let block = self.table.bases.partition_point(|base| *base <= ordinal) - 1;
+        let block = self.bases.partition_point(|base| *base <= ordinal) - 1;
         let first = block * BLOCK;
-        let ends = &self.table.ends[first..self.table.ends.len().min(first + BLOCK)];
-        let offset = ordinal - self.table.bases[block];
+        let ends = &self.ends[first..self.ends.len().min(first + BLOCK)];
+        let offset = ordinal - self.bases[block];
         (first + ends.partition_point(|end| u64::from(*end) <= offset)) as u64
+    }
+}
+
+impl Ends {
+    /// None yet, and open for more.
+    pub fn growing() -> Ends {
+        Ends { stated: None, table: Arc::default() }
+    }
+
+    /// The next mini-batch ends before item `end`, and is of the input with this number, the same as the one before or the next one. False: it
+    /// is not behind the one before, or too far.
+    #[must_use]
+    pub fn push(&self, end: u64, input: usize) -> bool {
+        self.write().push(end, input)
+    }
+
+    /// There are no more; `slices_crc32` is of the file that they are read from again.
+    pub fn complete_with(&self, slices_crc32: u32) {
+        let mut table = self.write();
+        table.complete = Some(Complete { mini_batches: table.len(), slices_crc32 });
+    }
+
+    /// How many there are, or are so far.
+    pub fn mini_batches(&self) -> u64 {
+        self.stated.map_or_else(|| self.read().len(), |stated| stated.mini_batches)
+    }
+
+    /// The checksum of the file that they are in; None: they grow.
+    pub fn slices_crc32(&self) -> Option<u32> {
+        self.complete().map(|complete| complete.slices_crc32)
+    }
+
+    /// The number of items in this mini-batch.
+    pub fn items(&self, mini_batch: u64) -> u64 {
+        let table = self.read();
+        table.end(mini_batch) - table.start(mini_batch)
+    }
+
+    /// The number of items of the input with this number, so far.
+    pub fn items_of(&self, input: usize) -> u64 {
+        let table = self.read();
+        let of_input = table.of_input(input);
+        table.start(of_input.end) - table.start(of_input.start)
+    }
+
+    fn complete(&self) -> Option<Complete> {
+        self.stated.or_else(|| self.read().complete)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -156,9 +241,45 @@ impl Split {
         Split { inputs: Vec::new(), cut: Cut::Even { mini_batch_items } }
     }
 
-    /// The number of items.
+    /// Whether it is known to its end. Else the rest of the data is still being split, and there will be more.
+    pub fn is_complete(&self) -> bool {
+        match &self.cut {
+            Cut::Even { .. } => true,
+            Cut::Listed(ends) => ends.complete().is_some(),
+        }
+    }
+
+    /// The same with the items of each input, which are known once it is complete.
+    pub fn with_items(mut self) -> Split {
+        let mut first = 0;
+        for number in 0..self.inputs.len() {
+            let end = first + self.items_of(number);
+            self.inputs[number].items = first..end;
+            first = end;
+        }
+        self
+    }
+
+    /// Whether `other` is of the same list, one of them perhaps from a time when it grew.
+    pub fn is_same_list(&self, other: &Split) -> bool {
+        let entries = |split: &Split| -> Vec<_> {
+            split.inputs.iter().map(|input| (input.name.clone(), input.root.clone(), input.entries.clone())).collect()
+        };
+        match (&self.cut, &other.cut) {
+            (Cut::Listed(ours), Cut::Listed(theirs)) => {
+                let grew = !(self.is_complete() && other.is_complete());
+                (grew || ours == theirs) && entries(self) == entries(other)
+            }
+            _ => self == other,
+        }
+    }
+
+    /// The number of items, as far as they are split.
     pub fn items(&self) -> u64 {
-        self.inputs.last().map_or(0, |input| input.items.end)
+        match &self.cut {
+            Cut::Listed(ends) if ends.stated.is_none() => ends.read().last,
+            _ => self.inputs.last().map_or(0, |input| input.items.end),
+        }
     }
 
     /// The number of entries in the list.
@@ -166,7 +287,7 @@ impl Split {
         self.inputs.last().map_or(0, |input| input.entries.end)
     }
 
-    /// The number of mini-batches.
+    /// The number of mini-batches, as far as there are any.
     pub fn mini_batches(&self) -> u64 {
         match &self.cut {
             Cut::Even { mini_batch_items } => self.inputs.iter().map(|input| count(input, *mini_batch_items)).sum(),
@@ -174,12 +295,22 @@ impl Split {
         }
     }
 
-    /// The number of mini-batches of one input.
-    pub fn mini_batches_of(&self, input: &SplitInput) -> u64 {
+    /// The number of mini-batches of the input with this number.
+    pub fn mini_batches_of(&self, input: usize) -> u64 {
         match &self.cut {
-            Cut::Even { mini_batch_items } => count(input, *mini_batch_items),
-            Cut::Listed(_) if input.items.is_empty() => 0,
-            Cut::Listed(ends) => ends.mini_batch_of(input.items.end - 1) + 1 - ends.mini_batch_of(input.items.start),
+            Cut::Even { mini_batch_items } => count(&self.inputs[input], *mini_batch_items),
+            Cut::Listed(ends) => {
+                let of_input = ends.read().of_input(input);
+                of_input.end - of_input.start
+            }
+        }
+    }
+
+    /// The number of items of the input with this number.
+    pub fn items_of(&self, input: usize) -> u64 {
+        match &self.cut {
+            Cut::Listed(ends) => ends.items_of(input),
+            Cut::Even { .. } => self.inputs[input].items.end - self.inputs[input].items.start,
         }
     }
 
@@ -200,12 +331,12 @@ impl Split {
                     first += count;
                 }
             }
-            Cut::Listed(ends) if id < ends.mini_batches() => {
-                let items = ends.items(id);
-                let input = self.inputs.iter().find(|input| input.items.contains(&items.start));
-                return (input.expect("the inputs cover every item"), items);
+            Cut::Listed(ends) => {
+                let table = ends.read();
+                if id < table.len() {
+                    return (&self.inputs[table.input(id)], table.start(id)..table.end(id));
+                }
             }
-            Cut::Listed(_) => (),
         }
         panic!("mini-batch {id} is beyond the split");
     }
@@ -225,8 +356,12 @@ impl Split {
                     first += count(input, *mini_batch_items);
                 }
             }
-            Cut::Listed(ends) if ordinal < self.items() => return ends.mini_batch_of(ordinal),
-            Cut::Listed(_) => (),
+            Cut::Listed(ends) => {
+                let table = ends.read();
+                if ordinal < table.last {
+                    return table.mini_batch_of(ordinal);
+                }
+            }
         }
         panic!("item {ordinal} is beyond the split");
     }
@@ -242,7 +377,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn covers_every_item_once_and_crosses_no_input(split: &Split, most: u64) {
-        let (mut next, mut of_inputs) = (0, 0);
+        let mut next = 0;
         for id in 0..split.mini_batches() {
             let (input, items) = split.mini_batch(id);
             assert_eq!(items.start, next);
@@ -250,8 +385,9 @@ mod tests {
             assert!(items.clone().all(|i| split.mini_batch_of(i) == id));
             next = items.end;
         }
-        of_inputs += split.inputs.iter().map(|input| split.mini_batches_of(input)).sum::<u64>();
+        let of_inputs: u64 = (0..split.inputs.len()).map(|input| split.mini_batches_of(input)).sum();
         assert_eq!((next, of_inputs), (split.items(), split.mini_batches()));
+        assert_eq!((0..split.inputs.len()).map(|input| split.items_of(input)).sum::<u64>(), split.items());
     }
 
     fn inputs(sizes: &[u64]) -> Vec<SplitInput> {
@@ -275,29 +411,38 @@ mod tests {
 
         #[test]
         fn listed_mini_batches_do_so_too(sizes in prop::collection::vec(1u64..9, 0..700), later in 1usize..700) {
-            let mut builder = EndsBuilder::default();
-            let mut end = 0;
-            for size in &sizes {
-                end += size;
-                prop_assert!(builder.push(end));
-            }
+            let ends = Ends::growing();
             let later = later.min(sizes.len());
-            let cut = Cut::Listed(builder.finish(7));
             let inputs = inputs(&[sizes[..later].iter().sum(), sizes[later..].iter().sum()]);
-            let split = Split { inputs, cut };
+            let split = Split { inputs, cut: Cut::Listed(ends.clone()) };
+            let mut end = 0;
+            for (at, size) in sizes.iter().enumerate() {
+                end += size;
+                prop_assert!(ends.push(end, usize::from(at >= later)));
+                if at == sizes.len() / 2 {
+                    covers_every_item_once_and_crosses_no_input(&split, 9);
+                }
+            }
+            let text = serde_json::to_string(&split).unwrap();
+            let early: Split = serde_json::from_str(&text).unwrap();
+            prop_assert!(!early.is_complete() && !split.is_complete() && early.is_same_list(&split));
+            ends.complete_with(7);
+            prop_assert!(split.is_complete() && early.is_same_list(&split));
             covers_every_item_once_and_crosses_no_input(&split, 9);
             // As text it is known again, though its ends are elsewhere.
             let text = serde_json::to_string(&split).unwrap();
             let read: Split = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(&read, &split);
-            prop_assert!(matches!(read.cut, Cut::Listed(ends) if ends.is_loaded() == sizes.is_empty()));
+            prop_assert!(matches!(read.cut, Cut::Listed(ends) if ends.mini_batches() == sizes.len() as u64));
         }
     }
 
     #[test]
     fn an_end_is_behind_the_one_before_and_not_too_far() {
-        let mut builder = EndsBuilder::default();
-        assert!(builder.push(3) && !builder.push(3) && !builder.push(2));
-        assert!(!builder.push(1 << 33));
+        let ends = Ends::growing();
+        assert!(ends.push(3, 0) && !ends.push(3, 0) && !ends.push(2, 0));
+        assert!(!ends.push(1 << 33, 0));
+        assert!(!ends.push(4, 2), "an input without any is refused where it is listed");
+        assert!(ends.push(4, 1) && !ends.push(5, 0));
     }
 }

@@ -101,6 +101,14 @@ impl Client {
         Download::begin(self.clone(), expected.cloned())
     }
 
+    /// The object from its byte `start` on, as [`Client::read`].
+    ///
+    /// # Errors
+    /// It can't be read, or is another one.
+    pub fn read_from(&self, start: u64, expected: &Object) -> Result<Download, StoreError> {
+        Download::from(self.clone(), start, expected.clone())
+    }
+
     /// Writes a small object in one request. `new`: it must not exist yet ([`Why::Exists`]), where the server can tell.
     ///
     /// # Errors

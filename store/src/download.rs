@@ -37,6 +37,11 @@ impl Download {
         Ok(Download { client, object, stream: Some(stream), chunk: Bytes::new(), at: 0, failures: 0 })
     }
 
+    pub(crate) fn from(client: Client, start: u64, object: Object) -> Result<Download, StoreError> {
+        let (_, stream) = open(&client, start, Some(&object))?;
+        Ok(Download { client, object, stream: Some(stream), chunk: Bytes::new(), at: start, failures: 0 })
+    }
+
     /// What is being read.
     pub fn object(&self) -> &Object {
         &self.object

@@ -94,6 +94,9 @@ impl Client {
     pub fn read(&self, _: Option<&Object>) -> Result<Download, StoreError> {
         match self.0 {}
     }
+    pub fn read_from(&self, _: u64, _: &Object) -> Result<Download, StoreError> {
+        match self.0 {}
+    }
     pub fn put(&self, _: impl Into<Bytes>, _: bool) -> Result<(), StoreError> {
         match self.0 {}
     }

@@ -34,7 +34,7 @@ fn every_misspelt_key_gets_the_right_one() {
 #[test]
 fn all_faults_are_told_at_once_each_with_its_place() {
     let place = place();
-    let faults = [("run_max_try", "0"), ("error_treshold", "5"), ("mini_batch_size", "[3]"), ("input_type", "mltable")];
+    let faults = [("run_max_try", "0"), ("error_treshold", "5"), ("mini_batch_size", "[3]"), ("input_type", "cvs")];
     place.write("job.yaml", job_file(&place, &faults));
     insta::assert_snapshot!(refused(&place, &["job.yaml"]), @r#"
     error: `run_max_try` must be a whole number of at least 1
@@ -58,12 +58,12 @@ fn all_faults_are_told_at_once_each_with_its_place() {
        |                  ^
     hint: for example `mini_batch_size: 10`
 
-    error: `input_type: mltable` is not available yet: name the files that its `paths` name
+    error: `input_type` must be `files`, `lines`, `csv`, `tsv`, `jsonl`, `parquet` or `mltable`
       --> job.yaml:9:13
        |
-     9 | input_type: mltable
-       |             ^^^^^^^
-    hint: write `input_type: csv` (or `tsv`, `jsonl`, `parquet`), and what `read_delimited` says as `read_csv`
+     9 | input_type: cvs
+       |             ^^^
+    hint: did you mean `input_type: csv`?
     "#);
 }
 

@@ -5,6 +5,7 @@ mod continuing;
 mod damage;
 mod inputs;
 mod job_file;
+mod mltable;
 mod output;
 mod places;
 #[path = "../support/mod.rs"]

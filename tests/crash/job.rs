@@ -5,9 +5,11 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use crate::seed::Random;
-use crate::support::Place;
+use crate::support::{Place, python_with_pandas};
+use crate::tables::{self, Kind};
 
 /// What kind of job it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub enum Shape {
     Parts,
     /// A few lines, each a mini-batch; the tests tell one of them how to behave.
     Few,
+    /// Rows of tables of one kind, which become a table of one kind.
+    Table(Kind, Kind),
 }
 
 /// What the script does with a mini-batch.
@@ -81,11 +85,18 @@ pub struct Job {
     pub of_key: HashMap<String, usize>,
     /// The exit code of a run that completes it.
     pub exit: i32,
+    /// The name of its output.
+    pub output: &'static str,
+    /// The line that its output begins with, if it has one.
+    pub header: &'static str,
 }
 
 impl Job {
     /// A job of that shape, everything else by chance. `more` goes into the job file.
     pub fn new(shape: Shape, random: &mut Random, more: &str) -> Job {
+        if let Shape::Table(input, output) = shape {
+            return Job::over_tables(input, output, random, more);
+        }
         let place = Place::new();
         let (names, size) = match shape {
             Shape::Files => (files(&place, random), random.between(1, 5) as usize),
@@ -93,7 +104,7 @@ impl Job {
             Shape::LargeRows => (lines(&place, random, 60, 120), random.between(1, 3) as usize),
             Shape::LongNames => (long_names(&place), 500),
             Shape::Parts => (parts(&place, random), 0),
-            Shape::Few => (lines(&place, random, 12, 12), 1),
+            Shape::Few | Shape::Table(..) => (lines(&place, random, 12, 12), 1),
         };
         let part = |name: &[u8]| name.iter().position(|byte| *byte == b'-').map(|at| name[..at].to_vec());
         let chunks: Vec<&[Vec<u8>]> = match shape {
@@ -113,39 +124,108 @@ impl Job {
                 mini_batches[at].behaviour = Behaviour::Large(bytes);
             }
         }
+        let mut job = Job::of(place, mini_batches, random);
+        let (inputs, input_type) = match shape {
+            Shape::Files | Shape::LongNames | Shape::Parts => ("data", "files"),
+            _ => ("items.txt", "lines"),
+        };
+        let cut = match shape {
+            Shape::Parts => "partition_format: \"{part}/*\"".to_string(),
+            _ => format!("mini_batch_size: {size}"),
+        };
+        let what = format!("entry_script: score.py\ninputs: [{inputs}]\ninput_type: {input_type}\n{cut}\n{more}");
+        job.write(&what, random);
+        job
+    }
+
+    /// A job over tables: its output has a header, or is a Parquet file.
+    fn over_tables(input: Kind, output: Kind, random: &mut Random, more: &str) -> Job {
+        let place = Place::new();
+        let size = random.between(2, 8) as usize;
+        let keys = tables::make(&place, input, size, random);
+        let shape = Shape::Table(input, output);
+        let mut mini_batches: Vec<MiniBatch> =
+            keys.into_iter().map(|keys| MiniBatch { behaviour: behaviour(shape, keys.len(), random), keys }).collect();
+        if output == Kind::Parquet && random.percent(30) {
+            // A file of the spool.
+            let at = random.between(0, mini_batches.len() as u64 - 1) as usize;
+            let bytes = (9 << 20) / mini_batches[at].keys.len();
+            mini_batches[at].behaviour = Behaviour::Large(bytes);
+        }
+        let mut job = Job::of(place, mini_batches, random);
+        job.output = output.output();
+        let input_type = match input {
+            Kind::Csv => "csv\nread_csv: {dtype: {key: str}}",
+            Kind::Parquet => "parquet",
+        };
+        if output == Kind::Csv {
+            job.header = "key\n";
+        }
+        let what = format!(
+            "entry_script: score_table.py\ninputs: [data]\ninput_type: {input_type}\nmini_batch_size: {size}rows\n\
+             append_row_file_name: {}\nappend_row_dataframe_header: true\nenvironment: {{python: {}}}\n{more}",
+            job.output,
+            python_with_pandas().display()
+        );
+        job.place.write("score_table.py", include_str!("score_table.py"));
+        job.write(&what, random);
+        job
+    }
+
+    /// A job of these mini-batches, which has no file yet.
+    fn of(place: Place, mini_batches: Vec<MiniBatch>, random: &mut Random) -> Job {
         let of_key = mini_batches
             .iter()
             .enumerate()
             .flat_map(|(at, mini_batch)| mini_batch.keys.iter().map(move |key| (key.clone(), at)))
             .collect();
-        let mut job = Job { place, mini_batches, of_key, exit: 0 };
+        let mut job = Job { place, mini_batches, of_key, exit: 0, output: "parallel_run_step.txt", header: "" };
         job.write_behaviour(random.magnitude(0.0005, 0.004));
+        job
+    }
 
-        let (inputs, input_type) = match shape {
-            Shape::Files | Shape::LongNames | Shape::Parts => ("data", "files"),
-            Shape::Lines | Shape::LargeRows | Shape::Few => ("items.txt", "lines"),
-        };
-        let short = job.mini_batches.iter().any(|mini_batch| matches!(mini_batch.behaviour, Behaviour::Short(_)));
+    /// Writes its file: `what` it runs over what, everything else by chance.
+    fn write(&mut self, what: &str, random: &mut Random) {
+        let short = self.mini_batches.iter().any(|mini_batch| matches!(mini_batch.behaviour, Behaviour::Short(_)));
         // With a threshold, failed items that stay below it are no reason for another exit code.
         let tolerant = short && random.percent(50);
-        job.exit = if short && !tolerant { 5 } else { 0 };
-        fs::create_dir(job.place.path("tries")).unwrap();
-        let cut = match shape {
-            Shape::Parts => "partition_format: \"{part}/*\"".to_string(),
-            _ => format!("mini_batch_size: {size}"),
-        };
+        self.exit = if short && !tolerant { 5 } else { 0 };
+        fs::create_dir(self.place.path("tries")).unwrap();
         let yaml = format!(
-            "name: crash\nentry_script: score.py\ninputs: [{inputs}]\ninput_type: {input_type}\n{cut}\n\
-             process_count_per_node: {processes}\nerror_threshold: {threshold}\n\
-             environment_variables:\n  CRASH_SIDE_LOG: {side_log}\n  CRASH_TRIES: {tries}\n{more}",
+            "name: crash\n{what}process_count_per_node: {processes}\nerror_threshold: {threshold}\n\
+             environment_variables:\n  CRASH_SIDE_LOG: {side_log}\n  CRASH_TRIES: {tries}\n  CRASH_OUTPUT: {output}\n",
             processes = random.between(1, 3),
             threshold = if tolerant { 100_000 } else { -1 },
-            side_log = job.place.path("side.log").display(),
-            tries = job.place.path("tries").display(),
+            side_log = self.place.path("side.log").display(),
+            tries = self.place.path("tries").display(),
+            output = self.output,
         );
-        job.place.write("score.py", include_str!("score.py"));
-        job.place.write("job.yaml", yaml);
-        job
+        self.place.write("score.py", include_str!("score.py"));
+        self.place.write("job.yaml", yaml);
+    }
+
+    /// The bytes of the output that are committed, with a Parquet file's rows as text. `committed` is what the program says of their length.
+    pub fn committed(&self, committed: usize) -> Vec<u8> {
+        let output = self.place.job().join("output").join(self.output);
+        let partial = self.partial();
+        let is_table = self.output.ends_with(".parquet");
+        assert!(is_table || !output.exists() || !partial.exists(), "the output has both of its names");
+        let mut bytes = fs::read(if output.exists() { &output } else { &partial }).unwrap_or_default();
+        assert!(bytes.len() >= committed, "{} bytes of {committed} committed", bytes.len());
+        if output.exists() {
+            assert_eq!(bytes.len(), committed, "under its final name the file is what is committed");
+        }
+        bytes.truncate(committed);
+        match is_table {
+            false => bytes,
+            true if output.exists() => tables::rows_of_file(&output),
+            true => tables::rows_of_streams(&bytes),
+        }
+    }
+
+    /// Where the output grows.
+    pub fn partial(&self) -> PathBuf {
+        self.place.job().join("output").join(format!("{}.partial", self.output))
     }
 
     /// Tells the script how to behave: each run takes so many seconds. To be called before the first start.
@@ -172,6 +252,7 @@ fn behaviour(shape: Shape, items: usize, random: &mut Random) -> Behaviour {
         // Never all of them: by its first row a test sees that a mini-batch is in.
         (_, 5..=7) if items > 1 => Behaviour::Short(random.between(1, items as u64 - 1) as usize),
         (Shape::LargeRows, 8..=60) => Behaviour::Large(random.magnitude(1e3, 1e6) as usize),
+        (Shape::Table(_, Kind::Parquet), 8..=20) => Behaviour::Large(random.magnitude(1.0, 1e5) as usize),
         _ => Behaviour::Plain,
     }
 }

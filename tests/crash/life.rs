@@ -71,6 +71,10 @@ impl Life {
         let log = File::create(log).unwrap();
         let mut command = self.job.place.fanfold();
         command.args(["run", "job.yaml", "--job-dir", "job"]).stdout(log.try_clone().unwrap()).stderr(log);
+        // At every other start tables run from their first mini-batch on, and every further one is told by itself.
+        if self.starts % 2 == 1 {
+            command.env("FANFOLD_SPLIT_GRACE_MS", "0").env("FANFOLD_SPLIT_STRETCH_MS", "0");
+        }
         if let Some(failpoint) = failpoint {
             command.env("FANFOLD_FAILPOINT", failpoint);
         }
@@ -151,8 +155,7 @@ impl Life {
         self.check_numbers();
         if !self.job.place.job().join(".fanfold/ledger.sqlite").exists() {
             assert!(self.settled.is_empty(), "the ledger is gone");
-            let partial = self.job.place.job().join("output/parallel_run_step.txt.partial");
-            assert_eq!(fs::metadata(partial).map_or(0, |file| file.len()), 0, "rows without a ledger");
+            assert_eq!(fs::metadata(self.job.partial()).map_or(0, |file| file.len()), 0, "rows without a ledger");
             return;
         }
         let doctor = self.job.place.run(&["doctor", "--verify", "job", "--json"]).expect(0);
@@ -168,29 +171,19 @@ impl Life {
     /// Reads the committed part of the output, and gives the mini-batches in it.
     #[track_caller]
     fn read_output(&mut self, committed: usize) -> BTreeSet<usize> {
-        let output = self.job.place.job().join("output/parallel_run_step.txt");
-        let partial = self.job.place.job().join("output/parallel_run_step.txt.partial");
-        let mut bytes = match (output.exists(), partial.exists()) {
-            (true, true) => panic!("the output has both of its names"),
-            (true, false) => {
-                let bytes = fs::read(output).unwrap();
-                assert_eq!(bytes.len(), committed, "under its final name the file is what is committed");
-                bytes
-            }
-            (false, true) => fs::read(partial).unwrap(),
-            (false, false) => Vec::new(),
-        };
-        assert!(bytes.len() >= committed, "{} bytes of {committed} committed", bytes.len());
-        bytes.truncate(committed);
+        let bytes = self.job.committed(committed);
         assert!(bytes.starts_with(&self.committed), "what was committed has changed");
         self.committed = bytes;
 
         let mut settled = BTreeSet::new();
         let mut rest = self.committed.as_slice();
+        if !rest.is_empty() {
+            rest = rest.strip_prefix(self.job.header.as_bytes()).expect("the header comes first");
+        }
         while !rest.is_empty() {
             let key = rest.split(|byte| matches!(byte, b' ' | b'\n')).next().expect("split gives one");
             let key = String::from_utf8_lossy(&key[..key.len().min(1000)]).into_owned();
-            let at = committed - rest.len();
+            let at = self.committed.len() - rest.len();
             let Some(&mini_batch) = self.job.of_key.get(&key) else { panic!("byte {at}: {key:?} is no item") };
             let rows = self.job.mini_batches[mini_batch].rows();
             assert!(rest.starts_with(&rows), "byte {at}: the rows of mini-batch {mini_batch} are torn or mixed up");
@@ -246,7 +239,9 @@ impl Life {
         let job = &self.job;
         let all = (0..job.mini_batches.len()).filter(|mini_batch| self.poison != Some(*mini_batch));
         assert!(self.settled.iter().copied().eq(all), "mini-batches are missing in the output");
-        assert!(job.place.job().join("output/parallel_run_step.txt").exists(), "the output has no final name");
+        let written: Vec<_> =
+            fs::read_dir(job.place.job().join("output")).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(written, [job.output], "the output has its final name, and nothing is left beside it");
         let status = job.place.status();
         assert_eq!((&status["state"], &status["blocked"]), (&"Completed".into(), &serde_json::Value::Null));
         let verdict = fs::read_to_string(job.place.job().join("logs/job_result.txt")).unwrap();

@@ -20,8 +20,8 @@ def init():
     note("init {} {}".format(EntryScript().agent_name, os.getpid()))
 
 
-def run(mini_batch):
-    keys = [os.fsencode(os.path.basename(item)).hex() for item in mini_batch]
+def told(keys):
+    """Notes that a mini-batch runs, and behaves as it is told; what is left to do is returned."""
     note("run {} {}".format(os.getpid(), " ".join(keys)))
     time.sleep(behaviour.SECONDS)
     does, n = behaviour.OF.get(keys[0], ("plain", 0))
@@ -35,8 +35,14 @@ def run(mini_batch):
     elif does == "hangs":
         note("hangs {}".format(os.getpid()))
         time.sleep(600)
-    elif does == "short":
+    return does, n
+
+
+def run(mini_batch):
+    keys = [os.fsencode(os.path.basename(item)).hex() for item in mini_batch]
+    does, n = told(keys)
+    if does == "short":
         return keys[:-n]
-    elif does == "large":
+    if does == "large":
         return [key + " " + "x" * n for key in keys]
     return keys

@@ -1,7 +1,7 @@
 //! Rows of tables, and parts of the data, on a fleet: the same slices wherever they run.
 
 use crate::LONG;
-use crate::support::{has_pandas, python_with_pandas};
+use crate::support::{has_pandas, python_with_pandas, text};
 use crate::world::{World, kill_9};
 
 const ROWS: &str = "import time\n\ndef run(mini_batch):\n    time.sleep(0.05)\n    return [f'{row.id}:{row.name}' for row in mini_batch.itertuples(index=False)]\n";
@@ -49,6 +49,27 @@ fn rows_of_tables_are_there_once_whoever_dies() {
 }
 
 #[test]
+fn a_table_that_is_being_split_when_its_coordinator_dies_is_split_on_by_the_next() {
+    if !has_pandas() {
+        return;
+    }
+    let world = World::new();
+    let expected = table_job(&world, 3000, "mini_batch_size: 3rows");
+    let _workers = [world.worker(), world.worker()];
+    // Every mini-batch is told by itself, from the first one on.
+    let grows = |command: &mut std::process::Command| {
+        command.env("FANFOLD_SPLIT_GRACE_MS", "0").env("FANFOLD_SPLIT_STRETCH_MS", "0");
+    };
+    let first = world.coordinator_with(|command| {
+        grows(command);
+        command.env("FANFOLD_FAILPOINT", "items_stretch_logged:400");
+    });
+    first.dies(LONG);
+    world.coordinator_with(grows).ends(LONG, 0);
+    world.each_once_and_nothing_left(&expected);
+}
+
+#[test]
 fn parts_of_a_table_go_to_any_worker() {
     if !has_pandas() {
         return;
@@ -59,4 +80,35 @@ fn parts_of_a_table_go_to_any_worker() {
     world.coordinator().ends(LONG, 0);
     assert_eq!(world.place.status()["counts"]["mini_batches"], 2);
     world.each_once_and_nothing_left(&expected);
+}
+
+#[test]
+fn a_parquet_file_has_each_row_once_whoever_dies() {
+    if !has_pandas() {
+        return;
+    }
+    let world = World::new();
+    table_job(&world, 1200, "mini_batch_size: 5rows\nappend_row_file_name: rows.parquet");
+    // Every second frame has its columns in another order, and every third one a column without a value; some are too large for a message.
+    let script = "import time\n\ndef run(mini_batch):\n    time.sleep(0.05)\n    i = int(mini_batch.id.iloc[0])\n    \
+                  frame = mini_batch.assign(ballast='x' * (200_000 if i % 50 == 0 else 10), half=None if i % 3 else mini_batch.id / 2)\n    \
+                  return frame[list(reversed(frame.columns))] if i % 2 else frame\n";
+    world.place.write("score.py", script);
+    let victim = world.worker();
+    let _other = world.worker();
+    let coordinator = world.coordinator();
+    world.wait_for_nodes(2);
+    world.wait_for_committed(20);
+    kill_9(&victim);
+    world.wait_for_more_committed(20);
+    kill_9(&coordinator);
+    world.coordinator().ends(LONG, 0);
+    world.nothing_left();
+    world.place.run(&["doctor", "--verify", "job"]).expect(0);
+    let look = "import pandas\nframe = pandas.read_parquet('job/output/rows.parquet').sort_values('id')\n\
+                assert list(frame.id) == list(range(1200)), sorted(frame.id)\n\
+                assert list(frame.name) == [f'name {i},\\nof two lines' for i in frame.id]\n\
+                with_half = frame[frame.half.notna()]\nassert len(with_half) and (with_half.half == with_half.id / 2).all()\n";
+    let looked = world.place.command(python_with_pandas().to_str().unwrap()).args(["-c", look]).output().unwrap();
+    assert!(looked.status.success(), "{}", text(&looked));
 }

@@ -13,7 +13,7 @@ const ROWS: &str =
     "def run(mini_batch):\n    return [f'{row.id}:{row.name}' for row in mini_batch.itertuples(index=False)]\n";
 
 /// The job over `input`, an entry for the job file.
-fn job(place: &Place, script: &str, input: &str, more: &str) {
+pub fn job(place: &Place, script: &str, input: &str, more: &str) {
     place.write("score.py", script);
     let python = python();
     let yaml = format!(
@@ -32,7 +32,7 @@ fn csv(place: &Place, name: &str, ids: std::ops::Range<usize>) -> Vec<String> {
     rows.into_iter().map(|(id, name)| format!("{id}:{name}")).collect()
 }
 
-fn python_makes(place: &Place, script: &str) {
+pub fn python_makes(place: &Place, script: &str) {
     let made = Command::new(python()).args(["-c", script]).current_dir(place.path("")).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }

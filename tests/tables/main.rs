@@ -9,7 +9,11 @@ mod seed;
 mod support;
 
 mod examples;
+mod growing;
 mod jobs;
+mod memory;
+mod mltable;
+mod parquet_output;
 mod partitions;
 mod refusals;
 mod splits;

@@ -1,10 +1,15 @@
 //! Random tables, split at any size, beside what pandas reads of the whole file.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use fanfold::prepare::listing;
-use fanfold_shared::job;
+use fanfold::prepare::splitter::{Grace, News};
+use fanfold_shared::items::{ItemReader, ItemWriter};
+use fanfold_shared::job::{self, JobSpec};
+use fanfold_shared::split::{Split, SplitInput};
 use serde_json::{Value, json};
 
 use crate::python;
@@ -18,15 +23,16 @@ fn numbers() -> std::ops::Range<u64> {
 }
 
 /// Lists the table as the job says, and returns where its slices are, for `compare.py`; None: it is refused.
-fn slices(place: &Place, name: &str, more: &str) -> Result<Value, String> {
+fn slices(place: &Place, number: u64, name: &str, more: &str) -> Result<Value, String> {
     let yaml = format!("name: table\nentry_script: score.py\ninputs: [{name}]\n{more}\n");
     let spec = job::parse(&yaml, &place.path("job.yaml"), &[], &job::NoDatasets)
         .unwrap_or_else(|errors| panic!("{yaml}\n{errors:?}"));
     let dir = place.path(format!("items-{name}"));
-    let listed = listing::list(&spec, &dir, &[], &|| false).map_err(|error| error.to_string())?;
+    let listed = listing::list(&spec, &dir, &[], Grace::Endless, &|| false).map_err(|error| error.to_string())?;
     let (items, split) = (&listed.items, listed.items.split());
     let counted = listing::count(&spec, &[], &|| false).unwrap().split;
     assert_eq!((counted.items(), counted.mini_batches()), (split.items(), split.mini_batches()), "{yaml}");
+    goes_on_anywhere(&spec, items, &dir.with_extension("begun"), number);
     let slices: Vec<Value> = (0..split.mini_batches())
         .map(|id| {
             let slice = items.slice(id).unwrap().unwrap();
@@ -47,6 +53,50 @@ fn slices(place: &Place, name: &str, more: &str) -> Result<Value, String> {
         },
         "slices": slices,
     }))
+}
+
+/// A list that was begun with some of the mini-batches of `items` and left there ends as that one.
+fn goes_on_anywhere(spec: &JobSpec, items: &ItemReader, dir: &Path, number: u64) {
+    let split = items.split();
+    let mut names = ItemWriter::create(dir, 0).unwrap();
+    names.items_are_rows();
+    items.for_each(0..items.entries(), |_, name| names.push(name).unwrap()).unwrap();
+    let inputs = split.inputs.iter().map(|input| SplitInput { items: 0..0, ..input.clone() }).collect();
+    let mut begun = names.finish_names(Split { inputs, ..split.clone() }).unwrap();
+    begun.open().unwrap();
+    let stretches = 1 + number % 3;
+    for id in 0..number % (split.mini_batches() + 1) {
+        let rows = split.mini_batch(id).1;
+        begun.push(&items.slice(id).unwrap().unwrap(), rows.end - rows.start, 0).unwrap();
+        if id % stretches == 0 {
+            begun.save().unwrap();
+        }
+    }
+    drop(begun);
+    // Who has it open meanwhile sees it grow.
+    let early = ItemReader::open(dir).unwrap();
+    assert!(!early.split().is_complete());
+    let mut listed = listing::list(spec, dir, &[], Grace::Over(Duration::ZERO), &|| false).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while let Some(splitting) = &mut listed.splitting {
+        match splitting.look() {
+            News::None | News::More => assert!(Instant::now() < deadline, "it never ends"),
+            News::Complete => listed.splitting = None,
+            News::Failed(error) => panic!("{error}"),
+        }
+        std::thread::yield_now();
+    }
+    listed.items.complete().unwrap();
+    early.complete().unwrap();
+    let again = ItemReader::open(dir).unwrap();
+    assert_eq!(again.split(), split);
+    for reader in [&again, &listed.items, &early] {
+        assert!(reader.split().is_same_list(split) && reader.split().is_complete());
+        for id in 0..split.mini_batches() {
+            assert_eq!(reader.split().mini_batch(id).1, split.mini_batch(id).1);
+            assert_eq!(reader.slice(id).unwrap(), items.slice(id).unwrap());
+        }
+    }
 }
 
 /// Has Python compare the frames of all slices with the whole files.
@@ -168,7 +218,7 @@ fn frames_of_csv_put_together_are_what_pandas_reads_of_the_whole_file() {
         let sep = if tsv { String::new() } else { format!("sep: \"{sep}\", ") };
         let more =
             format!("input_type: {kind}\nread_csv: {{{sep}header: {header}, dtype: str}}\n{}", size(&mut random));
-        cases.push(slices(&place, &name, &more).unwrap_or_else(|error| panic!("{number}: {error}")));
+        cases.push(slices(&place, number, &name, &more).unwrap_or_else(|error| panic!("{number}: {error}")));
     }
     compare(&place, &cases, numbers().count());
 }
@@ -187,7 +237,7 @@ fn whatever_a_file_holds_it_is_split_where_pandas_sees_records() {
         place.write(&name, soup(&mut random));
         let header = random.percent(70);
         let more = format!("input_type: csv\nread_csv: {{dtype: str, header: {header}}}\n{}", size(&mut random));
-        match slices(&place, &name, &more) {
+        match slices(&place, number, &name, &more) {
             Ok(case) => cases.push(case),
             Err(refused) => {
                 assert!(refused.contains("never closed") || refused.contains("no rows"), "{number}: {refused}")
@@ -211,7 +261,7 @@ fn frames_of_json_lines_put_together_are_what_pandas_reads_of_the_whole_file() {
         let name = format!("{number}.jsonl");
         place.write(&name, json_lines(&mut random));
         let more = format!("input_type: jsonl\n{}", size(&mut random));
-        cases.push(slices(&place, &name, &more).unwrap_or_else(|error| panic!("{number}: {error}")));
+        cases.push(slices(&place, number, &name, &more).unwrap_or_else(|error| panic!("{number}: {error}")));
     }
     compare(&place, &cases, numbers().count());
 }
@@ -233,7 +283,7 @@ fn frames_of_parquet_are_whole_row_groups() {
     for number in 1..12 {
         let mut random = Random::new(number);
         let more = format!("input_type: parquet\n{}", size(&mut random));
-        cases.push(slices(&place, &format!("{number}.parquet"), &more).unwrap());
+        cases.push(slices(&place, number, &format!("{number}.parquet"), &more).unwrap());
     }
     compare(&place, &cases, 11);
 }

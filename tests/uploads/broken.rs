@@ -98,3 +98,39 @@ fn an_upload_that_stalls_is_interrupted_at_once_and_goes_on_later() {
     world.is_whole(&rows);
     assert_eq!(world.unfinished(), [""; 0]);
 }
+
+#[test]
+fn inputs_and_output_go_over_a_bad_network() {
+    if !has_cloud_servers() {
+        return;
+    }
+    for world in [World::s3(), World::azure()] {
+        let script = "def run(mini_batch):\n    return [open(path).read() for path in mini_batch]\n";
+        world.job(1, script, "");
+        let yaml = std::fs::read_to_string(world.place.path("job.yaml")).unwrap();
+        let inputs = yaml.replace("inputs: [items.txt]\ninput_type: lines\n", "inputs: [datastore://out/in]\n");
+        world.place.write("job.yaml", inputs);
+        let contents: Vec<String> = (0..60).map(|file| format!("content of {file} {}", "x".repeat(2000))).collect();
+        for (file, content) in contents.iter().enumerate() {
+            world.bucket.put(&format!("in/{}/{file}.txt", file % 7), content.clone());
+        }
+        world.let_it_ask();
+        let faults = [
+            Fault::Status(503, None),
+            Fault::CutBody(700),
+            Fault::Reset,
+            Fault::WrongLength(100),
+            Fault::StallBody(900),
+            Fault::Status(429, Some(1)),
+            Fault::LoseAnswer,
+        ];
+        for (number, fault) in faults.into_iter().enumerate() {
+            world.faults.rule(Rule::new(fault).method("GET").on("/in/").on(".txt").after(3 * number).times(2));
+        }
+        for fault in [Fault::Status(503, None), Fault::LoseAnswer] {
+            world.faults.rule(Rule::new(fault).method("PUT").times(1));
+        }
+        world.run_job().expect(0);
+        world.is_whole(&contents);
+    }
+}

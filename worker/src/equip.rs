@@ -130,8 +130,12 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
         argv: job::entry_argv(spec, &places),
         input_type: spec.input_type,
         partition: spec.partition.clone(),
+        path_format: spec.path_format().cloned(),
         read_csv: spec.read_csv.clone(),
+        mltable: spec.mltable.clone(),
+        column_steps: spec.column_steps(),
         output_action: spec.output_action,
+        writes_parquet: spec.writes_parquet(),
         dataframe_header: spec.append_row_dataframe_header,
         output_dir,
         logging_level: spec.logging_level,
@@ -161,7 +165,9 @@ pub fn process_count(spec: &JobSpec, devices: usize) -> u32 {
 
 /// Of so many processes those that a job can keep busy: one that never gets a mini-batch would only load the model.
 pub fn at_work(processes: u32, split: &Split) -> u32 {
-    u32::try_from(split.mini_batches()).unwrap_or(u32::MAX).clamp(1, processes.max(1))
+    // While the data is still being split, nobody knows how many there will be.
+    let most = if split.is_complete() { split.mini_batches() } else { u64::MAX };
+    u32::try_from(most).unwrap_or(u32::MAX).clamp(1, processes.max(1))
 }
 
 /// The mask that bounds the node: the job's own, else what this program inherited.

@@ -13,15 +13,18 @@ macro_rules! embedded {
 }
 
 /// The files, relative to `worker/python`.
-const FILES: [(&str, &str); 13] = embedded![
+const FILES: [(&str, &str); 16] = embedded![
     "host/fanfold_host.py",
     "host/_fanfold/__init__.py",
     "host/_fanfold/failure.py",
+    "host/_fanfold/frames.py",
     "host/_fanfold/loop.py",
     "host/_fanfold/main.py",
+    "host/_fanfold/memory.py",
     "host/_fanfold/profiling.py",
     "host/_fanfold/rows.py",
     "host/_fanfold/script.py",
+    "host/_fanfold/spool.py",
     "host/_fanfold/streams.py",
     "host/_fanfold/tables.py",
     "host/_fanfold/wire.py",

@@ -378,6 +378,12 @@ impl Node {
         lock(&self.oom).killed(pid) == Some(true)
     }
 
+    /// The file that the list begins with.
+    fn first_file(&self) -> Option<serde_json::Value> {
+        let mut first = self.items.paths(0..1).ok()?;
+        first.pop().map(|path| host::path_text(&path))
+    }
+
     /// What the host program of a process is told (`docs/design/host-protocol.md`).
     pub fn host_config(&self, process: ProcessNumber, page: &Path) -> serde_json::Value {
         let logs = self.job.logs();
@@ -392,7 +398,6 @@ impl Node {
             "argv": self.plan.argv,
             "separator": self.plan.input_type.separator(),
             "partition_keys": self.plan.partition.as_ref().map_or(&[][..], |partition| &partition.keys),
-            "partition_columns": self.plan.partition.as_ref().map_or(&[][..], |partition| partition.format.names()),
             "table": self.plan.input_type.is_table().then(|| serde_json::json!({
                 "kind": self.plan.input_type.name(),
                 "sep": self.plan.read_csv.sep,
@@ -400,8 +405,15 @@ impl Node {
                 "header": self.plan.read_csv.header,
                 "quotechar": self.plan.read_csv.quotechar,
                 "dtype": self.plan.read_csv.dtype,
+                "mltable": self.plan.mltable.as_ref().map(|mltable| serde_json::json!({
+                    "empty_as_string": mltable.empty_as_string,
+                    "header_of": mltable.header_in_first_file.then(|| self.first_file()).flatten(),
+                })),
+                "values": self.plan.path_format.as_ref().map_or(&[][..], |format| format.names()),
+                "columns": self.plan.column_steps,
             })),
             "output_action": self.plan.output_action,
+            "output_format": if self.plan.writes_parquet { "parquet" } else { "text" },
             "dataframe_header": self.plan.dataframe_header,
             "logging_level": self.plan.logging_level.name(),
             "log_dir": host::path_text(&logs.entry_script_dir(&self.id)),

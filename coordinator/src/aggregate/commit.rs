@@ -14,6 +14,7 @@ use fanfold_shared::report::IoError;
 
 use super::output::WriteError;
 use super::plan::Plan;
+use super::table::TableSchema;
 use super::{Aggregate, CommitError, Output};
 use crate::ledger::{FailureRow, GroupRecord, GroupRow, NewGroup};
 
@@ -179,8 +180,10 @@ impl Aggregate {
             },
             packed: plan.packer.bytes(),
         });
+        let columns = plan.columns.schema.as_ref().map(TableSchema::to_bytes);
         let record = GroupRecord {
             group,
+            columns: columns.as_deref(),
             failures: &plan.failures,
             processes: &plan.processes,
             suspected: &plan.suspected,
@@ -215,6 +218,9 @@ impl Aggregate {
             debug_assert!(whole, "the plan left out what is settled");
         }
         self.totals = plan.totals;
+        if let Some(columns) = &mut self.table {
+            columns.apply(plan.columns);
+        }
         for mini_batch in plan.suspected {
             *self.suspects.entry(mini_batch).or_default() += 1;
         }

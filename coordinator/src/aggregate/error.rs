@@ -45,6 +45,12 @@ pub enum OpenError {
         /// Its bytes.
         length: u64,
     },
+    /// A Parquet file is not the one that the job wrote.
+    #[error("output `{}` is not the file that the job wrote: its length or its checksum is another", path.display())]
+    ResultChanged {
+        /// The file.
+        path: PathBuf,
+    },
     /// The job's output is set to another place than when it began.
     #[error("the output of this job is `{}`, not `{}`", recorded.display(), wanted.display())]
     OutputMoved {
@@ -80,7 +86,7 @@ impl Report for OpenError {
             }
             OpenError::Stopped => "run the same command again: it goes on from what the ledger proves".into(),
             OpenError::OutputBusy { .. } => "set another `output` or `append_row_file_name`".into(),
-            OpenError::OutputShort { .. } | OpenError::OutputDamaged { .. } => {
+            OpenError::OutputShort { .. } | OpenError::OutputDamaged { .. } | OpenError::ResultChanged { .. } => {
                 "bring the file back from a copy, or run the job again in another --job-dir; nothing was changed".into()
             }
             OpenError::OutputMoved { recorded, .. } => {

@@ -10,8 +10,9 @@ use fanfold_shared::failpoint;
 use fanfold_shared::report::{During, IoError};
 use fanfold_shared::state::JobState;
 
-use super::output::sync_dir;
-use super::recovery::recorded_output;
+use super::output::{OutputFile, sync_dir};
+use super::recovery::{NEXT_RESULT, RESULT, recorded_output, table_result};
+use super::table::{self, Step, TablePass, Written};
 use super::{Aggregate, CommitError, Output};
 
 impl Aggregate {
@@ -25,7 +26,13 @@ impl Aggregate {
             return self.usable();
         }
         self.place()?;
-        self.set_state(JobState::Completed, None)?;
+        let result = match self.table {
+            Some(_) => self.ledger.reader().meta::<String>(NEXT_RESULT).map_err(CommitError::Ledger)?,
+            None => None,
+        };
+        let recorded = self.ledger.complete(result.as_deref());
+        self.recorded(recorded)?;
+        self.state = JobState::Completed;
         failpoint!("finish_done");
         // Whatever is left of results that came twice. Waste at worst.
         let _ = fs::remove_dir_all(self.job.spool());
@@ -39,9 +46,8 @@ impl Aggregate {
     /// ever overwritten.
     pub fn place(&mut self) -> Result<(), CommitError> {
         self.usable()?;
-        let remaining = self.totals.mini_batches_remaining();
-        if remaining > 0 {
-            return Err(CommitError::Unsettled { remaining });
+        if !self.all_settled() {
+            return Err(CommitError::Unsettled { remaining: self.totals.mini_batches_remaining() });
         }
         // The next start takes a missing `.partial` for a rename that was done only if it finds this state.
         if self.state != JobState::Finalizing {
@@ -65,14 +71,23 @@ impl Aggregate {
                     source,
                 }));
             }
+            let mut from = file.path().to_path_buf();
+            if self.table.is_some() {
+                let written = self.whole_table()?;
+                // Before the rename: a file under the final name is ours only if the ledger knows it.
+                let next = serde_json::to_string(&written.result).expect("plain data");
+                let recorded = self.ledger.set_meta(&[(NEXT_RESULT, &next)]);
+                self.recorded(recorded)?;
+                from = written.path;
+            }
             failpoint!("finish_before_rename");
             let replaces = self.ledger.reader().meta::<i64>("replaces").map_err(CommitError::Ledger)? == Some(1);
-            let renamed = if replaces { fs::rename(file.path(), target) } else { rename_new(file.path(), target) };
+            let renamed = if replaces { fs::rename(&from, target) } else { rename_new(&from, target) };
             match renamed {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(CommitError::OutputExists { path: target.clone() });
                 }
-                renamed => renamed.during("rename", file.path()).map_err(CommitError::Output)?,
+                renamed => renamed.during("rename", &from).map_err(CommitError::Output)?,
             }
             self.output = Output::Finished;
             failpoint!("finish_after_rename");
@@ -81,7 +96,64 @@ impl Aggregate {
             sync_dir(dir).map_err(CommitError::Output)?;
         }
         failpoint!("finish_after_dirsync");
+        if let (Some(_), Some(target)) = (&self.table, &target) {
+            // All of it is in the file that has the name now.
+            let partial = OutputFile::partial_path(target);
+            for left in [table::new_path(&partial), partial] {
+                match fs::remove_file(&left) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(error).during("remove", &left).map_err(CommitError::Output);
+                    }
+                    _ => {}
+                }
+            }
+            failpoint!("table_frames_removed");
+        }
         Ok(())
+    }
+}
+
+/// Of output that becomes a Parquet file.
+impl Aggregate {
+    /// Begins to turn what is committed into a Parquet file. None: the output is no such file, or that was done.
+    ///
+    /// Its steps may be made without this aggregate; what the last one gives goes to [`Aggregate::table_written`]. Who does not care how
+    /// far it is calls [`Aggregate::finish`] alone.
+    ///
+    /// # Errors
+    /// [`CommitError::DiskFull`]: there is no room for it, and nothing was written.
+    pub fn table_pass(&mut self) -> Result<Option<TablePass>, CommitError> {
+        self.usable()?;
+        let (Some(columns), Output::Partial(file), None) = (&self.table, &self.output, &self.written) else {
+            return Ok(None);
+        };
+        let reader = self.ledger.reader();
+        let target = recorded_output(reader, &self.job).map_err(CommitError::Ledger)?;
+        let old = table_result(reader, RESULT).map_err(CommitError::Ledger)?;
+        let opened = table::Opened {
+            partial: file.path(),
+            committed: self.totals.committed_len,
+            old: target.as_deref().zip(old).filter(|_| file.base() > 0),
+            schema: columns.schema.as_ref(),
+        };
+        table::open(&opened).map(Some)
+    }
+
+    /// The Parquet file is whole: [`Aggregate::finish`] gives it its name.
+    pub fn table_written(&mut self, written: Written) {
+        self.written = Some(written);
+    }
+
+    fn whole_table(&mut self) -> Result<Written, CommitError> {
+        if let Some(mut pass) = self.table_pass()? {
+            loop {
+                if let Step::Done(written) = pass.step(self.ledger.reader())? {
+                    self.written = Some(written);
+                    break;
+                }
+            }
+        }
+        Ok(self.written.take().expect("the pass was made"))
     }
 }
 

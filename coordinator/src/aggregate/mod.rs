@@ -16,6 +16,7 @@ mod output;
 mod plan;
 mod recovery;
 mod retry;
+mod table;
 mod timing;
 mod uploads;
 mod verify;
@@ -34,11 +35,21 @@ use fanfold_shared::state::JobState;
 
 pub use commit::{Committed, Part, Retry};
 pub use error::{CommitError, OpenError};
+pub use table::{Progress, Step, TablePass, Written};
 pub use timing::commit_seconds;
 pub use verify::{VerifyReport, verify};
 
 use crate::ledger::{JobLock, JobStatus, Ledger, LedgerError, LedgerReader, Suspect, Totals};
 use output::OutputFile;
+
+/// The length of the output file of a Completed job, bytes: what was committed, unless that became a Parquet file.
+///
+/// # Errors
+/// The ledger can't be read.
+pub fn output_len(reader: &LedgerReader, totals: &Totals) -> Result<u64, LedgerError> {
+    let result = recovery::table_result(reader, recovery::RESULT)?;
+    Ok(result.map_or(totals.committed_len, |result| result.len))
+}
 
 /// Where the rows of an output file lie until it is complete.
 pub fn partial_path(target: &std::path::Path) -> PathBuf {
@@ -60,6 +71,8 @@ pub struct AggregateConfig {
     pub split: Split,
     /// The output file under its final name, absolute; None for `summary_only`: rows are then only counted.
     pub output: Option<PathBuf>,
+    /// Whether the output becomes one Parquet file: rows are then streams of Arrow's.
+    pub table: bool,
     /// Whether the header line of a DataFrame is written once, first.
     pub header: bool,
     /// Attempts of a mini-batch, at least 1: the failure of this one settles it.
@@ -95,6 +108,10 @@ pub struct Aggregate {
     /// Of the split; counting them anew costs a walk over the inputs.
     mini_batches: u64,
     header: bool,
+    /// Of output that becomes a Parquet file, its columns so far.
+    table: Option<table::Columns>,
+    /// That file, when it is whole and has not got its name yet.
+    written: Option<Written>,
     run_max_try: u32,
     settled: IntervalSet,
     totals: Totals,
@@ -139,6 +156,31 @@ impl Aggregate {
         &self.split
     }
 
+    /// Whether every mini-batch is settled, and there will be no more.
+    pub fn all_settled(&self) -> bool {
+        self.split.is_complete() && self.totals.mini_batches_remaining() == 0
+    }
+
+    /// The split has grown.
+    pub fn grown(&mut self) {
+        (self.mini_batches, self.totals.mini_batches) = (self.split.mini_batches(), self.split.mini_batches());
+        self.totals.items = self.split.items();
+    }
+
+    /// The split has grown until it was complete, which is recorded.
+    ///
+    /// # Errors
+    /// [`CommitError::DiskFull`]: try again when there is room.
+    pub fn complete_split(&mut self) -> Result<(), CommitError> {
+        self.usable()?;
+        self.grown();
+        let split = self.split.clone().with_items();
+        let recorded = self.ledger.complete_split(&split);
+        self.recorded(recorded)?;
+        self.split = split;
+        Ok(())
+    }
+
     /// The last failed attempt of an unsettled mini-batch; 0 if none failed.
     pub fn spent(&self, mini_batch: u64) -> u32 {
         self.spent.get(&mini_batch).copied().unwrap_or_default()
@@ -165,9 +207,8 @@ impl Aggregate {
     /// [`CommitError::DiskFull`]: try again when there is room. [`CommitError::Unsettled`]: Completed was asked for too early.
     pub fn set_state(&mut self, state: JobState, cause: Option<&str>) -> Result<(), CommitError> {
         self.usable()?;
-        let remaining = self.totals.mini_batches_remaining();
-        if state == JobState::Completed && remaining > 0 {
-            return Err(CommitError::Unsettled { remaining });
+        if state == JobState::Completed && !self.all_settled() {
+            return Err(CommitError::Unsettled { remaining: self.totals.mini_batches_remaining() });
         }
         let recorded = self.ledger.set_state(state, cause);
         self.recorded(recorded)?;

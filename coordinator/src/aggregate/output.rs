@@ -41,6 +41,9 @@ pub(super) enum WriteError {
 pub(super) struct OutputFile {
     path: PathBuf,
     file: File,
+    /// What was committed before this position is not in this file, but in a finished one that it is added to. All positions
+    /// and lengths count it.
+    base: u64,
 }
 
 impl OutputFile {
@@ -66,18 +69,28 @@ impl OutputFile {
         if let Some(parent) = dir.parent() {
             sync_dir(parent)?;
         }
-        Ok(OutputFile { path, file })
+        Ok(OutputFile { path, file, base: 0 })
     }
 
-    /// Opens the existing file of `target`; None if there is none.
-    pub fn open(target: &Path) -> Result<Option<OutputFile>, OpenError> {
+    /// Makes an empty file of `target`, durably, for what is committed from `base` on. An earlier one is replaced.
+    pub fn behind(target: &Path, base: u64) -> Result<OutputFile, OpenError> {
+        let path = OutputFile::partial_path(target);
+        let file = options().create(true).open(&path).during("create", &path)?;
+        lock(&file, &path)?;
+        file.set_len(0).and_then(|()| file.sync_all()).during("sync", &path)?;
+        sync_dir(path.parent().expect("an output file lies in a directory"))?;
+        Ok(OutputFile { path, file, base })
+    }
+
+    /// Opens the existing file of `target`, of what is committed from `base` on; None if there is none.
+    pub fn open(target: &Path, base: u64) -> Result<Option<OutputFile>, OpenError> {
         let path = OutputFile::partial_path(target);
         let file = match options().open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.during("open", &path)?,
         };
         lock(&file, &path)?;
-        Ok(Some(OutputFile { path, file }))
+        Ok(Some(OutputFile { path, file, base }))
     }
 
     /// Makes the file of `target` as a copy of it, durably. An earlier one is replaced.
@@ -89,7 +102,7 @@ impl OutputFile {
         File::open(&new).and_then(|file| file.sync_all()).during("sync", &new)?;
         fs::rename(&new, &path).during("rename", &new)?;
         sync_dir(path.parent().expect("an output file lies in a directory"))?;
-        match OutputFile::open(target)? {
+        match OutputFile::open(target, 0)? {
             Some(file) => Ok(file),
             None => Err(OpenError::OutputShort { path, found: 0, committed: 0 }),
         }
@@ -100,18 +113,24 @@ impl OutputFile {
         &self.path
     }
 
-    /// Its length, bytes.
-    pub fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+    /// See [`OutputFile::behind`].
+    pub fn base(&self) -> u64 {
+        self.base
     }
 
-    /// Makes it `len` bytes long.
+    /// Where it ends, bytes.
+    pub fn len(&self) -> io::Result<u64> {
+        Ok(self.base + self.file.metadata()?.len())
+    }
+
+    /// Makes it end at `len`.
     pub fn cut(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.file.set_len(len - self.base)
     }
 
     /// Writes `pieces`, `total` bytes in all, one after the other from position `at` on. Returns their CRC-32.
     pub fn write(&self, at: u64, pieces: &[Piece<'_>], total: u64) -> Result<u32, WriteError> {
+        let at = at - self.base;
         let mut writer =
             Writer { file: &self.file, at, half: at + total / 2, hasher: Hasher::new(), gathered: Vec::new() };
         for piece in pieces {
@@ -148,7 +167,7 @@ impl OutputFile {
             Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::ResourceBusy.into()),
             Err(TryLockError::Error(_)) | Ok(()) => {}
         }
-        self.file.set_len(committed)
+        self.file.set_len(committed - self.base)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Decides what a group of messages settles. Writes nothing, and can be made again: the same messages on the same state give
 //! the same plan.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use fanfold_shared::split::Split;
 use fanfold_shared::text::counted;
 
 use super::output::Piece;
+use super::table::{Columns, Refusal, Staged};
 use super::{Aggregate, Output, Part, Retry, message};
 use crate::ledger::packed::{Packer, Record};
 use crate::ledger::{Fate, Ledger, NewFailure, ProcessChange, Totals, now_us};
@@ -40,6 +42,8 @@ pub(super) struct Plan<'a> {
     pub rejected: Vec<String>,
     /// Files to remove once this is recorded.
     pub spooled: Vec<PathBuf>,
+    /// What becomes of the columns of a table.
+    pub columns: Staged,
     changed: bool,
 }
 
@@ -57,6 +61,36 @@ struct Times {
     elapsed_us: u64,
     run_us: u64,
     cpu_us: u64,
+}
+
+impl Times {
+    fn of(outcome: &Outcome) -> Times {
+        Times {
+            started_us: outcome.started_us,
+            elapsed_us: outcome.elapsed_us,
+            run_us: outcome.run_us,
+            cpu_us: outcome.cpu_us,
+        }
+    }
+}
+
+/// Why an attempt failed: what its process said, or what is concluded here.
+struct Why<'a> {
+    kind: ErrorKind,
+    message: Cow<'a, str>,
+    traceback: &'a str,
+    stderr: &'a str,
+}
+
+impl<'a> Why<'a> {
+    fn of(error: &'a AttemptError) -> Why<'a> {
+        Why {
+            kind: error.kind,
+            message: error.message.as_str().into(),
+            traceback: &error.traceback,
+            stderr: &error.stderr,
+        }
+    }
 }
 
 impl<'a> Plan<'a> {
@@ -77,6 +111,7 @@ impl<'a> Plan<'a> {
             again: Vec::new(),
             rejected: Vec::new(),
             spooled: Vec::new(),
+            columns: Staged::default(),
             changed: false,
         };
         let mut planner = Planner {
@@ -90,6 +125,7 @@ impl<'a> Plan<'a> {
             split: &aggregate.split,
             mini_batches: aggregate.mini_batches,
             header_wanted: aggregate.header,
+            table: aggregate.table.as_ref(),
             run_max_try: aggregate.run_max_try,
             now_us: now_us(),
             lost,
@@ -121,6 +157,8 @@ struct Planner<'p, 'a> {
     split: &'p Split,
     mini_batches: u64,
     header_wanted: bool,
+    /// Of output that becomes a Parquet file, its columns so far.
+    table: Option<&'p Columns>,
     run_max_try: u32,
     now_us: u64,
     lost: &'p HashMap<PathBuf, String>,
@@ -141,7 +179,7 @@ impl<'a> Planner<'_, 'a> {
                     self.duplicate();
                     return;
                 }
-                self.failed(mini_batch, items, attempt, Place { node, process }, Times::default(), error);
+                self.failed(mini_batch, items, attempt, Place { node, process }, Times::default(), Why::of(error));
             }
             Part::Suspects { mini_batches } => {
                 for &mini_batch in mini_batches {
@@ -171,13 +209,8 @@ impl<'a> Planner<'_, 'a> {
             let OutcomeEnd::Returned { returned, rows_len, spooled, unreadable } = &outcome.end else {
                 let OutcomeEnd::Failed(error) = &outcome.end else { unreachable!("there are two ends") };
                 if self.takes(outcome, &[], place) {
-                    let times = Times {
-                        started_us: outcome.started_us,
-                        elapsed_us: outcome.elapsed_us,
-                        run_us: outcome.run_us,
-                        cpu_us: outcome.cpu_us,
-                    };
-                    self.failed(outcome.mini_batch, outcome.items.clone(), outcome.attempt, place, times, error);
+                    let items = outcome.items.clone();
+                    self.failed(outcome.mini_batch, items, outcome.attempt, place, Times::of(outcome), Why::of(error));
                 }
                 continue;
             };
@@ -195,6 +228,7 @@ impl<'a> Planner<'_, 'a> {
             if let Some(Ok(path)) = &file {
                 self.plan.spooled.push(path.clone());
             }
+            let usable = usable && self.fits(outcome, *returned, &results.rows[at..at + inline], &file, place);
             if !usable {
                 self.piece(&results.rows[from..at]);
                 from = at + inline;
@@ -233,6 +267,41 @@ impl<'a> Planner<'_, 'a> {
             }
         }
         self.piece(&results.rows[from..at]);
+    }
+
+    /// Whether the columns of what came are those of the output, if that has any. A mini-batch that has others failed: this is where it
+    /// shows, as its process knows no others.
+    fn fits(
+        &mut self,
+        outcome: &Outcome,
+        returned: u64,
+        rows: &[u8],
+        file: &Option<Result<PathBuf, String>>,
+        place: Place<'a>,
+    ) -> bool {
+        let Some(columns) = self.table else { return true };
+        let staged = &mut self.plan.columns;
+        let refusal = match (file, &outcome.end) {
+            (Some(Ok(path)), OutcomeEnd::Returned { rows_len, .. }) => {
+                staged.take_file(columns, path, *rows_len, returned)
+            }
+            _ => staged.take(columns, rows, returned),
+        };
+        match refusal {
+            Ok(()) => true,
+            Err(Refusal::Damaged(why)) => {
+                let why = format!("rows of mini-batch {} can't be used: {why}", outcome.mini_batch);
+                self.plan.rejected.push(why);
+                self.lose(outcome);
+                false
+            }
+            Err(Refusal::Misfit(message)) => {
+                let why = Why { kind: ErrorKind::BadReturn, message: Cow::Owned(message), traceback: "", stderr: "" };
+                let items = outcome.items.clone();
+                self.failed(outcome.mini_batch, items, outcome.attempt, place, Times::of(outcome), why);
+                false
+            }
+        }
     }
 
     fn piece(&mut self, bytes: &'a [u8]) {
@@ -353,7 +422,7 @@ impl<'a> Planner<'_, 'a> {
         attempt: u32,
         place: Place<'a>,
         times: Times,
-        error: &'a AttemptError,
+        why: Why<'a>,
     ) {
         if attempt <= self.last_failed(mini_batch) {
             self.duplicate();
@@ -370,10 +439,10 @@ impl<'a> Planner<'_, 'a> {
             items: items.clone(),
             attempt,
             fate: if last { Fate::MiniBatchFailed } else { Fate::TriedAgain },
-            kind: error.kind,
-            message: error.message.as_str().into(),
-            traceback: &error.traceback,
-            stderr: &error.stderr,
+            kind: why.kind,
+            message: why.message,
+            traceback: why.traceback,
+            stderr: why.stderr,
             node: place.node,
             process: place.process,
             time_us: match times.started_us {

@@ -13,6 +13,7 @@ use fanfold_shared::report::During;
 use fanfold_shared::state::JobState;
 
 use super::output::{OutputFile, crc_of};
+use super::table::{Columns, TableResult};
 use super::{Aggregate, AggregateConfig, OpenError, Output, Recovered};
 use crate::ledger::{Identity, Ledger, LedgerError, LedgerReader, Suspect, Totals, network_file_system};
 
@@ -25,13 +26,20 @@ impl Aggregate {
     /// # Errors
     /// See [`OpenError`]. Only bytes behind the committed length are ever removed.
     pub fn open(config: AggregateConfig) -> Result<(Aggregate, Recovered), OpenError> {
-        let AggregateConfig { job, lock, job_id, fingerprint, split, output, header, run_max_try } = config;
+        let AggregateConfig { job, lock, job_id, fingerprint, split, output, table, header, run_max_try } = config;
         let identity = Identity { job_id, fingerprint, split };
         let mut ledger = Ledger::open(&job, lock, &identity)?;
         let split = identity.split;
-        let totals = ledger.reader().totals()?;
+        let mut totals = ledger.reader().totals()?;
+        // The list may have grown since the last commit.
+        (totals.items, totals.mini_batches) = (split.items(), split.mini_batches());
         let status = ledger.reader().status()?;
         let settled = settled(ledger.reader(), &totals)?;
+
+        let table = match table && output.is_some() {
+            true => Some(columns(ledger.reader())?),
+            false => None,
+        };
 
         let mut cut = 0;
         let mut output_file_system = None;
@@ -42,7 +50,7 @@ impl Aggregate {
                 return Err(OpenError::OutputMoved { recorded, wanted: PathBuf::from("summary_only") });
             }
             Some(target) => {
-                let (output, tail) = open_output(&mut ledger, &job, &target, &totals, status.state)?;
+                let (output, tail) = open_output(&mut ledger, &job, &target, &totals, status.state, table.is_some())?;
                 cut = tail;
                 if let Output::Partial(file) = &output {
                     output_file_system =
@@ -72,6 +80,8 @@ impl Aggregate {
             job,
             split,
             header,
+            table,
+            written: None,
             run_max_try,
             settled,
             totals,
@@ -137,6 +147,27 @@ pub(super) fn settled(reader: &LedgerReader, totals: &Totals) -> Result<Interval
     Ok(settled)
 }
 
+/// In the ledger: the columns of a table; the Parquet file that has the output's name, and the one that is about to get it.
+const COLUMNS: &str = "columns";
+pub(super) const RESULT: &str = "result";
+pub(super) const NEXT_RESULT: &str = "next_result";
+
+/// What the ledger says under `key` of a Parquet file.
+pub(super) fn table_result(reader: &LedgerReader, key: &str) -> Result<Option<TableResult>, LedgerError> {
+    let recorded: Option<String> = reader.meta(key)?;
+    let result = recorded.map(|text| serde_json::from_str(&text)).transpose();
+    result.map_err(|error| damaged(reader, format!("`{key}` can't be read: {error}")))
+}
+
+fn columns(reader: &LedgerReader) -> Result<Columns, LedgerError> {
+    let recorded = Columns::recorded(reader.meta(COLUMNS)?);
+    recorded.map_err(|error| damaged(reader, format!("the columns of the output can't be read: {error}")))
+}
+
+fn damaged(reader: &LedgerReader, what: String) -> LedgerError {
+    LedgerError::Damaged { path: reader.path().to_path_buf(), what, source: None }
+}
+
 /// Opens or makes the output file. Returns it and the number of bytes that were cut off.
 fn open_output(
     ledger: &mut Ledger,
@@ -144,6 +175,7 @@ fn open_output(
     target: &Path,
     totals: &Totals,
     state: JobState,
+    table: bool,
 ) -> Result<(Output, u64), OpenError> {
     if let Some(recorded) = recorded_output(ledger.reader(), job)? {
         if recorded != target {
@@ -165,17 +197,27 @@ fn open_output(
     }
     let committed = totals.committed_len;
     // Only then may somebody have begun to give the file its final name.
-    let ending = state == JobState::Finalizing && totals.mini_batches_remaining() == 0;
+    let all_settled = ledger.reader().split().is_complete() && totals.mini_batches_remaining() == 0;
+    let ending = state == JobState::Finalizing && all_settled;
     let replaces = ledger.reader().meta::<i64>("replaces")? == Some(1);
-    let Some(file) = OutputFile::open(target)? else {
+    let base = table_result(ledger.reader(), RESULT)?.map_or(0, |result| result.frames);
+    if ending
+        && let Some(next) = table_result(ledger.reader(), NEXT_RESULT)?
+        && next.frames == committed
+        && next.is_at(target).during("read", target)?
+    {
+        // The name was given, and the end died before it was recorded. What it was made of may be there still.
+        return Ok((Output::Finished, 0));
+    }
+    let Some(file) = OutputFile::open(target, base)? else {
         let found = match fs::symlink_metadata(target) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             metadata => Some(metadata.during("look at", target)?.len()),
         };
         return match found {
             // Died between the rename and the end: the rename is taken as done.
-            Some(len) if ending && len == committed => {
-                check_tail(ledger.reader(), target)?;
+            Some(len) if ending && !table && len == committed => {
+                check_tail(ledger.reader(), target, 0)?;
                 Ok((Output::Finished, 0))
             }
             Some(_) if !replaces => Err(OpenError::OutputExists { path: target.to_path_buf() }),
@@ -186,10 +228,10 @@ fn open_output(
     if !replaces && exists(target)? {
         // A file system without exclusive rename gave the final name by a link, and the start died before the old name went.
         let same = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).during("look at", path);
-        if !ending || same(target)? != same(file.path())? {
+        if table || !ending || same(target)? != same(file.path())? {
             return Err(OpenError::OutputExists { path: target.to_path_buf() });
         }
-        check_tail(ledger.reader(), target)?;
+        check_tail(ledger.reader(), target, 0)?;
         fs::remove_file(file.path()).during("remove", file.path())?;
         return Ok((Output::Finished, 0));
     }
@@ -198,19 +240,19 @@ fn open_output(
     if found < committed {
         return Err(OpenError::OutputShort { path, found, committed });
     }
-    check_tail(ledger.reader(), &path)?;
+    check_tail(ledger.reader(), &path, base)?;
     if found > committed {
         file.cut(committed).and_then(|()| file.sync_all()).during("cut", &path)?;
     }
     Ok((Output::Partial(file), found - committed))
 }
 
-/// Compares the last commits with their checksums.
-pub(super) fn check_tail(reader: &LedgerReader, path: &Path) -> Result<(), OpenError> {
+/// Compares the last commits with their checksums, as far as they lie in the file, which begins at position `base`.
+pub(super) fn check_tail(reader: &LedgerReader, path: &Path, base: u64) -> Result<(), OpenError> {
     let groups = reader.last_groups(CHECKED_GROUPS)?;
     let file = File::open(path).during("open", path)?;
-    for group in groups {
-        if crc_of(&file, group.offset, group.length).during("read", path)? != group.crc32 {
+    for group in groups.into_iter().filter(|group| group.offset >= base) {
+        if crc_of(&file, group.offset - base, group.length).during("read", path)? != group.crc32 {
             let path = path.to_path_buf();
             return Err(OpenError::OutputDamaged { path, offset: group.offset, length: group.length });
         }

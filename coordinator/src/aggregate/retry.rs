@@ -7,7 +7,7 @@ use fanfold_shared::report::During;
 use fanfold_shared::state::JobState;
 
 use super::output::OutputFile;
-use super::recovery::{check_tail, recorded_output, settled, spent};
+use super::recovery::{RESULT, check_tail, recorded_output, settled, spent, table_result};
 use super::{Aggregate, OpenError, Output};
 
 impl Aggregate {
@@ -29,6 +29,15 @@ impl Aggregate {
         let reader = self.ledger.reader();
         if let (Output::Finished, Some(target)) = (&self.output, recorded_output(reader, &self.job)?) {
             let committed = self.totals.committed_len;
+            if let Some(result) = table_result(reader, RESULT)? {
+                // Its rows stay where they are until the finish reads them; what is added begins behind them.
+                if !result.is_at(&target).during("read", &target)? {
+                    return Err(OpenError::ResultChanged { path: target });
+                }
+                self.ledger.set_meta(&[("replaces", &1)])?;
+                self.output = Output::Partial(OutputFile::behind(&target, result.frames)?);
+                return self.reopen_failed(failed);
+            }
             let found = match fs::metadata(&target) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
                 metadata => metadata.during("look at", &target)?.len(),
@@ -36,11 +45,15 @@ impl Aggregate {
             if found != committed {
                 return Err(OpenError::OutputShort { path: target, found, committed });
             }
-            check_tail(reader, &target)?;
+            check_tail(reader, &target, 0)?;
             // First: from here on a file under either name is ours.
             self.ledger.set_meta(&[("replaces", &1)])?;
             self.output = Output::Partial(OutputFile::copy_of(&target)?);
         }
+        self.reopen_failed(failed)
+    }
+
+    fn reopen_failed(&mut self, failed: u64) -> Result<u64, OpenError> {
         // The state leaves Completed in the same transaction: a start that dies before it finds the job finished as it was.
         self.totals = match self.ledger.reopen_failed(JobState::Running) {
             Err(error) => {

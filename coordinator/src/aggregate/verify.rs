@@ -8,10 +8,12 @@ use fanfold_shared::interval::IntervalSet;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::During;
 use fanfold_shared::state::JobState;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::OpenError;
 use super::output::{OutputFile, crc_of};
-use super::recovery::recorded_output;
+use super::recovery::{NEXT_RESULT, RESULT, recorded_output, table_result};
+use super::table::TableResult;
 use crate::ledger::packed::Unpacker;
 use crate::ledger::{GroupRow, LedgerError, LedgerReader, Totals};
 
@@ -73,16 +75,67 @@ pub fn verify(job: &JobDir) -> Result<VerifyReport, OpenError> {
     let totals = reader.totals()?;
     let finished = reader.status()?.state == JobState::Completed;
     report.committed_len = totals.committed_len;
-    let file = match recorded_output(&reader, job)? {
-        Some(target) => open_file(&mut report, &target, finished)?,
+    let target = recorded_output(&reader, job)?;
+    // What has become a Parquet file is proven by the sum over that; what was committed since lies behind it.
+    let next = table_result(&reader, NEXT_RESULT)?.filter(|next| next.frames == totals.committed_len);
+    let placed = match (next, &target) {
+        // The name was given; that is not recorded yet.
+        (Some(next), Some(target)) if !finished && next.is_at(target).during("read", target)? => Some(next),
+        _ => None,
+    };
+    let result = placed.or(table_result(&reader, RESULT)?);
+    let whole = placed.is_some() || finished && result.is_some();
+    let base = result.map_or(0, |result| result.frames);
+    if let (Some(result), Some(target)) = (result, &target) {
+        parquet(&mut report, target, result, whole.then_some(totals.returned))?;
+    }
+    let file = match &target {
+        Some(_) if whole => None,
+        Some(target) => open_file(&mut report, target, finished, base)?,
         None => None,
     };
-    records(&reader, &mut report, &totals, file.as_ref())?;
+    records(&reader, &mut report, &totals, file.as_ref(), base)?;
     Ok(report)
 }
 
-/// Opens the output file under the name it has, and compares its length.
-fn open_file(report: &mut VerifyReport, target: &Path, finished: bool) -> Result<Option<File>, OpenError> {
+/// Compares a Parquet file with what the ledger says of it, and its rows with those of the job once it is Completed.
+fn parquet(
+    report: &mut VerifyReport,
+    target: &Path,
+    result: TableResult,
+    returned: Option<u64>,
+) -> Result<(), OpenError> {
+    report.output = Some(target.to_path_buf());
+    let path = target.display();
+    if let Some(returned) = returned {
+        report.committed_len = result.len;
+        report.compare("returned results", returned, result.rows);
+    }
+    let file = match File::open(target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            report.problem(format!("output `{path}` is missing; {} rows are in it", result.rows));
+            return Ok(());
+        }
+        file => file.during("open", target)?,
+    };
+    let len = file.metadata().during("look at", target)?.len();
+    report.file_len = len;
+    if len != result.len {
+        report.problem(format!("output `{path}` has {len} bytes, and {} were written", result.len));
+    } else if crc_of(&file, 0, len).during("read", target)? != result.crc32 {
+        report.problem(format!("output `{path}` does not have the checksum with which it was written"));
+    } else {
+        match SerializedFileReader::new(file).map(|reader| reader.metadata().file_metadata().num_rows()) {
+            Ok(rows) if rows as u64 == result.rows => {}
+            Ok(rows) => report.problem(format!("output `{path}` has {rows} rows, and {} were written", result.rows)),
+            Err(error) => report.problem(format!("output `{path}` is no Parquet file: {error}")),
+        }
+    }
+    Ok(())
+}
+
+/// Opens the output file under the name it has, and compares its length. It begins at position `base`.
+fn open_file(report: &mut VerifyReport, target: &Path, finished: bool, base: u64) -> Result<Option<File>, OpenError> {
     let partial = OutputFile::partial_path(target);
     for (path, complete) in [(&partial, false), (&target.to_path_buf(), true)] {
         if finished && !complete {
@@ -93,7 +146,7 @@ fn open_file(report: &mut VerifyReport, target: &Path, finished: bool) -> Result
             file => file.during("open", path)?,
         };
         report.output = Some(path.clone());
-        report.file_len = file.metadata().during("look at", path)?.len();
+        report.file_len = base + file.metadata().during("look at", path)?.len();
         let (len, committed) = (report.file_len, report.committed_len);
         if len < committed {
             report.problem(format!("output `{}` ends at byte {len}, before the committed {committed}", path.display()));
@@ -117,6 +170,7 @@ fn records(
     report: &mut VerifyReport,
     totals: &Totals,
     file: Option<&File>,
+    base: u64,
 ) -> Result<(), OpenError> {
     let split = reader.split();
     let mut settled = IntervalSet::new();
@@ -166,9 +220,10 @@ fn records(
         }
         report.mini_batches += records;
         if let Some(file) = file
+            && offset >= base
             && offset.saturating_add(length) <= report.file_len
         {
-            match crc_of(file, offset, length) {
+            match crc_of(file, offset - base, length) {
                 Ok(crc32) if crc32 == group.crc32 => {}
                 Ok(_) => report.problem(format!("the {length} bytes from byte {offset} on do not have the checksum of commit {id}")),
                 Err(error) => report.problem(format!("the {length} bytes from byte {offset} on can't be read: {error}")),
@@ -196,11 +251,13 @@ fn records(
     })?;
 
     report.compare("committed bytes", totals.committed_len, end);
-    report.compare("items", totals.items, counted.items);
+    if reader.knows_end() {
+        report.compare("items", totals.items, counted.items);
+        report.compare("mini-batches", totals.mini_batches, counted.mini_batches);
+    }
     report.compare("succeeded items", totals.items_succeeded, counted.items_succeeded);
     report.compare("failed items", totals.items_failed, counted.items_failed);
     report.compare("settled items", totals.items_settled(), settled.len());
-    report.compare("mini-batches", totals.mini_batches, counted.mini_batches);
     report.compare("succeeded mini-batches", totals.mini_batches_succeeded, counted.mini_batches_succeeded);
     report.compare("failed mini-batches", totals.mini_batches_failed, counted.mini_batches_failed);
     report.compare("short mini-batches", totals.mini_batches_short, counted.mini_batches_short);

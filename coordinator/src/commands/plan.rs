@@ -89,13 +89,12 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     let notes: Vec<&String> = of_job.chain(of_datasets.iter().flatten()).collect();
     let from = spec.datasets();
     let text = if args.json {
-        let inputs = counted.split.inputs.iter().map(|input| {
-            let items = input.items.end - input.items.start;
+        let inputs = counted.split.inputs.iter().enumerate().map(|(number, input)| {
             json!({
                 "name": input.name,
                 "dataset": from.get(&input.name),
-                "items": items,
-                "mini_batches": counted.split.mini_batches_of(input),
+                "items": counted.split.items_of(number),
+                "mini_batches": counted.split.mini_batches_of(number),
             })
         });
         let (processes, gpus, pool, node_count) = match &nodes {
@@ -139,9 +138,9 @@ fn table(
     let mut text =
         format!("{}: {} in {}\n", spec.name, counted(split.items(), item), counted(split.mini_batches(), "mini-batch"));
     let mut row = |name: &str, value: String| text += &format!("  {name:<14}{value}\n");
-    for input in &split.inputs {
-        let items = input.items.end - input.items.start;
-        let mini_batches = split.mini_batches_of(input);
+    for (number, input) in split.inputs.iter().enumerate() {
+        let items = split.items_of(number);
+        let mini_batches = split.mini_batches_of(number);
         let root = if input.root.is_empty() { String::new() } else { format!(" under {}", input.root) };
         let dataset = from.get(&input.name).map(|dataset| format!(" of {dataset}")).unwrap_or_default();
         let text = format!("{}{dataset}{root}, {}", counted(items, item), counted(mini_batches, "mini-batch"));

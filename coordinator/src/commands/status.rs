@@ -99,6 +99,9 @@ pub(super) fn write_text(view: &StatusView, out: &mut dyn Write) -> io::Result<(
     if let Some(eta) = status.eta_seconds.filter(|_| at_work) {
         table.row(["time to go", &duration(eta)]);
     }
+    if let Some(part) = status.splitting {
+        table.row(["split", &format!("{:.0} % of the data so far: there will be more", part * 100.0)]);
+    }
     let until = status.ended.unwrap_or(status.updated);
     let ran = duration(until.saturating_sub(status.started) as f64 / 1e6);
     table.row([if at_work { "running for" } else { "ran for" }, &ran]);

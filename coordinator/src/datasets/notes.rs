@@ -11,8 +11,8 @@ use crate::prepare::contents;
 /// at is told by whoever lists it.
 pub fn changed(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) -> Vec<String> {
     let note = |input: &fanfold_shared::job::Input| {
-        let FromDataset { dataset, contents: then } = input.dataset.as_ref()?;
-        let now = contents(&input.name, &input.path, excluded, cancel).ok()?;
+        let FromDataset { dataset, contents: then, path } = input.dataset.as_ref()?;
+        let now = contents(&input.name, path.as_ref().unwrap_or(&input.path), excluded, cancel).ok()?;
         let difference = difference(then, &now)?;
         let advice = format!("`fanfold dataset register {} … --new-version` registers it as it is now", dataset.name);
         Some(format!(
@@ -20,7 +20,12 @@ pub fn changed(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) 
             input.name
         ))
     };
-    spec.inputs.iter().filter_map(note).collect()
+    // Inputs that one `MLTable` names have one note.
+    let of_others = |(at, input): &(usize, &fanfold_shared::job::Input)| {
+        let path = |input: &fanfold_shared::job::Input| input.dataset.as_ref().and_then(|from| from.path.clone());
+        path(input).is_none_or(|own| !spec.inputs[..*at].iter().any(|other| path(other).as_ref() == Some(&own)))
+    };
+    spec.inputs.iter().enumerate().filter(of_others).filter_map(|(_, input)| note(input)).collect()
 }
 
 fn difference(then: &Contents, now: &Contents) -> Option<String> {

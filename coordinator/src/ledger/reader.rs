@@ -46,6 +46,10 @@ pub struct LedgerReader {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
     split: Split,
+    /// The ledger knows it to its end.
+    knows_end: bool,
+    /// The list of items, while it grows: records may name what came after it was opened.
+    list: Option<ItemReader>,
 }
 
 impl LedgerReader {
@@ -55,20 +59,19 @@ impl LedgerReader {
     /// [`LedgerError::Absent`] before the job has one; see the other variants for what can be wrong with it.
     pub fn open(job: &JobDir) -> Result<LedgerReader, LedgerError> {
         let mut reader = LedgerReader::find(job)?;
-        if let Cut::Listed(ends) = &reader.split.cut
-            && !ends.is_loaded()
-        {
+        if let Cut::Listed(_) = reader.split.cut {
             let list = ItemReader::open(&job.items())
                 .map_err(|error| damaged(&reader.path, format!("its split can't be read: {error}")))?;
-            if *list.split() != reader.split {
+            if !list.split().is_same_list(&reader.split) {
                 return Err(damaged(&reader.path, "the list of items beside it is another one's".into()));
             }
             reader.know_split(list.split());
+            reader.list = (!list.split().is_complete()).then_some(list);
         }
         Ok(reader)
     }
 
-    /// `split` is that of the ledger, with all its ends.
+    /// `split` is that of the list, with its ends.
     pub(super) fn know_split(&mut self, split: &Split) {
         self.split = split.clone();
     }
@@ -103,14 +106,20 @@ impl LedgerReader {
         let split: String = meta(&connection, "split")
             .and_then(|split| split.ok_or(rusqlite::Error::QueryReturnedNoRows))
             .map_err(|error| LedgerError::from_sqlite("read", path, error))?;
-        let split =
+        let split: Split =
             serde_json::from_str(&split).map_err(|error| damaged(path, format!("its split can't be read: {error}")))?;
-        Ok(LedgerReader { connection, path: path.to_path_buf(), split })
+        let knows_end = split.is_complete();
+        Ok(LedgerReader { connection, path: path.to_path_buf(), split, knows_end, list: None })
     }
 
     /// The split of the job.
     pub fn split(&self) -> &Split {
         &self.split
+    }
+
+    /// Whether the ledger knew the split to its end when it was opened: then its totals are of all of it.
+    pub(crate) fn knows_end(&self) -> bool {
+        self.knows_end
     }
 
     /// Where the ledger lies.
@@ -251,6 +260,13 @@ impl LedgerReader {
         self.collect(query, [count], group)
     }
 
+    /// The first `count` commits that added rows behind the one with this id.
+    pub(crate) fn groups_behind(&self, id: i64, count: u32) -> Result<Vec<GroupRow>, LedgerError> {
+        let query =
+            "SELECT id, offset, length, crc32, header_len, mini_batches FROM groups WHERE id > ?1 ORDER BY id LIMIT ?2";
+        self.collect(query, (id, count), group)
+    }
+
     /// Calls `each` for every commit and its packed records.
     pub(crate) fn for_each_packed<E: From<LedgerError>>(
         &self,
@@ -327,7 +343,13 @@ impl LedgerReader {
 
     /// Keeps what later calls see at one state until it is dropped.
     pub(crate) fn snapshot(&self) -> Result<rusqlite::Transaction<'_>, LedgerError> {
-        self.read(Connection::unchecked_transaction)
+        let transaction = self.read(Connection::unchecked_transaction)?;
+        if let Some(list) = &self.list {
+            // Mini-batches are safe in the list before anything of them is recorded. A transaction sees what there is when it first reads.
+            self.totals()?;
+            list.grow().map_err(|error| damaged(&self.path, format!("its split can't be read: {error}")))?;
+        }
+        Ok(transaction)
     }
 
     /// What SQLite itself finds wrong with the file, one line each; empty if it is sound.

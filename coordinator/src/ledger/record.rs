@@ -8,7 +8,7 @@ use fanfold_shared::message::ErrorKind;
 use rusqlite::{Connection, params};
 
 use super::error_groups::{TEXT_LIMIT, TRACEBACK_LIMIT, bounded, key};
-use super::schema::{set_totals, sql};
+use super::schema::{set_meta, set_totals, sql};
 use super::{FULL_TRACEBACKS, FailureRow, GroupRow, Totals};
 
 /// A commit, all of it or nothing.
@@ -16,6 +16,8 @@ use super::{FULL_TRACEBACKS, FailureRow, GroupRow, Totals};
 pub(crate) struct GroupRecord<'a> {
     /// The rows added to the output file; None if nothing returned.
     pub group: Option<NewGroup<'a>>,
+    /// The columns of a table that the rows widen; None: they stay as they are.
+    pub columns: Option<&'a [u8]>,
     /// In the order in which they get their ids.
     pub failures: &'a [NewFailure<'a>],
     /// In the order in which they happened.
@@ -100,6 +102,9 @@ pub(super) fn write(
             sql(row.mini_batches),
             packed
         ])?;
+    }
+    if let Some(columns) = record.columns {
+        set_meta(connection, "columns", columns)?;
     }
     let mut failures = Vec::with_capacity(record.failures.len());
     let next = |failures: &Vec<FailureRow>| next_failure + failures.len() as i64;

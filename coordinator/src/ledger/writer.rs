@@ -81,8 +81,12 @@ impl Ledger {
                 path
             }
         };
-        check_identity(&path, identity)?;
-        Ledger::attach(&path, lock, &identity.split)
+        let grew = check_identity(&path, identity)?;
+        let mut ledger = Ledger::attach(&path, lock, &identity.split)?;
+        if grew && identity.split.is_complete() {
+            ledger.complete_split(&identity.split)?;
+        }
+        Ok(ledger)
     }
 
     fn attach(path: &Path, lock: JobLock, split: &Split) -> Result<Ledger, LedgerError> {
@@ -197,11 +201,33 @@ impl Ledger {
         transaction(&self.reader.connection, &self.reader.path, |connection| insert_state(connection, state, cause))
     }
 
+    /// Records that the job is Completed, and what its Parquet file is, if it has one, in the same transaction.
+    pub(crate) fn complete(&mut self, result: Option<&str>) -> Result<(), LedgerError> {
+        transaction(&self.reader.connection, &self.reader.path, |connection| {
+            if let Some(result) = result {
+                set_meta(connection, "result", result)?;
+            }
+            insert_state(connection, JobState::Completed, None)
+        })
+    }
+
     /// Sets values of the table `meta`, all of them or none.
     pub(crate) fn set_meta(&mut self, values: &[(&str, &dyn rusqlite::ToSql)]) -> Result<(), LedgerError> {
         transaction(&self.reader.connection, &self.reader.path, |connection| {
             values.iter().try_for_each(|(key, value)| set_meta(connection, key, value))
         })
+    }
+
+    /// Records the split of a list that has grown until it was complete.
+    pub(crate) fn complete_split(&mut self, split: &Split) -> Result<(), LedgerError> {
+        transaction(&self.reader.connection, &self.reader.path, |connection| {
+            let text = serde_json::to_string(split).expect("a split is plain data");
+            set_meta(connection, "split", text)?;
+            let totals = totals(connection)?;
+            set_totals(connection, &Totals { items: split.items(), mini_batches: split.mini_batches(), ..totals })
+        })?;
+        self.reader.know_split(split);
+        Ok(())
     }
 
     /// Opens the mini-batches out of tries again and puts the job in `state`: their attempts are forgotten, what was recorded
@@ -325,8 +351,8 @@ fn create(path: &Path, identity: &Identity) -> Result<(), LedgerError> {
     location::sync_dir(path.parent().expect("a ledger lies in a directory"))
 }
 
-/// Refuses a ledger that is not this job's; opens it only for reading.
-fn check_identity(path: &Path, identity: &Identity) -> Result<(), LedgerError> {
+/// Refuses a ledger that is not this job's; opens it only for reading. Returns whether it knows a split that grows.
+fn check_identity(path: &Path, identity: &Identity) -> Result<bool, LedgerError> {
     let reader = LedgerReader::attach(path, connect(path, READ_ONLY))?;
     let other = |what, recorded: Option<String>, wanted: &str| LedgerError::OtherJob {
         path: path.to_path_buf(),
@@ -342,9 +368,9 @@ fn check_identity(path: &Path, identity: &Identity) -> Result<(), LedgerError> {
             return Err(other(what, recorded, wanted));
         }
     }
-    if *reader.split() != identity.split {
+    if !reader.split().is_same_list(&identity.split) {
         let describe = |split: &Split| format!("{} items in {} mini-batches", split.items(), split.mini_batches());
         return Err(other("split", Some(describe(reader.split())), &describe(&identity.split)));
     }
-    Ok(())
+    Ok(!reader.knows_end())
 }

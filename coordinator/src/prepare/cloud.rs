@@ -23,7 +23,7 @@ const CANCEL_EVERY: u64 = 1024;
 pub(super) struct Cloud(OnceCell<Stores>);
 
 impl Cloud {
-    fn open(&self, uri: &Uri) -> Result<Client, ListError> {
+    pub(super) fn open(&self, uri: &Uri) -> Result<Client, ListError> {
         let stores = match self.0.get() {
             Some(stores) => stores,
             None => {

@@ -29,7 +29,7 @@ pub fn contents(
     cancel: &dyn Fn() -> bool,
 ) -> Result<Contents, ListError> {
     let excluded = Identities::new(excluded);
-    let look = Look { excluded: &excluded, cancel, cloud: &Cloud::default() };
+    let look = Look { excluded: &excluded, cancel, of_mltable: false, cloud: &Cloud::default() };
     let source = Source::resolve(&Input { name: name.into(), path: path.into(), dataset: None }, look)?;
     let mut notes = Notes::default();
     let mut bytes = 0;
@@ -54,7 +54,7 @@ pub fn contents(
         if files.len().is_multiple_of(4096) && cancel() { Err(ListError::Canceled) } else { Ok(()) }
     })?;
     if files.is_empty() {
-        return Err(empty::explain(name, InputType::Files, &source, &notes, 0, look));
+        return Err(empty::explain(name, InputType::Files, &source, &notes, look));
     }
     // The order of a file system means nothing.
     files.sort_unstable();

@@ -6,12 +6,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 
-use fanfold_shared::items::{ItemReader, is_complete};
+use fanfold_shared::items::{ItemReader, is_listed};
 use fanfold_shared::job::{Input, JobSpec};
 use fanfold_shared::layout::JobDir;
 
 use super::listing::list_in_runs;
 use super::snapshot::{self, Snapshot};
+use super::splitter::Grace;
 use super::tests::spec;
 
 /// Where a child finds its folder.
@@ -23,9 +24,9 @@ fn prepare(dir: &Path) -> (Vec<u8>, Snapshot) {
     let input = Input { name: "input0".into(), path: dir.join("data").to_str().unwrap().into(), dataset: None };
     let spec =
         JobSpec { inputs: vec![input], source_directory: dir.join("src"), whole_source_directory: true, ..spec() };
-    let items = match is_complete(&job.items()) {
+    let items = match is_listed(&job.items()) {
         true => ItemReader::open(&job.items()).unwrap(),
-        false => list_in_runs(&spec, &job.items(), &[], &|| false, 1000).unwrap().items,
+        false => list_in_runs(&spec, &job.items(), &[], Grace::Endless, &|| false, 1000).unwrap().items,
     };
     let snapshot = snapshot::take(&spec, &job, &[]).unwrap();
     (items.read(0..items.entries()).unwrap(), snapshot)

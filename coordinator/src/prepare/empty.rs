@@ -19,27 +19,8 @@ const LOOK_AT: u64 = 100_000;
 const ALIKE: f64 = 0.85;
 
 /// The error for the input called `input`, which came to nothing.
-pub(super) fn explain(
-    input: &str,
-    kind: InputType,
-    source: &Source,
-    notes: &Notes,
-    files: u64,
-    look: Look<'_>,
-) -> ListError {
+pub(super) fn explain(input: &str, kind: InputType, source: &Source, notes: &Notes, look: Look<'_>) -> ListError {
     let root = source.root().display();
-    if kind.is_table() && files > 0 {
-        let what = match source {
-            Source::File(_, name) => format!("`{root}/{name}` has no rows"),
-            _ => format!("none of its {} under `{root}` has a row", counted(files, "file")),
-        };
-        let hint = match kind.is_csv() {
-            true => "a header alone is none; where the first line is data, write `read_csv: {header: false}`",
-            false => "give files that have some",
-        };
-        let hint = hint.to_string();
-        return ListError::Empty { input: input.to_string(), what, hint };
-    }
     let a_line_each = || "a list file has one item on each line".to_string();
     let (mut what, hint) = match source {
         Source::File(_, name) => (format!("`{root}/{name}` has only blank lines"), a_line_each()),
@@ -60,6 +41,19 @@ pub(super) fn explain(
         what.push_str("; directories of the job itself are left out");
     }
     ListError::Empty { input: input.to_string(), what, hint }
+}
+
+/// The error for the input of tables called `input` whose files, so many under `root`, have no row; `only`: if it is just one.
+pub(super) fn no_rows(input: &str, kind: InputType, root: &Path, only: Option<&Path>, files: u64) -> ListError {
+    let what = match only {
+        Some(path) => format!("`{}` has no rows", path.display()),
+        None => format!("none of its {} under `{}` has a row", counted(files, "file"), root.display()),
+    };
+    let hint = match kind.is_csv() {
+        true => "a header alone is none; where the first line is data, write `read_csv: {header: false}`",
+        false => "give files that have some",
+    };
+    ListError::Empty { input: input.to_string(), what, hint: hint.to_string() }
 }
 
 fn holds(notes: &Notes) -> String {

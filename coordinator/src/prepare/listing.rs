@@ -13,10 +13,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use fanfold_shared::items::{Fingerprint, ItemReader, ItemWriter, ItemsError, is_complete};
-use fanfold_shared::job::{Input, InputType, JobSpec, MiniBatchSize};
+use fanfold_shared::items::{Fingerprint, GrowingList, ItemReader, ItemWriter, ItemsError, is_listed};
+use fanfold_shared::job::{Input, InputType, JobSpec, MiniBatchSize, Partition};
 use fanfold_shared::layout::JobDir;
-use fanfold_shared::split::{Cut, EndsBuilder, Split, SplitInput};
+use fanfold_shared::split::{Cut, Ends, Split, SplitInput};
 
 use super::cloud::Cloud;
 use super::known::{apart, carried};
@@ -25,6 +25,7 @@ use super::notes::Notes;
 use super::partitions::{self, Parts};
 use super::sort::{RUN_BYTES, Sorter};
 use super::source::{Look, Source};
+use super::splitter::{Grace, Splitting};
 use super::tables::{TableFile, Tables};
 use super::walk::Identities;
 use super::{ListError, empty};
@@ -32,11 +33,13 @@ use super::{ListError, empty};
 /// Entries between two looks at whether to stop.
 const CANCEL_EVERY: u64 = 4096;
 
-/// A list that is complete and durable.
+/// A list that is durable, and complete unless it says otherwise.
 #[derive(Debug)]
 pub struct Listed {
     /// The list, with its split.
     pub items: ItemReader,
+    /// What goes on: large tables are still being split.
+    pub splitting: Option<Splitting>,
     /// What was left out, and why: one line each, for the user. Empty for a list that was there already.
     pub notes: Vec<String>,
 }
@@ -62,18 +65,30 @@ pub fn own_directories(job: &JobDir, output: &Path) -> Vec<PathBuf> {
 /// Makes sure that the job has its list in the directory `dir` ([`JobDir::items`]): the one that is there, whatever has
 /// become of the inputs since, else a list of the inputs of `spec` as they are now. Directories in `excluded`
 /// ([`own_directories`]) are left out. `cancel` is asked every few thousand items; true stops with
-/// [`ListError::Canceled`] and leaves nothing complete.
-pub fn list(spec: &JobSpec, dir: &Path, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) -> Result<Listed, ListError> {
-    if is_complete(dir) {
-        return Ok(Listed { items: ItemReader::open(dir)?, notes: Vec::new() });
+/// [`ListError::Canceled`], and leaves nothing complete. Large tables are split on after that ([`Listed::splitting`]), unless `grace` is
+/// endless.
+pub fn list(
+    spec: &JobSpec,
+    dir: &Path,
+    excluded: &[PathBuf],
+    grace: Grace,
+    cancel: &dyn Fn() -> bool,
+) -> Result<Listed, ListError> {
+    if is_listed(dir) {
+        let splitting = match GrowingList::resume(dir)? {
+            Some(list) => Splitting::begin(spec, list, dir, grace, cancel)?,
+            None => None,
+        };
+        return Ok(Listed { items: ItemReader::open(dir)?, splitting, notes: Vec::new() });
     }
-    list_in_runs(spec, dir, excluded, cancel, RUN_BYTES)
+    list_in_runs(spec, dir, excluded, grace, cancel, RUN_BYTES)
 }
 
 pub(super) fn list_in_runs(
     spec: &JobSpec,
     dir: &Path,
     excluded: &[PathBuf],
+    grace: Grace,
     cancel: &dyn Fn() -> bool,
     run_bytes: usize,
 ) -> Result<Listed, ListError> {
@@ -86,19 +101,19 @@ pub(super) fn list_in_runs(
             writer.push(format!("rank {rank}").as_bytes())?;
         }
         let Counted { split, notes } = ranks(spec, count);
-        return Ok(Listed { items: writer.finish(split)?, notes });
+        return Ok(Listed { items: writer.finish(split)?, splitting: None, notes });
     }
     let mut notes = Vec::new();
     let tables = Tables::of(spec);
     if tables.is_some() {
         writer.items_are_rows();
     }
-    let split = split_inputs(spec, excluded, cancel, &mut notes, |input, source, look, notes| {
-        let mut sorter = Sorter::new(dir, run_bytes);
+    let split = split_inputs(spec, excluded, cancel, &mut notes, |number, source, look, notes| {
+        let (input, mut sorter) = (&spec.inputs[number], Sorter::new(dir, run_bytes));
         match (&spec.partition, spec.input_type) {
             (_, InputType::Lines) => lines(input, source, look, notes, &mut |line| Ok(writer.push(line)?))?,
-            (Some(partition), _) => {
-                let mut parts = Parts::new(partition, source, input);
+            (Some(partition @ Partition { format: Some(format), .. }), _) => {
+                let mut parts = Parts::new(partition, format, source, input);
                 let visit = &mut |name: &[u8], known| sorter.push(&carried(&parts.keyed(name)?, known));
                 source.for_each_known(&input.name, look, notes, visit)?;
                 sorter.drain(cancel, |keyed| {
@@ -111,15 +126,15 @@ pub(super) fn list_in_runs(
                         rows = tables.rows(table_file(input, source, name, &path, entry, known)?, cancel)?;
                     }
                     if let Some((slice, items)) = parts.next(key, entry, rows)? {
-                        writer.push_slice(&slice, items)?;
+                        writer.push_slice(&slice, items, number)?;
                     }
                     push(&mut writer, name, known)
                 })?;
                 if let Some((slice, items)) = parts.last(writer.entries())? {
-                    writer.push_slice(&slice, items)?;
+                    writer.push_slice(&slice, items, number)?;
                 }
             }
-            (None, _) => {
+            (_, _) => {
                 let visit = &mut |name: &[u8], known: Option<Fingerprint>| match known {
                     None => sorter.push(name),
                     known => sorter.push(&carried(name, known)),
@@ -127,18 +142,21 @@ pub(super) fn list_in_runs(
                 source.for_each_known(&input.name, look, notes, visit)?;
                 sorter.drain(cancel, |name| {
                     let (name, known) = apart(name, source.objects().is_some());
-                    let entry = writer.entries();
-                    push(&mut writer, name, known)?;
-                    let Some(tables) = tables else { return Ok(()) };
-                    let path = source.root().join(OsStr::from_bytes(name));
-                    let file = table_file(input, source, name, &path, entry, known)?;
-                    tables.slices(file, cancel, &mut |slice, rows| Ok(writer.push_slice(&slice, rows)?))
+                    if let Some(format) = spec.path_format() {
+                        partitions::values_of(format, input, &source.root().join(OsStr::from_bytes(name)))?;
+                    }
+                    push(&mut writer, name, known)
                 })?;
             }
         }
-        Ok((if is_sliced(spec) { writer.sliced() } else { writer.entries() }, writer.entries()))
+        let items = if spec.partition.is_some() { writer.sliced() } else { writer.entries() };
+        Ok((items, writer.entries()))
     })?;
-    Ok(Listed { items: writer.finish(split)?, notes })
+    if tables.is_none() || spec.partition.is_some() {
+        return Ok(Listed { items: writer.finish(split)?, splitting: None, notes });
+    }
+    let splitting = Splitting::begin(spec, writer.finish_names(split)?, dir, grace, cancel)?;
+    Ok(Listed { items: ItemReader::open(dir)?, splitting, notes })
 }
 
 /// Counts what [`list`] would list, and writes nothing.
@@ -148,14 +166,22 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) ->
     }
     let mut notes = Vec::new();
     let tables = Tables::of(spec);
-    let (mut entries, mut items, mut ends) = (0, 0, EndsBuilder::default());
-    let mut split = split_inputs(spec, excluded, cancel, &mut notes, |input, source, look, notes| {
-        let parts = spec.partition.as_ref().map(|partition| Parts::new(partition, source, input));
+    let (mut entries, mut items, ends) = (0, 0, Ends::growing());
+    let mut split = split_inputs(spec, excluded, cancel, &mut notes, |number, source, look, notes| {
+        let input = &spec.inputs[number];
+        let parts = spec
+            .partition
+            .as_ref()
+            .and_then(|partition| Some(Parts::new(partition, partition.format.as_ref()?, source, input)));
+        let first = match entries == 0 && spec.mltable.as_ref().is_some_and(|mltable| mltable.header_in_first_file) {
+            true => first_file(input, source, look)?,
+            false => Vec::new(),
+        };
         // The items of each combination of values.
         let mut by_values: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
         let mut end = |more| {
             items += more;
-            match ends.push(items) {
+            match ends.push(items, number) {
                 true => Ok(()),
                 false => Err(ListError::from(ItemsError::Unlistable { ordinal: items, what: TOO_MANY })),
             }
@@ -166,8 +192,11 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) ->
             match (&parts, tables) {
                 (None, None) => Ok(()),
                 (None, Some(tables)) => {
-                    let file = table_file(input, source, name, &path, 0, known)?;
-                    tables.slices(file, cancel, &mut |_, rows| end(rows))
+                    if let Some(format) = spec.path_format() {
+                        partitions::values_of(format, input, &path)?;
+                    }
+                    let file = TableFile { first: name == first, ..table_file(input, source, name, &path, 0, known)? };
+                    tables.slices(file, None, cancel, &mut |_, rows| end(rows))
                 }
                 (Some(parts), tables) => {
                     let keyed = parts.keyed(name)?;
@@ -187,7 +216,8 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) ->
         Ok((if is_sliced(spec) { items } else { entries }, entries))
     })?;
     if is_sliced(spec) {
-        split.cut = Cut::Listed(ends.finish(0));
+        ends.complete_with(0);
+        split.cut = Cut::Listed(ends);
     }
     Ok(Counted { split, notes })
 }
@@ -219,7 +249,7 @@ pub fn each_entry(
     mut visit: impl FnMut(usize, &Path, &[u8], Option<Fingerprint>) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
     let (excluded, cloud) = (Identities::new(excluded), Cloud::default());
-    let look = Look { excluded: &excluded, cancel, cloud: &cloud };
+    let look = Look { excluded: &excluded, cancel, of_mltable: spec.mltable.is_some(), cloud: &cloud };
     for (number, input) in spec.inputs.iter().enumerate() {
         let source = Source::resolve(input, look)?;
         let notes = &mut Notes::default();
@@ -244,7 +274,7 @@ pub fn each_file(
     mut visit: impl FnMut(&Path, &[u8], Option<Fingerprint>) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
     let (excluded, cloud) = (Identities::default(), Cloud::default());
-    let look = Look { excluded: &excluded, cancel, cloud: &cloud };
+    let look = Look { excluded: &excluded, cancel, of_mltable: false, cloud: &cloud };
     let path = path.to_str().expect("a path in the job file, which is text").to_string();
     let source = Source::resolve(&Input { name: name.into(), path, dataset: None }, look)?;
     let visit = &mut |name: &[u8], known| visit(source.root(), name, known);
@@ -270,7 +300,19 @@ fn table_file<'a>(
 ) -> Result<TableFile<'a>, ListError> {
     let object = source.objects().map(|objects| objects.at(name)).zip(known);
     let beyond = |_| ItemsError::Unlistable { ordinal: entry, what: "there are more than 4 billion files" };
-    Ok(TableFile { input: &input.name, path, entry: u32::try_from(entry).map_err(beyond)?, object })
+    Ok(TableFile { input: &input.name, path, entry: u32::try_from(entry).map_err(beyond)?, first: false, object })
+}
+
+/// The name of the file that the list of `input` begins with; empty: there is none.
+fn first_file(input: &Input, source: &Source, look: Look<'_>) -> Result<Vec<u8>, ListError> {
+    let mut first: Option<Vec<u8>> = None;
+    source.for_each_file(&input.name, look, &mut Notes::default(), &mut |name| {
+        if first.as_deref().is_none_or(|first| name < first) {
+            first = Some(name.to_vec());
+        }
+        Ok(())
+    })?;
+    Ok(first.unwrap_or_default())
 }
 
 /// Resolves each input, lets `take` say how many items and entries there are up to its end, and refuses one that has none.
@@ -279,25 +321,31 @@ fn split_inputs(
     excluded: &[PathBuf],
     cancel: &dyn Fn() -> bool,
     lines: &mut Vec<String>,
-    mut take: impl FnMut(&Input, &Source, Look<'_>, &mut Notes) -> Result<(u64, u64), ListError>,
+    mut take: impl FnMut(usize, &Source, Look<'_>, &mut Notes) -> Result<(u64, u64), ListError>,
 ) -> Result<Split, ListError> {
     let (excluded, cloud) = (Identities::new(excluded), Cloud::default());
-    let look = Look { excluded: &excluded, cancel, cloud: &cloud };
+    let look = Look { excluded: &excluded, cancel, of_mltable: spec.mltable.is_some(), cloud: &cloud };
     let mut split = Split::even(match spec.mini_batch_size {
         MiniBatchSize::Items(items) => items,
         // Tables are cut where their slices end.
         MiniBatchSize::Rows(_) | MiniBatchSize::Bytes(_) => 1,
     });
-    for input in &spec.inputs {
+    for (number, input) in spec.inputs.iter().enumerate() {
         if cancel() {
             return Err(ListError::Canceled);
         }
         let source = Source::resolve(input, look)?;
         let mut notes = Notes::default();
         let (items, entries) = (split.items(), split.entries());
-        let (items_end, entries_end) = take(input, &source, look, &mut notes)?;
+        let (items_end, entries_end) = take(number, &source, look, &mut notes)?;
         if items_end == items {
-            return Err(empty::explain(&input.name, spec.input_type, &source, &notes, entries_end - entries, look));
+            return Err(match entries_end - entries {
+                0 => empty::explain(&input.name, spec.input_type, &source, &notes, look),
+                files => {
+                    let only = if let Source::File(root, name) = &source { Some(root.join(name)) } else { None };
+                    empty::no_rows(&input.name, spec.input_type, source.root(), only.as_deref(), files)
+                }
+            });
         }
         let root = match spec.input_type {
             InputType::Lines | InputType::Ranks => "",

@@ -20,6 +20,7 @@ mod partitions;
 pub mod snapshot;
 mod sort;
 mod source;
+pub mod splitter;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
 //! Files by the values in their paths: sorted by these first, so that each combination is a run of the list.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fanfold_shared::items::{ItemsError, Slice};
 use fanfold_shared::job::{Input, Partition};
+use fanfold_shared::partition::PartitionFormat;
 
 use super::ListError;
 use super::source::Source;
@@ -15,6 +16,7 @@ const END: u8 = 0;
 /// The partitions of one input, in the order of their values.
 pub(super) struct Parts<'a> {
     partition: &'a Partition,
+    format: &'a PartitionFormat,
     root: PathBuf,
     input: &'a Input,
     /// The values of the one that is being made, its first entry, and its items.
@@ -24,17 +26,19 @@ pub(super) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    pub(super) fn new(partition: &'a Partition, source: &Source, input: &'a Input) -> Parts<'a> {
-        Parts { partition, root: source.root().to_path_buf(), input, key: Vec::new(), first: 0, items: 0 }
+    pub(super) fn new(
+        partition: &'a Partition,
+        format: &'a PartitionFormat,
+        source: &Source,
+        input: &'a Input,
+    ) -> Parts<'a> {
+        Parts { partition, format, root: source.root().to_path_buf(), input, key: Vec::new(), first: 0, items: 0 }
     }
 
     /// The name of a file with its values before it.
     pub(super) fn keyed(&self, name: &[u8]) -> Result<Vec<u8>, ListError> {
         let path = self.root.join(std::ffi::OsStr::from_bytes(name));
-        let Some(values) = self.partition.format.values(path.as_os_str().as_bytes()) else {
-            let format = self.partition.format.to_string();
-            return Err(ListError::NoPartition { input: self.input.name.clone(), path, format });
-        };
+        let values = values_of(self.format, self.input, &path)?;
         let mut keyed = Vec::with_capacity(name.len() + 32);
         for value in self.partition.key_values(&values) {
             keyed.extend_from_slice(value);
@@ -62,6 +66,18 @@ impl<'a> Parts<'a> {
         let files = u32::try_from(entry - self.first).map_err(too_many)?;
         Ok((items > 0).then(|| (Slice::whole(first, files), items)))
     }
+}
+
+/// The values that `format` takes from the path of a file of `input`.
+pub(super) fn values_of<'p>(
+    format: &PartitionFormat,
+    input: &Input,
+    path: &'p Path,
+) -> Result<Vec<&'p [u8]>, ListError> {
+    format.values(path.as_os_str().as_bytes()).ok_or_else(|| {
+        let (input, path, format) = (input.name.clone(), path.to_path_buf(), format.to_string());
+        ListError::NoPartition { input, path, format }
+    })
 }
 
 /// Divides what [`Parts::keyed`] made.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::items::Fingerprint;
-use fanfold_shared::job::Input;
+use fanfold_shared::job::{Input, MLTABLE};
 use fanfold_shared::report::IoError;
 use fanfold_shared::uri::Uri;
 
@@ -38,6 +38,8 @@ pub(super) struct Look<'a> {
     pub(super) excluded: &'a Identities,
     /// Asked regularly; true stops.
     pub(super) cancel: &'a dyn Fn() -> bool,
+    /// Files called `MLTable` say what the data is, and are none of it.
+    pub(super) of_mltable: bool,
     /// Opens addresses.
     pub(super) cloud: &'a Cloud,
 }
@@ -128,6 +130,12 @@ impl Source {
         notes: &mut Notes,
         visit: &mut dyn FnMut(&[u8]) -> Result<(), ListError>,
     ) -> Result<(), ListError> {
+        let visit = &mut |name: &[u8]| match look.of_mltable
+            && name.rsplit(|byte| *byte == b'/').next() == Some(MLTABLE.as_bytes())
+        {
+            true => Ok(()),
+            false => visit(name),
+        };
         let walk = |enter| Walk { input, root: self.root(), excluded: look.excluded, enter, cancel: look.cancel };
         match self {
             Source::File(_, name) => visit(name.as_bytes()),

@@ -27,6 +27,7 @@ pub(super) fn spec() -> JobSpec {
         partition: None,
         rank_mini_batch_count: None,
         read_csv: ReadCsv::new(','),
+        mltable: None,
         error_threshold: -1,
         allowed_failed_count: None,
         allowed_failed_percent: None,

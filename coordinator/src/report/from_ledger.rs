@@ -80,6 +80,7 @@ mod tests {
             fingerprint: "f".into(),
             split: Split { inputs: vec![input], ..Split::even(2) },
             output: Some(dir.default_output().join("out.txt")),
+            table: false,
             header: false,
             run_max_try: 1,
         };

@@ -82,7 +82,11 @@ impl Overview {
             self.changes(last, snapshot);
         }
         let totals = &snapshot.totals;
-        if !self.scheduling_finished && totals.mini_batches > 0 && snapshot.scheduled >= totals.mini_batches {
+        if !self.scheduling_finished
+            && snapshot.splitting.is_none()
+            && totals.mini_batches > 0
+            && snapshot.scheduled >= totals.mini_batches
+        {
             self.scheduling_finished = true;
             self.line(
                 now,

@@ -117,7 +117,7 @@ impl Pacer {
         let overdue = since > (2 * usual_gap).max(self.run_us(totals) as u64 * 3 / 2) + 2_000_000;
         let seconds = (last.us - first.us + if overdue { since } else { 0 }) as f64 / 1e6;
         let per_second = settled as f64 / seconds;
-        let remaining = totals.mini_batches_remaining() as f64;
+        let remaining = snapshot.mini_batches_to_come() as f64;
         let mut eta = remaining / per_second;
         if !overdue {
             // What would be settled by now if mini-batches did not end in bursts.
@@ -147,7 +147,7 @@ impl Pacer {
         }
         let last = self.points.back()?;
         // Those running now are halfway on average, but only as far as there was time since the last one ended.
-        let rounds = totals.mini_batches_remaining() as f64 / processes;
+        let rounds = snapshot.mini_batches_to_come() as f64 / processes;
         let under_way = (snapshot.now_us.saturating_sub(last.us) as f64).min(run_us);
         Some((rounds.max(1.0) * run_us - under_way).max(0.0) / 1e6)
     }

@@ -94,6 +94,9 @@ pub fn resume(id: &JobId) -> String {
     format!("fanfold resume {id}")
 }
 
+/// A smaller part of the data says nothing about the whole.
+const LEAST_PART: f64 = 1e-4;
+
 /// The job at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -127,9 +130,22 @@ pub struct Snapshot {
     pub first_handover_us: Option<u64>,
     /// When this run committed last, microseconds since the epoch.
     pub last_commit_us: Option<u64>,
+    /// How much of the data is split, 0 to 1; None: all of it, and the totals are of the whole job.
+    pub splitting: Option<f64>,
 }
 
 impl Snapshot {
+    /// Mini-batches of the whole job: an estimate as long as a part of the data is split.
+    pub fn mini_batches_expected(&self) -> u64 {
+        let known = self.totals.mini_batches;
+        self.splitting.map_or(known, |part| (known as f64 / part.max(LEAST_PART)) as u64)
+    }
+
+    /// Mini-batches of the whole job that are not settled, as [`Snapshot::mini_batches_expected`] counts them.
+    pub fn mini_batches_to_come(&self) -> u64 {
+        self.mini_batches_expected().saturating_sub(self.totals.mini_batches_settled())
+    }
+
     /// Processes whose `init()` is done.
     pub fn ready(&self) -> usize {
         self.processes.iter().filter(|process| process.ready).count()
@@ -255,6 +271,7 @@ pub(crate) mod fixtures {
             failures_stand: true,
             first_handover_us: Some(THEN),
             last_commit_us: Some(THEN + 30_000_000),
+            splitting: None,
         }
     }
 

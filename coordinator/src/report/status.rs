@@ -59,6 +59,9 @@ pub struct Status {
     /// When it came to its final state, or was paused.
     #[serde(with = "serde_us_option")]
     pub ended: Option<u64>,
+    /// How much of the data is split, 0 to 1; null: all of it, and the figures are of the whole job.
+    #[serde(default)]
+    pub splitting: Option<f64>,
     /// The figures.
     pub counts: StatusCounts,
     /// Items settled per second; of a job that is over, in all the time in which it worked.
@@ -214,6 +217,7 @@ impl Status {
             started: facts.started_us,
             updated: snapshot.now_us,
             ended: over.then_some(snapshot.now_us),
+            splitting: snapshot.splitting.map(round),
             counts: StatusCounts::new(&snapshot.totals, snapshot.scheduled),
             items_per_second: round(pace.items_per_second),
             mini_batches_per_second: round(pace.mini_batches_per_second),
@@ -375,6 +379,7 @@ mod tests {
           "started": "2026-11-21T02:38:55.226929Z",
           "updated": "2026-11-21T02:39:25.226929Z",
           "ended": null,
+          "splitting": null,
           "counts": {
             "items": 551,
             "items_succeeded": 237,

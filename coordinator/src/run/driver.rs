@@ -18,7 +18,7 @@ use fanfold_shared::ids::NodeId;
 use fanfold_shared::items::Fingerprints;
 use fanfold_shared::job::JobSpec;
 use fanfold_shared::message::{AttemptError, ErrorKind, FromNode, NodeEvent, NodeMessage};
-use fanfold_shared::report::Result;
+use fanfold_shared::report::{ExitCode, Failure, Report, Result};
 use fanfold_worker::logs::Level;
 
 use super::Orders;
@@ -27,6 +27,7 @@ use super::observer::Observer;
 use super::verdict::{Cause, ProgressClock};
 use super::window::{Blame, Window};
 use crate::aggregate::{Aggregate, CommitError, Committed, Part};
+use crate::prepare::splitter::{News, Splitting};
 
 /// Rows that are committed at once, bytes.
 const GROUP_BYTES: usize = 16 << 20;
@@ -52,6 +53,17 @@ pub enum Ending {
     Interrupted,
     /// It was asked to stop for good.
     Canceled,
+    /// The rest of its data can't be split; once that is mended, it goes on.
+    Unsplit(Unsplit),
+}
+
+/// Why the rest of the data can't be split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsplit {
+    /// What is wrong, and what can be done.
+    pub text: String,
+    /// How the command ends.
+    pub exit: ExitCode,
 }
 
 /// A running job.
@@ -72,6 +84,8 @@ pub struct Driver<'a> {
     pub window: Window,
     /// What the files were like.
     pub fingerprints: Option<Fingerprints>,
+    /// What still splits the tables, and looks at the files itself.
+    pub splitting: Option<Splitting>,
 }
 
 /// What changes while a job runs.
@@ -122,6 +136,7 @@ impl Driver<'_> {
                 return Ok(self.give_up_on_room(course));
             }
             self.window.set_slots(slots);
+            self.grow(&mut course)?;
             self.publish(&mut course)?;
             if self.nodes.all_gone(now) {
                 break;
@@ -142,9 +157,47 @@ impl Driver<'_> {
         }
         match course.ending {
             // What ran was the last: there is nothing to go on with later.
-            Some(Ending::Interrupted) if self.aggregate.totals().mini_batches_remaining() == 0 => Ok(Ending::Settled),
+            Some(Ending::Interrupted) if self.aggregate.all_settled() => Ok(Ending::Settled),
             ending => Ok(ending.unwrap_or(Ending::Interrupted)),
         }
+    }
+
+    /// Takes in what was split since.
+    fn grow(&mut self, course: &mut Course) -> Result<()> {
+        let Some(splitting) = &mut self.splitting else { return Ok(()) };
+        match splitting.look() {
+            News::None => return Ok(()),
+            News::More => {
+                self.observer.items().grow()?;
+                self.aggregate.grown();
+            }
+            News::Complete => {
+                self.observer.items().complete()?;
+                self.splitting = None;
+                loop {
+                    match self.aggregate.complete_split() {
+                        Ok(()) => break,
+                        // The next start knows it from the list.
+                        Err(CommitError::DiskFull { .. }) if self.orders.count() > 0 => break,
+                        Err(CommitError::DiskFull { path, source }) => {
+                            self.wait_for_room(course, &path, &source.to_string());
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+            News::Failed(error) => {
+                self.splitting = None;
+                let exit = error.exit_code();
+                let failure = Failure::from(error);
+                let hint = failure.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+                course.end(Ending::Unsplit(Unsplit { text: format!("{failure}{hint}"), exit }));
+                return Ok(());
+            }
+        }
+        self.window.grown(self.aggregate.split());
+        self.observer.split(self.splitting.as_ref().map(Splitting::progress));
+        Ok(())
     }
 
     fn publish(&mut self, course: &mut Course) -> Result<()> {
@@ -154,8 +207,8 @@ impl Driver<'_> {
         }
         let (settled, split) = (self.aggregate.settled(), self.aggregate.split());
         let tasks = self.window.tasks(settled, split, now);
-        if let (Some(fingerprints), Some(last)) =
-            (&self.fingerprints, tasks.iter().map(|task| task.mini_batches.end).max())
+        if let (Some(fingerprints), None, Some(last)) =
+            (&self.fingerprints, &self.splitting, tasks.iter().map(|task| task.mini_batches.end).max())
         {
             let items = self.observer.items();
             let needed = items.entries_of(last - 1..last)?.end;

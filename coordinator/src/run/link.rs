@@ -178,6 +178,7 @@ fn queued(now_us: u64) -> Snapshot {
         failures_stand: false,
         first_handover_us: None,
         last_commit_us: None,
+        splitting: None,
     }
 }
 

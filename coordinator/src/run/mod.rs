@@ -14,6 +14,7 @@ mod prepare;
 mod requests;
 mod reuse;
 mod submit;
+mod table;
 mod upload;
 mod verdict;
 mod window;
@@ -35,9 +36,9 @@ use fanfold_worker::logs::Level;
 use fanfold_worker::node::{self, Node};
 use fanfold_worker::slot::page::LeftRunning;
 
-use crate::aggregate::{Aggregate, CommitError, Part};
+use crate::aggregate::{Aggregate, CommitError, Part, output_len};
 use crate::report::{Comeback, JobFacts, exit_code};
-use driver::{Driver, Ending};
+use driver::{Driver, Ending, Unsplit};
 use link::Bound;
 use nodes::{Nodes, Only};
 use observer::{Audience, Observer};
@@ -161,6 +162,7 @@ fn drive(
         orders,
         window,
         fingerprints,
+        splitting: prepared.splitting.take(),
     };
     driver.run()
 }
@@ -213,6 +215,15 @@ fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<
         Ending::Interrupted | Ending::Canceled => {
             return pause(&mut prepared.aggregate, &mut prepared.observer, orders);
         }
+        Ending::Unsplit(Unsplit { text, exit }) => {
+            let state = JobState::Paused;
+            let recorded = until_there_is_room(prepared, |aggregate| aggregate.set_state(state, Some(&text)))?;
+            if recorded.is_some() {
+                prepared.observer.state(state, Some(&text));
+            }
+            prepared.observer.finish(&prepared.aggregate, exit, "");
+            return Ok(exit);
+        }
         Ending::Failed(cause) => Some(cause),
         Ending::Settled => verdict_of_all(prepared)?,
     };
@@ -248,7 +259,9 @@ fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<
         // Last: nobody waits for it.
         let on_fleet = prepared.observer.facts().comeback.is_on_fleet();
         let totals = prepared.aggregate.totals();
-        reuse::finish(&prepared.spec, &prepared.dir, prepared.observer.items(), totals, on_fleet);
+        if let Ok(written) = output_len(prepared.aggregate.ledger(), totals) {
+            reuse::finish(&prepared.spec, &prepared.dir, prepared.observer.items(), totals, written, on_fleet);
+        }
     }
     Ok(exit)
 }
@@ -273,6 +286,9 @@ fn complete(prepared: &mut Prepared) -> Result<Finished> {
     prepared.observer.show(&prepared.aggregate);
     failpoint!("finalizing");
     prepared.observer.job_report(&prepared.aggregate);
+    if table::write(prepared)?.is_none() {
+        return Ok(Finished::Stopped);
+    }
     if let Some(uri) = prepared.spec.output_uri.clone() {
         if until_there_is_room(prepared, Aggregate::place)?.is_none() {
             return Ok(Finished::Stopped);

@@ -25,7 +25,7 @@ use fanfold_worker::node::NodePlan;
 use super::link::OnState;
 use super::nodes::Nodes;
 use super::window::Window;
-use crate::aggregate::{Aggregate, Committed, Recovered};
+use crate::aggregate::{Aggregate, Committed, Recovered, output_len};
 use crate::ledger::{ErrorGroup, FailureFilter, JobStatus, LedgerError, LedgerReader, Totals};
 use crate::report::{
     JobFacts, MasterRole, NodeLine, ProcessState, Reporter, Snapshot, Status, exit_code, job_result_tells,
@@ -61,6 +61,8 @@ pub struct Observer {
     reported: Option<Instant>,
     first_handover_us: Option<u64>,
     last_commit_us: Option<u64>,
+    /// How much of the data is split, while that goes on.
+    splitting: Option<f64>,
 }
 
 /// Who is told of a job besides its files.
@@ -113,6 +115,7 @@ impl Observer {
             reported: None,
             first_handover_us: None,
             last_commit_us: None,
+            splitting: (!items.split().is_complete()).then_some(0.0),
             facts,
             items,
         }
@@ -157,6 +160,16 @@ impl Observer {
              with {items} items."
         );
         self.master.log(Level::Info, &text);
+    }
+
+    /// More of the data is split: so much of it, 0 to 1; None: all.
+    pub fn split(&mut self, part: Option<f64>) {
+        if part.is_none() {
+            let split = self.items.split();
+            let text = format!("All data is split: {} items in {} mini-batches", split.items(), split.mini_batches());
+            self.master.log(Level::Info, &text);
+        }
+        self.splitting = part;
     }
 
     /// A group was committed.
@@ -215,12 +228,20 @@ impl Observer {
                 (self.named, self.distinct) = (named, distinct);
             }
         }
+        let mut totals = totals.clone();
+        if self.state == JobState::Completed
+            && let Ok(written) = output_len(ledger, &totals)
+        {
+            // From here on that is what the output is.
+            totals.committed_len = written;
+        }
         Snapshot {
             now_us: clock::wall_us(),
             state: self.state,
             cause: self.cause.clone(),
             blocked: blocked.map(str::to_string),
-            totals: totals.clone(),
+            failures_stand: totals.items_failed > 0,
+            totals,
             scheduled,
             nodes: self.nodes.clone(),
             nodes_wanted: self.nodes_wanted,
@@ -228,9 +249,9 @@ impl Observer {
             processes: self.processes.values().cloned().collect(),
             errors: self.named.clone(),
             distinct_errors: self.distinct,
-            failures_stand: totals.items_failed > 0,
             first_handover_us: self.first_handover_us,
             last_commit_us: self.last_commit_us,
+            splitting: self.splitting,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fanfold_shared::clock;
 use fanfold_shared::ids::JobId;
-use fanfold_shared::items::{Fingerprints, ItemReader, is_complete};
+use fanfold_shared::items::{Fingerprints, ItemReader, is_listed};
 use fanfold_shared::job::{self, JobSpec};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
@@ -23,9 +23,11 @@ use super::observer::{Audience, Observer};
 use super::places::{node_id, output_file};
 use super::submit::{SubmitError, Submitted};
 use super::{Orders, facts, reuse, verdict};
-use crate::aggregate::{Aggregate, AggregateConfig, Recovered};
+use crate::aggregate::{Aggregate, AggregateConfig, Recovered, output_len};
 use crate::datasets;
 use crate::ledger::{LedgerError, LedgerReader};
+use crate::prepare::listing::Listed;
+use crate::prepare::splitter::{Grace, Splitting};
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
 use crate::report::Comeback;
@@ -48,6 +50,8 @@ pub struct Prepared {
     pub orders: Orders,
     /// It was there before.
     pub continued: bool,
+    /// What still splits the tables.
+    pub splitting: Option<Splitting>,
 }
 
 /// How a job is taken up.
@@ -187,8 +191,8 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     if *continued && !own_script {
         same_script(&submitted)?;
     }
-    let first = !is_complete(&dir.items());
-    let (items, mut notes) = match list(spec, dir, &own, began, orders)? {
+    let first = !is_listed(&dir.items());
+    let Listed { items, mut notes, splitting } = match list(spec, dir, &own, began, orders)? {
         Some(listed) => listed,
         None => {
             let state = if orders.is_canceled() { JobState::Canceled } else { JobState::Paused };
@@ -212,6 +216,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         fingerprint: fingerprint(&spec, &taken.hash),
         split: split.clone(),
         output: output_file(&spec, &dir),
+        table: spec.writes_parquet(),
         header: spec.append_row_dataframe_header,
         run_max_try: spec.run_max_try,
     })?;
@@ -225,7 +230,8 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     }
     let mut facts = facts;
     facts.settled_before = aggregate.totals().mini_batches_settled();
-    let mut observer = Observer::new(facts, ItemReader::open(&dir.items())?, spec.logging_level, audience.clone());
+    let entries = items.entries();
+    let mut observer = Observer::new(facts, items, spec.logging_level, audience.clone());
     observer.begin(&split, &aggregate, &recovered);
     for note in taken.notes.iter().chain(&notes) {
         observer.note(Level::Warning, note);
@@ -235,19 +241,18 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     if continued && let Some(text) = survivors(&guard::sweep_leftovers(&id, &node_id())) {
         observer.note(Level::Warning, &text);
     }
-    if aggregate.totals().mini_batches_remaining() > 0
+    if !aggregate.all_settled()
         && let Err(error) = reuse::begin(&spec, &dir, &taken.hash, comeback.is_on_fleet(), first)
     {
         observer.log(Level::Warning, &format!("no later run will use this job's result: {error}: {}", error.source));
     }
-    let equipped = match aggregate.totals().mini_batches_remaining() {
-        0 => Ok(None),
-        _ if comeback.is_on_fleet() => {
+    let equipped = match aggregate.all_settled() {
+        true => Ok(None),
+        false if comeback.is_on_fleet() => {
             observer.asking(&spec);
-            fingerprints(&spec, &dir, items.entries())
-                .map(|fingerprints| Some(Equipped { equipment: None, fingerprints }))
+            fingerprints(&spec, &dir, entries).map(|fingerprints| Some(Equipped { equipment: None, fingerprints }))
         }
-        _ => equip(&spec, &dir, &id, &recovered, &mut observer, orders).map(Some),
+        false => equip(&spec, &dir, &id, &recovered, &mut observer, orders).map(Some),
     };
     match equipped {
         // Whatever was cut short: it was so by the signal.
@@ -255,7 +260,8 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         Err(failure) => Ok(Outcome::Over(super::cannot_run(&mut aggregate, &mut observer, &failure)?)),
         Ok(equipment) => {
             let orders = orders.clone();
-            let prepared = Prepared { dir, spec, aggregate, recovered, observer, equipment, orders, continued };
+            let prepared =
+                Prepared { dir, spec, aggregate, recovered, observer, equipment, orders, continued, splitting };
             Ok(Outcome::Ready(Box::new(prepared)))
         }
     }
@@ -323,7 +329,7 @@ fn over(submitted: &Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<
     match status.state {
         JobState::Completed => {
             if let Some(file) = &facts.output_file {
-                is_the_result(&facts.id.0, file, ledger.totals()?.committed_len)?;
+                is_the_result(&facts.id.0, file, output_len(&ledger, &ledger.totals()?)?)?;
             }
             let exit = super::observer::already_completed(&facts, &ledger, audience)?;
             Ok(Some(Outcome::Over(exit)))
@@ -344,10 +350,10 @@ pub(super) fn something_failed(submitted: &Submitted) -> Result<()> {
 }
 
 /// A glance at the output of a Completed job; `doctor --verify` looks closer.
-fn is_the_result(id: &str, file: &Path, committed_len: u64) -> Result<()> {
+fn is_the_result(id: &str, file: &Path, written: u64) -> Result<()> {
     let what = match fs::metadata(file) {
-        Ok(found) if found.len() == committed_len => return Ok(()),
-        Ok(found) => format!("has {} bytes, and the job wrote {committed_len}", found.len()),
+        Ok(found) if found.len() == written => return Ok(()),
+        Ok(found) => format!("has {} bytes, and the job wrote {written}", found.len()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is gone".to_string(),
         Err(error) => return Err(error).during("examine", file)?,
     };
@@ -367,27 +373,21 @@ fn same_script(submitted: &Submitted) -> Result<()> {
     Err(SubmitError::ScriptChanged { dir, id: submitted.id.clone(), files: named.join(", ") + &more, copy }.into())
 }
 
-/// The item list: the one that is there, or a new one. None: a signal came.
-fn list(
-    spec: &JobSpec,
-    dir: &JobDir,
-    own: &[PathBuf],
-    began: Instant,
-    orders: &Orders,
-) -> Result<Option<(ItemReader, Vec<String>)>> {
-    if is_complete(&dir.items()) {
-        let items = ItemReader::open(&dir.items())?;
-        // All of it is read once: what is damaged is found before anything runs, and while it can still be brought back.
-        items.for_each(0..items.entries(), |_, _| ())?;
-        return Ok(Some((items, Vec::new())));
-    }
+/// The item list: the one that is there, or a new one, whose tables may still be split. None: a signal came.
+fn list(spec: &JobSpec, dir: &JobDir, own: &[PathBuf], began: Instant, orders: &Orders) -> Result<Option<Listed>> {
+    let there = is_listed(&dir.items());
     let limit = Duration::from_secs(spec.first_task_creation_timeout);
     let cancel = || orders.count() > 0 || began.elapsed() >= limit;
-    match listing::list(spec, &dir.items(), own, &cancel) {
-        Ok(listed) => {
-            let mut notes = listed.notes;
-            notes.extend(datasets::notes::changed(spec, own, &cancel));
-            Ok(Some((listed.items, notes)))
+    match listing::list(spec, &dir.items(), own, Grace::usual(), &cancel) {
+        Ok(mut listed) => {
+            if there {
+                // All of it is read once: what is damaged is found before anything runs, and while it can still be brought back.
+                let items = &listed.items;
+                items.for_each(0..items.entries(), |_, _| ())?;
+            } else {
+                listed.notes.extend(datasets::notes::changed(spec, own, &cancel));
+            }
+            Ok(Some(listed))
         }
         Err(_) if orders.count() > 0 => Ok(None),
         Err(_) if began.elapsed() >= limit => {

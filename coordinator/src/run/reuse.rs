@@ -21,7 +21,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use fanfold_shared::items::{Fingerprint, Fingerprints, ItemReader, ItemsError, is_complete};
+use fanfold_shared::items::{Fingerprint, Fingerprints, ItemReader, ItemsError, is_listed};
 use fanfold_shared::job::{self, InputType, JobRecord, JobSpec, OutputAction};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Failure, IoError, Result};
@@ -238,8 +238,8 @@ pub(super) fn begin(spec: &JobSpec, dir: &JobDir, snapshot: &str, on_fleet: bool
     }
 }
 
-/// The job in `dir` is Completed: if its result may stand in for others, that is written down.
-pub(super) fn finish(spec: &JobSpec, dir: &JobDir, items: &ItemReader, totals: &Totals, on_fleet: bool) {
+/// The job in `dir` is Completed, with an output of `written` bytes: if its result may stand in for others, that is written down.
+pub(super) fn finish(spec: &JobSpec, dir: &JobDir, items: &ItemReader, totals: &Totals, written: u64, on_fleet: bool) {
     let Some(mut record) = Record::read(dir) else { return };
     if totals.items_failed + totals.mini_batches_failed > 0 || !may_be_reused(spec) {
         return;
@@ -248,7 +248,7 @@ pub(super) fn finish(spec: &JobSpec, dir: &JobDir, items: &ItemReader, totals: &
         return;
     }
     let found = output_file(spec, dir).and_then(|file| fs::metadata(file).ok());
-    let Some(found) = found.filter(|found| found.len() == totals.committed_len) else { return };
+    let Some(found) = found.filter(|found| found.len() == written) else { return };
     let Ok(Some(inputs)) = inputs_seen(dir, spec, items, record.began_us) else { return };
     let (output_len, output_modified_us, results) = (found.len(), modified_us(&found), totals.returned);
     record.finished = Some(Finished { inputs, output_len, output_modified_us, results });
@@ -343,7 +343,7 @@ fn find(spec: &JobSpec, job_file: &Path, on_fleet: bool, cancel: &dyn Fn() -> bo
 fn damage(spec: &JobSpec, entry: &Entry, finished: &Finished) -> Option<String> {
     let dir = JobDir::new(&entry.job_dir);
     let is_job = JobRecord::read(&dir).is_ok_and(|record| record.is_some_and(|record| record.id.0 == entry.id));
-    let is_whole = is_job && dir.snapshot().is_dir() && is_complete(&dir.items()) && dir.status_json().is_file();
+    let is_whole = is_job && dir.snapshot().is_dir() && is_listed(&dir.items()) && dir.status_json().is_file();
     if !is_whole {
         return Some(format!("its directory `{}` is damaged", dir.root().display()));
     }

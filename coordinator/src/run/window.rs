@@ -54,6 +54,8 @@ const NEWEST: f64 = 0.3;
 pub struct Window {
     shape: Shape,
     mini_batches: u64,
+    /// There will be no more.
+    complete: bool,
     slots: u64,
     /// The next mini-batch that was not published yet.
     next: u64,
@@ -102,6 +104,7 @@ impl Window {
         Window {
             shape,
             mini_batches: split.mini_batches(),
+            complete: split.is_complete(),
             slots: slots.max(1),
             next: 0,
             out: BTreeMap::new(),
@@ -114,6 +117,11 @@ impl Window {
         }
     }
 
+    /// The split has grown, perhaps to its end.
+    pub fn grown(&mut self, split: &Split) {
+        (self.mini_batches, self.complete) = (split.mini_batches(), split.is_complete());
+    }
+
     /// So many processes work now.
     pub fn set_slots(&mut self, slots: u64) {
         self.slots = slots.max(1);
@@ -121,7 +129,7 @@ impl Window {
 
     /// Whether everything was published at least once.
     pub fn all_scheduled(&self) -> bool {
-        self.next >= self.mini_batches && self.suspects.is_empty()
+        self.complete && self.next >= self.mini_batches && self.suspects.is_empty()
     }
 
     /// Mini-batches that were published and not answered.

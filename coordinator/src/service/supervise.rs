@@ -269,7 +269,10 @@ impl Service {
             }
             let starves = at_work.without_nodes.is_some_and(|since| since.elapsed() >= STARVES);
             before.extend(at_work.limit.map(|limit| (job.id.clone(), limit)));
-            let left = u32::try_from(status.counts.mini_batches_remaining).unwrap_or(u32::MAX);
+            let left = match status.splitting {
+                Some(_) => u32::MAX,
+                None => u32::try_from(status.counts.mini_batches_remaining).unwrap_or(u32::MAX),
+            };
             let contender = Contender {
                 id: job.id.clone(),
                 priority: job.priority,
@@ -429,6 +432,10 @@ mod tests {
         let stopped = seen(JobState::Paused, Some("no GPU"));
         assert_eq!(after(ok(ExitCode::Usage), &stopped, None, &free), is(JobState::Paused, Some("no GPU")));
         assert!(matches!(after(None, &running, None, &free), After::Again(_)));
+        let whole = seen(JobState::Finalizing, Some("the output can't be uploaded"));
+        let again = After::Again("the output can't be uploaded".into());
+        assert_eq!(after(ok(ExitCode::Failed), &whole, None, &free), again, "until somebody has mended it");
+        assert_eq!(after(ok(ExitCode::Completed), &whole, None, &paused), is(JobState::Paused, Some("paused")));
 
         let error = |kind: std::io::ErrorKind| -> Option<Result<ExitCode>> {
             let error: Result<(), IoError> = Err(std::io::Error::from(kind)).during("read", "/shared/in");

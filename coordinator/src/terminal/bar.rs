@@ -49,7 +49,7 @@ impl Bar {
 
 impl Progress for Bar {
     fn observe(&mut self, snapshot: &Snapshot, pace: &Pace) {
-        self.bar.set_length(snapshot.totals.mini_batches.max(1));
+        self.bar.set_length(snapshot.mini_batches_expected().max(1));
         self.bar.set_position(snapshot.totals.mini_batches_settled());
         self.bar.set_message(match snapshot.state {
             JobState::Running => progress_in_words(snapshot, pace),

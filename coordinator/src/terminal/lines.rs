@@ -54,10 +54,10 @@ impl<W: Write + Send> Progress for Lines<W> {
             }
         }
         // That all is settled is said at the end, which comes at once: not twice.
-        if snapshot.state != JobState::Running || snapshot.totals.mini_batches_remaining() == 0 {
+        if snapshot.state != JobState::Running || snapshot.mini_batches_to_come() == 0 {
             return;
         }
-        let tenth = snapshot.totals.mini_batches_settled() * 10 / snapshot.totals.mini_batches.max(1);
+        let tenth = snapshot.totals.mini_batches_settled() * 10 / snapshot.mini_batches_expected().max(1);
         if self.told_us == 0 {
             // The first line about the progress comes when there is some.
             self.told_us = snapshot.now_us;
@@ -138,6 +138,31 @@ mod tests {
         140 of 276 mini-batches (50 %), 140 of 551 items, 28 items/s, 10 s to go
         Blocked: disk full
         120 of 276 mini-batches (43 %), 240 of 551 items, 3 failed
+        "#);
+    }
+
+    #[test]
+    fn while_the_data_is_split_what_there_is_so_far_is_no_whole() {
+        let mut out = Vec::new();
+        let mut lines = Lines::new(&facts(Path::new("/jobs/score-1a2b3c4d")), &mut out);
+        let mut pacer = crate::report::Pacer::default();
+        for (second, known, settled, part) in
+            [(0, 50, 0, Some(0.05)), (5, 200, 50, Some(0.2)), (15, 400, 150, Some(0.4)), (30, 1000, 300, None)]
+        {
+            let mut snapshot = running();
+            snapshot.now_us = THEN + second * 1_000_000;
+            snapshot.splitting = part;
+            (snapshot.totals.items, snapshot.totals.mini_batches) = (10 * known, known);
+            (snapshot.totals.mini_batches_succeeded, snapshot.totals.mini_batches_failed) = (settled, 0);
+            (snapshot.totals.items_succeeded, snapshot.totals.items_failed) = (10 * settled, 0);
+            let pace = pacer.observe(&snapshot);
+            lines.observe(&snapshot, &pace);
+        }
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
+        Job score-1a2b3c4d in /jobs/score-1a2b3c4d
+        Running
+        150 of 400 mini-batches so far (40 % of the data split), 1,500 of 4,000 items, 100 items/s, 1 min 25 s to go
+        300 of 1,000 mini-batches (30 %), 3,000 of 10,000 items, 100 items/s, 1 min 10 s to go
         "#);
     }
 

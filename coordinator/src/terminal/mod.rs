@@ -75,8 +75,11 @@ fn is_for_the_summary(state: JobState) -> bool {
 fn progress_in_words(snapshot: &Snapshot, pace: &Pace) -> String {
     let totals = &snapshot.totals;
     let settled = totals.mini_batches_settled();
-    let percent = settled * 100 / totals.mini_batches.max(1);
-    let mut text = format!("{} of {} mini-batches ({percent} %)", grouped(settled), grouped(totals.mini_batches));
+    let so_far = match snapshot.splitting {
+        None => format!(" ({} %)", settled * 100 / totals.mini_batches.max(1)),
+        Some(part) => format!(" so far ({:.0} % of the data split)", part * 100.0),
+    };
+    let mut text = format!("{} of {} mini-batches{so_far}", grouped(settled), grouped(totals.mini_batches));
     if totals.items > 0 {
         text += &format!(", {} of {} items", grouped(totals.items_settled()), grouped(totals.items));
     }

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use fanfold_shared::ids::JobId;
+use fanfold_shared::job::is_parquet;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
 use fanfold_shared::uri::Uri;
@@ -36,6 +37,9 @@ pub enum Missing {
     /// What is not committed.
     #[error("its result is not whole")]
     Rest,
+    /// All that makes a Parquet file of what is committed: that is done at the end.
+    #[error("its output is a Parquet file, which is written when everything is in")]
+    Table,
     /// The file that holds it, of a job that is Completed.
     #[error("its output `{}` is not there any more", .0.display())]
     Gone(PathBuf, Option<Uri>),
@@ -53,7 +57,7 @@ impl Report for NoResult {
         let job = &self.job;
         Some(match &self.what {
             Missing::Ever => format!("`fanfold status {job}` shows how it ended"),
-            Missing::All => format!("`fanfold status {job}` shows how far it is"),
+            Missing::All | Missing::Table => format!("`fanfold status {job}` shows how far it is"),
             Missing::Rest => format!(
                 "`fanfold results {job} --partial` gives what is committed so far; `fanfold status {job}` shows how far it is"
             ),
@@ -87,6 +91,9 @@ impl StatusView {
             (None, _) => return Err(none(Missing::Stored(status.output.dir.clone())).into()),
         };
         match File::open(&path) {
+            Ok(_) if !completed && is_parquet(status.output.file.as_deref().unwrap_or(&path)) => {
+                Err(none(Missing::Table).into())
+            }
             Ok(_) if !completed && !partial => Err(none(Missing::Rest).into()),
             Ok(file) => Ok((file, status.output.bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(none(match status.state {
@@ -142,6 +149,12 @@ mod tests {
         hint: `fanfold results score-1a2b3c4d --partial` gives what is committed so far; `fanfold status score-1a2b3c4d` shows how far it is
         ");
         assert_eq!(view(S::Failed, Some(&file)).result(true).unwrap().1, 4);
+        let table = place.path().join("out.parquet");
+        std::fs::write(crate::aggregate::partial_path(&table), "ARROW").unwrap();
+        for partial in [false, true] {
+            let text = missing(&view(S::Running, Some(&table)), partial);
+            assert!(text.contains("its output is a Parquet file, which is written when everything is in"), "{text}");
+        }
         std::fs::write(&file, "row\n").unwrap();
         assert_eq!(view(S::Completed, Some(&file)).result(false).unwrap().1, 4);
     }

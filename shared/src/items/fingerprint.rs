@@ -120,14 +120,24 @@ impl Fingerprints {
         let mut start = range.start;
         while start < range.end {
             let end = range.end.min(start + STRETCH);
-            self.take_stretch(reader, start..end)?;
+            self.take_stretch(reader, start..end, self.get(start..end)?)?;
             start = end;
         }
         Ok(())
     }
 
-    fn take_stretch(&self, reader: &ItemReader, range: Range<u64>) -> Result<(), ItemsError> {
-        let mut fingerprints = self.get(range.clone())?;
+    /// Looks at the file of one entry, whether that was done before or not: nothing was made of it yet.
+    pub fn take_anew(&self, reader: &ItemReader, entry: u64) -> Result<(), ItemsError> {
+        self.take_stretch(reader, entry..entry + 1, vec![Fingerprint::NotTaken])
+    }
+
+    /// Looks at those files of `range` whose `fingerprints` are not taken.
+    fn take_stretch(
+        &self,
+        reader: &ItemReader,
+        range: Range<u64>,
+        mut fingerprints: Vec<Fingerprint>,
+    ) -> Result<(), ItemsError> {
         if !fingerprints.contains(&Fingerprint::NotTaken) {
             return Ok(());
         }

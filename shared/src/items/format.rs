@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ItemsError;
 use crate::durable;
+use crate::failpoint;
 use crate::report::During;
 use crate::split::Split;
 
@@ -45,12 +46,16 @@ pub(super) fn slices(dir: &Path) -> PathBuf {
     dir.join("slices")
 }
 
+pub(super) fn slices_log(dir: &Path) -> PathBuf {
+    dir.join("slices.log")
+}
+
 pub(super) fn fingerprints(dir: &Path) -> PathBuf {
     dir.join("fingerprints")
 }
 
-/// Whether the list in `dir` is complete.
-pub fn is_complete(dir: &Path) -> bool {
+/// Whether the list in `dir` has all its names: then it is this job's for good, if perhaps its slices still grow.
+pub fn is_listed(dir: &Path) -> bool {
     manifest(dir).exists()
 }
 
@@ -59,8 +64,9 @@ pub(super) fn remove_stale(dir: &Path) -> Result<(), ItemsError> {
     for entry in fs::read_dir(dir).during("read", dir)? {
         let path = entry.during("read", dir)?.path();
         let spilled = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SPILL_PREFIX));
-        let ours = [data(dir), index(dir), slices(dir), fingerprints(dir), durable::building(&manifest(dir))];
-        if spilled || ours.contains(&path) {
+        let slices = [slices(dir), slices_log(dir)];
+        let ours = [data(dir), index(dir), fingerprints(dir), durable::building(&manifest(dir))];
+        if spilled || ours.contains(&path) || slices.contains(&path) {
             fs::remove_file(&path).during("remove", &path)?;
         }
     }
@@ -91,7 +97,17 @@ struct Sealed {
 }
 
 impl Manifest {
-    pub(super) fn write(self, dir: &Path) -> Result<(), ItemsError> {
+    /// Writes it: with that the list is one.
+    pub(super) fn publish(self, dir: &Path) -> Result<(), ItemsError> {
+        failpoint!("items_before_manifest");
+        self.write(dir)?;
+        // The directory may be new as well.
+        durable::sync_dir(durable::parent(dir))?;
+        failpoint!("items_after_manifest");
+        Ok(())
+    }
+
+    fn write(self, dir: &Path) -> Result<(), ItemsError> {
         let sealed = Sealed { crc32: self.seal(), list: self };
         let json = serde_json::to_vec_pretty(&sealed).expect("a manifest is plain data");
         Ok(durable::replace(&manifest(dir), &json)?)

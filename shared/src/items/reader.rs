@@ -22,7 +22,7 @@ use crate::uri::Uri;
 /// Blocks kept: a few readers at different places, each reading forwards, do not push each other out.
 const CACHED_BLOCKS: usize = 8;
 
-/// A complete list of items.
+/// A list of items.
 pub struct ItemReader {
     dir: PathBuf,
     data: File,
@@ -51,17 +51,28 @@ struct Block {
 }
 
 impl ItemReader {
-    /// Opens the list in `dir`. Manifest and index are checked whole, blocks when they are read.
+    /// Opens the list in `dir`. Manifest and index are checked whole, blocks when they are read. Of a list that grows it has what is safe by
+    /// now ([`ItemReader::grow`]).
     pub fn open(dir: &Path) -> Result<ItemReader, ItemsError> {
         let mut manifest = Manifest::read(dir)?;
-        let slices = match &mut manifest.split.cut {
+        let Split { inputs, cut } = &mut manifest.split;
+        let slices = match cut {
             Cut::Even { .. } => None,
             Cut::Listed(ends) => {
-                let (slices, loaded) = Slices::open(dir, ends)?;
+                let (slices, loaded) = Slices::open(dir, ends, inputs)?;
                 *ends = loaded;
                 Some(slices)
             }
         };
+        ItemReader::with(dir, manifest, slices)
+    }
+
+    /// The names of a list that has no slices yet.
+    pub(super) fn of_names(dir: &Path, manifest: Manifest) -> Result<ItemReader, ItemsError> {
+        ItemReader::with(dir, manifest, None)
+    }
+
+    fn with(dir: &Path, manifest: Manifest, slices: Option<Slices>) -> Result<ItemReader, ItemsError> {
         let places = read_index(dir, &manifest)?;
         let path = format::data(dir);
         let data = File::open(&path).map_err(|error| missing_is_damage(error, &path))?;
@@ -71,6 +82,24 @@ impl ItemReader {
             return Err(ItemsError::Damaged { path, items: None, what });
         }
         Ok(ItemReader { dir: dir.to_path_buf(), data, manifest, places, slices, cache: Mutex::default() })
+    }
+
+    /// Takes in the mini-batches that have become safe since; all clones of its split know them then. Of a complete list there are none.
+    pub fn grow(&self) -> Result<(), ItemsError> {
+        self.slices.as_ref().map_or(Ok(()), Slices::grow)
+    }
+
+    /// Takes in the end of a list that has grown until it was complete.
+    pub fn complete(&self) -> Result<(), ItemsError> {
+        self.grow()?;
+        let split = Manifest::read(&self.dir)?.split;
+        if let (Cut::Listed(ours), Cut::Listed(theirs)) = (&self.manifest.split.cut, split.cut)
+            && ours.mini_batches() == theirs.mini_batches()
+            && let Some(crc32) = theirs.slices_crc32()
+        {
+            ours.complete_with(crc32);
+        }
+        Ok(())
     }
 
     /// The split that was fixed with the list.

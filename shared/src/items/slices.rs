@@ -3,19 +3,28 @@
 //! A file of its own beside the list, 48 bytes a mini-batch, all numbers little-endian: `u64` the ordinal behind its last item, `u32` the
 //! first file's entry in the list, `u32` how many files, `u32` the length of the file's header, `u32` nothing, `u64` the first row within the
 //! file, `u64` and `u64` where it begins and ends ([`Slice::part`]). It is checked whole when it is opened; the manifest holds its checksum.
+//!
+//! A list may be used while it grows: then `slices.log` says how many slices are safe on the disk, in records of 16 bytes, of which the last
+//! counts: `u64` how many, `u32` their CRC-32, `u32` the CRC-32 of these 12 bytes. It is written after the slices are synced, and synced itself
+//! before anybody acts on it. What lies behind in either file was never promised, and is cut off when the writer goes on.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
+use super::reader::missing_is_damage;
 use super::{ItemsError, format};
+use crate::durable;
+use crate::failpoint;
 use crate::report::During;
-use crate::split::{Ends, EndsBuilder};
+use crate::split::{Ends, SplitInput};
 
-/// Bytes of a slice in the file.
+/// Bytes of a slice in the file, and of a record in its log.
 const SIZE: usize = 48;
+const LOGGED: usize = 16;
 
 /// Where the items of a mini-batch lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,88 +82,282 @@ impl Slice {
 }
 
 /// Writes the slices in the order of mini-batches.
+#[derive(Debug)]
 pub(super) struct SliceWriter {
-    path: PathBuf,
+    dir: PathBuf,
     file: BufWriter<File>,
+    /// Open as soon as others read the list while it grows.
+    log: Option<File>,
     crc32: crc32fast::Hasher,
-    ends: EndsBuilder,
+    ends: Ends,
     rows: u64,
+    /// Slices that are not safe yet.
+    fresh: u64,
 }
 
 impl SliceWriter {
     pub(super) fn create(dir: &Path) -> Result<SliceWriter, ItemsError> {
         let path = format::slices(dir);
-        let file = BufWriter::with_capacity(1 << 16, File::create(&path).during("create", &path)?);
-        Ok(SliceWriter { path, file, crc32: crc32fast::Hasher::new(), ends: EndsBuilder::default(), rows: 0 })
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).open(&path).during("create", &path)?;
+        let file = BufWriter::with_capacity(1 << 16, file);
+        let (crc32, ends) = (crc32fast::Hasher::new(), Ends::growing());
+        Ok(SliceWriter { dir: dir.to_path_buf(), file, log: None, crc32, ends, rows: 0, fresh: 0 })
+    }
+
+    /// Goes on with a list that grew when its writer ended: behind what is safe.
+    pub(super) fn resume(dir: &Path, inputs: &[SplitInput]) -> Result<SliceWriter, ItemsError> {
+        let path = format::slices(dir);
+        let safe = Safe::of(dir)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).during("open", &path)?;
+        let mut load = Load::new(inputs);
+        load.up_to(&path, &file, safe.mini_batches)?;
+        load.proves(&path, safe.crc32)?;
+        file.set_len(safe.mini_batches * SIZE as u64).during("cut", &path)?;
+        file.seek(SeekFrom::End(0)).during("cut", &path)?;
+        let mut writer = SliceWriter {
+            dir: dir.to_path_buf(),
+            file: BufWriter::with_capacity(1 << 16, file),
+            log: None,
+            rows: load.last,
+            crc32: load.crc32,
+            ends: load.ends,
+            fresh: 0,
+        };
+        writer.open_log(safe.records)?;
+        Ok(writer)
     }
 
     pub(super) fn rows(&self) -> u64 {
         self.rows
     }
 
-    pub(super) fn push(&mut self, slice: &Slice, rows: u64) -> Result<(), ItemsError> {
+    pub(super) fn rows_of(&self, input: usize) -> u64 {
+        self.ends.items_of(input)
+    }
+
+    /// The last slice and the number of its rows.
+    pub(super) fn last(&mut self) -> Result<Option<(Slice, u64)>, ItemsError> {
+        let Some(last) = self.ends.mini_batches().checked_sub(1) else { return Ok(None) };
+        let (path, mut bytes) = (format::slices(&self.dir), [0; SIZE]);
+        self.file.flush().during("write", &path)?;
+        self.file.get_ref().read_exact_at(&mut bytes, last * SIZE as u64).during("read", &path)?;
+        let (slice, _) = Slice::decode(&bytes);
+        Ok(Some((slice, self.ends.items(last))))
+    }
+
+    /// Adds a slice of the input with this number.
+    pub(super) fn push(&mut self, slice: &Slice, rows: u64, input: usize) -> Result<(), ItemsError> {
         let ordinal = self.rows;
-        if !self.ends.push(ordinal + rows) {
+        if !self.ends.push(ordinal + rows, input) {
             return Err(ItemsError::Unlistable { ordinal, what: "its mini-batch has no rows, or too many" });
         }
         self.rows += rows;
+        self.fresh += 1;
         let bytes = slice.encode(self.rows);
         self.crc32.update(&bytes);
-        Ok(self.file.write_all(&bytes).during("write", &self.path)?)
+        Ok(self.file.write_all(&bytes).during("write", format::slices(&self.dir))?)
+    }
+
+    /// Makes sure that there is a log from now on, if an empty one.
+    pub(super) fn open_log(&mut self, records: u64) -> Result<(), ItemsError> {
+        let path = format::slices_log(&self.dir);
+        let mut log =
+            OpenOptions::new().write(true).create(true).truncate(false).open(&path).during("create", &path)?;
+        log.set_len(records * LOGGED as u64).during("cut", &path)?;
+        log.seek(SeekFrom::End(0)).during("cut", &path)?;
+        durable::sync_dir(&self.dir)?;
+        self.log = Some(log);
+        Ok(())
+    }
+
+    /// Makes all slices safe, and says so in the log. False: they were already.
+    ///
+    /// # Panics
+    /// If there is no log.
+    pub(super) fn save(&mut self) -> Result<bool, ItemsError> {
+        if self.fresh == 0 {
+            return Ok(false);
+        }
+        let (path, log) = (format::slices(&self.dir), self.log.as_mut().expect("a list that grows has one"));
+        self.file.flush().during("write", &path)?;
+        self.file.get_ref().sync_data().during("sync", &path)?;
+        failpoint!("items_stretch_synced");
+        let mut record = [0; LOGGED];
+        record[..8].copy_from_slice(&self.ends.mini_batches().to_le_bytes());
+        record[8..12].copy_from_slice(&self.crc32.clone().finalize().to_le_bytes());
+        let crc32 = crc32fast::hash(&record[..12]);
+        record[12..].copy_from_slice(&crc32.to_le_bytes());
+        let path = format::slices_log(&self.dir);
+        log.write_all(&record).during("write", &path)?;
+        log.sync_data().during("sync", &path)?;
+        failpoint!("items_stretch_logged");
+        self.fresh = 0;
+        Ok(true)
     }
 
     pub(super) fn finish(self) -> Result<Ends, ItemsError> {
-        let SliceWriter { path, file, crc32, ends, .. } = self;
-        let file = file.into_inner().map_err(|error| error.into_error()).during("write", &path)?;
+        let (path, ends) = (format::slices(&self.dir), self.ends);
+        let file = self.file.into_inner().map_err(|error| error.into_error()).during("write", &path)?;
         file.sync_all().during("sync", &path)?;
-        Ok(ends.finish(crc32.finalize()))
+        ends.complete_with(self.crc32.finalize());
+        Ok(ends)
     }
 }
 
-/// The slices of a list that is complete.
+/// How far a list that grows is safe.
+#[derive(Clone, Copy, Debug, Default)]
+struct Safe {
+    /// Records of the log.
+    records: u64,
+    mini_batches: u64,
+    crc32: u32,
+}
+
+impl Safe {
+    /// What the log says. A record that is torn was never promised.
+    fn of(dir: &Path) -> Result<Safe, ItemsError> {
+        let path = format::slices_log(dir);
+        let log = std::fs::read(&path).map_err(|error| missing_is_damage(error, &path))?;
+        let (records, _) = log.as_chunks::<LOGGED>();
+        let mut safe = Safe::default();
+        for record in records {
+            let half = |at: usize| u32::from_le_bytes(record[at..at + 4].try_into().expect("four bytes"));
+            if crc32fast::hash(&record[..12]) != half(12) {
+                break;
+            }
+            let mini_batches = u64::from_le_bytes(record[..8].try_into().expect("eight bytes"));
+            safe = Safe { records: safe.records + 1, mini_batches, crc32: half(8) };
+        }
+        Ok(safe)
+    }
+}
+
+/// Loads the ends of slices, in stretches.
+#[derive(Debug)]
+struct Load {
+    ends: Ends,
+    crc32: crc32fast::Hasher,
+    last: u64,
+    /// The number of the input that the last one is of, and the entries behind each input.
+    input: usize,
+    entries: Vec<u64>,
+}
+
+impl Load {
+    fn new(inputs: &[SplitInput]) -> Load {
+        let entries = inputs.iter().map(|input| input.entries.end).collect();
+        Load { ends: Ends::growing(), crc32: crc32fast::Hasher::new(), last: 0, input: 0, entries }
+    }
+
+    /// Loads from where it stands up to `mini_batches`.
+    fn up_to(&mut self, path: &Path, mut file: &File, mini_batches: u64) -> Result<(), ItemsError> {
+        let damaged = |what: String| ItemsError::Damaged { path: path.to_path_buf(), items: None, what };
+        let from = self.ends.mini_batches();
+        file.seek(SeekFrom::Start(from * SIZE as u64)).during("read", path)?;
+        let mut reader = BufReader::with_capacity(1 << 18, file);
+        let mut bytes = [0; SIZE];
+        for _ in from..mini_batches {
+            reader.read_exact(&mut bytes).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => damaged("it has become shorter".into()),
+                _ => damaged(error.to_string()),
+            })?;
+            self.crc32.update(&bytes);
+            let (slice, end) = Slice::decode(&bytes);
+            while self.entries.get(self.input).is_some_and(|entries| u64::from(slice.entry) >= *entries) {
+                self.input += 1;
+            }
+            if !self.ends.push(end, self.input) {
+                return Err(damaged("its mini-batches do not follow each other".into()));
+            }
+            self.last = end;
+        }
+        Ok(())
+    }
+
+    fn proves(&self, path: &Path, crc32: u32) -> Result<(), ItemsError> {
+        match self.crc32.clone().finalize() == crc32 {
+            true => Ok(()),
+            false => {
+                let what = "its checksum is wrong".into();
+                Err(ItemsError::Damaged { path: path.to_path_buf(), items: None, what })
+            }
+        }
+    }
+}
+
+/// The slices of a list.
 #[derive(Debug)]
 pub(super) struct Slices {
-    path: PathBuf,
+    dir: PathBuf,
     file: File,
-    mini_batches: u64,
+    ends: Ends,
+    /// Of a list that was growing when it was opened.
+    growth: Option<Mutex<Load>>,
 }
 
 impl Slices {
-    /// Opens and checks them; returns the ends of the mini-batches as well.
-    pub(super) fn open(dir: &Path, known: &Ends) -> Result<(Slices, Ends), ItemsError> {
+    /// Opens and checks them, as far as they are safe; returns the ends of the mini-batches as well. `known` is what the manifest says of them.
+    pub(super) fn open(dir: &Path, known: &Ends, inputs: &[SplitInput]) -> Result<(Slices, Ends), ItemsError> {
         let path = format::slices(dir);
-        let damaged = |what: String| ItemsError::Damaged { path: path.clone(), items: None, what };
-        let file = File::open(&path).map_err(|error| super::reader::missing_is_damage(error, &path))?;
-        let mut reader = BufReader::with_capacity(1 << 18, &file);
-        let (mut crc32, mut ends) = (crc32fast::Hasher::new(), EndsBuilder::default());
-        let mut bytes = [0; SIZE];
-        for _ in 0..known.mini_batches() {
-            reader.read_exact(&mut bytes).map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => damaged("it has become shorter".into()),
-                _ => damaged(error.to_string()),
-            })?;
-            crc32.update(&bytes);
-            if !ends.push(Slice::decode(&bytes).1) {
-                return Err(damaged("its mini-batches do not follow each other".into()));
+        let file = File::open(&path).map_err(|error| missing_is_damage(error, &path))?;
+        let mut load = Load::new(inputs);
+        let growth = match known.slices_crc32() {
+            Some(crc32) => {
+                load.up_to(&path, &file, known.mini_batches())?;
+                load.proves(&path, crc32)?;
+                load.ends.complete_with(crc32);
+                None
             }
+            None => {
+                let safe = Safe::of(dir)?;
+                load.up_to(&path, &file, safe.mini_batches)?;
+                load.proves(&path, safe.crc32)?;
+                Some(())
+            }
+        };
+        let ends = load.ends.clone();
+        let growth = growth.map(|()| Mutex::new(load));
+        Ok((Slices { dir: dir.to_path_buf(), file, ends: ends.clone(), growth }, ends))
+    }
+
+    /// Takes in what has become safe since; complete is what it becomes when it is opened anew. Opened for this: what a network file system shows
+    /// of a file that another machine writes to is as old as its opening.
+    pub(super) fn grow(&self) -> Result<(), ItemsError> {
+        let Some(growth) = &self.growth else { return Ok(()) };
+        let mut load = growth.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let safe = Safe::of(&self.dir)?;
+        if safe.mini_batches <= load.ends.mini_batches() {
+            return Ok(());
         }
-        let found = ends.finish(crc32.finalize());
-        if found != *known {
-            return Err(damaged("its checksum is wrong".into()));
-        }
-        let mini_batches = known.mini_batches();
-        drop(reader);
-        Ok((Slices { file, mini_batches, path }, found))
+        let path = format::slices(&self.dir);
+        let file = File::open(&path).map_err(|error| missing_is_damage(error, &path))?;
+        load.up_to(&path, &file, safe.mini_batches)?;
+        load.proves(&path, safe.crc32)
     }
 
     /// That of one mini-batch.
     pub(super) fn get(&self, mini_batch: u64) -> Result<Slice, ItemsError> {
-        if mini_batch >= self.mini_batches {
-            let dir = self.path.parent().unwrap_or(Path::new("")).to_path_buf();
-            return Err(ItemsError::Beyond { dir, range: mini_batch..mini_batch + 1, items: self.mini_batches });
+        let mini_batches = self.ends.mini_batches();
+        if mini_batch >= mini_batches {
+            return Err(ItemsError::Beyond {
+                dir: self.dir.clone(),
+                range: mini_batch..mini_batch + 1,
+                items: mini_batches,
+            });
         }
         let mut bytes = [0; SIZE];
-        self.file.read_exact_at(&mut bytes, mini_batch * SIZE as u64).during("read", &self.path)?;
+        let at = mini_batch * SIZE as u64;
+        match self.file.read_exact_at(&mut bytes, at) {
+            // It has grown since it was opened, and the machine does not know it yet.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && self.growth.is_some() => {
+                let path = format::slices(&self.dir);
+                let file = File::open(&path).during("open", &path)?;
+                file.read_exact_at(&mut bytes, at).during("read", &path)?;
+            }
+            read => read.during("read", format::slices(&self.dir))?,
+        }
         Ok(Slice::decode(&bytes).0)
     }
 }

@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 
 use super::format::{self, BLOCK_BYTES, BLOCK_ITEMS, BlockEntry, MAX_ITEM_BYTES, Manifest, VERSION};
 use super::slices::SliceWriter;
-use super::{Fingerprint, ItemReader, ItemsError, Slice};
-use crate::durable;
+use super::{Fingerprint, GrowingList, ItemReader, ItemsError, Slice};
 use crate::failpoint;
 use crate::report::During;
-use crate::split::{Cut, Split};
+use crate::split::{Cut, Ends, Split};
 
 /// Writes a list of items, in the order of their ordinals.
 pub struct ItemWriter {
@@ -47,7 +46,7 @@ impl ItemWriter {
         separator: u8,
         max_block: (u32, usize),
     ) -> Result<ItemWriter, ItemsError> {
-        if format::is_complete(dir) {
+        if format::is_listed(dir) {
             return Err(ItemsError::AlreadyComplete { dir: dir.to_path_buf() });
         }
         fs::create_dir_all(dir).during("create", dir)?;
@@ -86,13 +85,14 @@ impl ItemWriter {
         self.slices.as_ref().map_or(0, SliceWriter::rows)
     }
 
-    /// Adds a mini-batch of `rows` items, which lie in `slice`. With the first one mini-batches are what the slices say.
-    pub fn push_slice(&mut self, slice: &Slice, rows: u64) -> Result<(), ItemsError> {
+    /// Adds a mini-batch of `rows` items of the input with the number `input`, which lie in `slice`. With the first one mini-batches are what
+    /// the slices say.
+    pub fn push_slice(&mut self, slice: &Slice, rows: u64, input: usize) -> Result<(), ItemsError> {
         let slices = match self.slices.take() {
             Some(slices) => slices,
             None => SliceWriter::create(&self.dir)?,
         };
-        self.slices.insert(slices).push(slice, rows)
+        self.slices.insert(slices).push(slice, rows, input)
     }
 
     /// Adds an entry whose fingerprint is known already: that of an object, as the listing told of it.
@@ -146,6 +146,25 @@ impl ItemWriter {
         } else {
             assert_eq!(split.items(), self.items, "the split covers the items");
         }
+        let manifest = self.names(split)?;
+        manifest.publish(&self.dir)?;
+        ItemReader::open(&self.dir)
+    }
+
+    /// Completes the names of the list, to which slices are then added. `split` must cover exactly the entries pushed; it is cut where the slices
+    /// will end.
+    ///
+    /// # Panics
+    /// If it does not, or there are slices already.
+    pub fn finish_names(mut self, split: Split) -> Result<GrowingList, ItemsError> {
+        assert!(self.slices.is_none(), "slices follow the names");
+        assert_eq!(split.entries(), self.items, "the split covers the entries");
+        let manifest = self.names(Split { cut: Cut::Listed(Ends::growing()), ..split })?;
+        GrowingList::new(self.dir, manifest)
+    }
+
+    /// Makes the names durable; they are a list once the manifest is written.
+    fn names(&mut self, split: Split) -> Result<Manifest, ItemsError> {
         if let Some(fingerprints) = self.fingerprints.take() {
             let path = format::fingerprints(&self.dir);
             let file = fingerprints.into_inner().map_err(|error| error.into_error()).during("write", &path)?;
@@ -159,8 +178,7 @@ impl ItemWriter {
         let mut index = File::create(&path).during("create", &path)?;
         index.write_all(&self.index).during("write", &path)?;
         index.sync_all().during("sync", &path)?;
-        failpoint!("items_before_manifest");
-        let manifest = Manifest {
+        Ok(Manifest {
             version: VERSION,
             separator: self.separator,
             items: self.items,
@@ -169,12 +187,7 @@ impl ItemWriter {
             blocks: (self.index.len() / BlockEntry::SIZE) as u64,
             index_crc32: crc32fast::hash(&self.index),
             split,
-        };
-        manifest.write(&self.dir)?;
-        // The directory may be new as well.
-        durable::sync_dir(durable::parent(&self.dir))?;
-        failpoint!("items_after_manifest");
-        ItemReader::open(&self.dir)
+        })
     }
 
     fn flush(&mut self) -> Result<(), ItemsError> {

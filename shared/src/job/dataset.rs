@@ -80,6 +80,9 @@ pub struct FromDataset {
     pub dataset: DatasetId,
     /// What was there when it was registered.
     pub contents: Contents,
+    /// Where that lies, if it is not the path of the input: an `MLTable`, which names that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 impl Dataset {
@@ -99,7 +102,7 @@ impl Dataset {
         let input = |(at, part): (usize, &DatasetPath)| Input {
             name: if one { name.to_string() } else { format!("{name}-{}", at + 1) },
             path: part.path.clone(),
-            dataset: Some(FromDataset { dataset: self.id.clone(), contents: part.contents.clone() }),
+            dataset: Some(FromDataset { dataset: self.id.clone(), contents: part.contents.clone(), path: None }),
         };
         self.paths.iter().enumerate().map(input).collect()
     }
@@ -292,8 +295,10 @@ mod tests {
            | --path irsi.csv
            |        ^^^^^^^^
         "#);
-        let all = refused(declare(&["s3://x/y", "iris"], Some("cvs"), Some("{separator: x}")));
-        for told in ["not `s3:`", "there is no `iris`", "`input_type` must be", "takes no `separator`"] {
+        let all = refused(declare(&["s3://u:p@x/y", "iris"], Some("cvs"), Some("{separator: x}")));
+        for told in
+            ["it holds a user or a password", "there is no `iris`", "`input_type` must be", "takes no `separator`"]
+        {
             assert!(all.contains(told), "{told}:\n{all}");
         }
     }

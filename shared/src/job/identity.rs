@@ -63,7 +63,17 @@ fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
                 None => inputs,
             },
         ),
-        ("input_type", spec.input_type.name().into()),
+        (
+            "input_type",
+            match &spec.mltable {
+                // Not a key of its own, as above.
+                Some(mltable) => {
+                    let mltable = serde_json::to_string(mltable).expect("plain data");
+                    format!("{}, of an MLTable: {mltable}", spec.input_type.name())
+                }
+                None => spec.input_type.name().into(),
+            },
+        ),
         ("mini_batch_size", spec.mini_batch_size.to_string()),
         ("partition", serde_json::to_string(&spec.partition).expect("plain data")),
         ("read_csv", serde_json::to_string(&spec.read_csv).expect("plain data")),

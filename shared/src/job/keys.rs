@@ -51,11 +51,12 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "input_type",
-        takes: "`files`, `lines`, `csv`, `tsv`, `jsonl` or `parquet`",
+        takes: "`files`, `lines`, `csv`, `tsv`, `jsonl`, `parquet` or `mltable`",
         default: "files",
         example: "input_type: files",
         doc: "What an item is: each file; each line of a list file; each row of tables, which `run()` then gets as a \
-              `pandas.DataFrame`. A registered dataset carries its own.",
+              `pandas.DataFrame`. With `mltable` each input is a folder with a file `MLTable`, or that file (docs/mltable.md). A \
+              registered dataset carries its own.",
     },
     Key {
         name: "read_csv",
@@ -125,7 +126,7 @@ pub static KEYS: &[Key] = &[
         takes: "a file name without any of `~ \" # % & * : < > ? / \\ { | }`",
         default: "parallel_run_step.txt",
         example: "append_row_file_name: predictions.txt",
-        doc: "The name of the output file.",
+        doc: "The name of the output file. One that ends in `.parquet` makes it a Parquet file.",
     },
     Key {
         name: "append_row_dataframe_header",
@@ -321,6 +322,14 @@ pub static KEYS: &[Key] = &[
         example: "input_datasets: {}",
         doc: "Written into a resolved job: the versions of registered datasets that its inputs came from. Without effect of its \
               own.",
+    },
+    Key {
+        name: "mltable",
+        takes: "a map of `header_in_first_file`, `empty_as_string`, `partition_format` and `columns`",
+        default: "none",
+        example: "mltable: {columns: []}",
+        doc: "Written into a resolved job: what the `MLTable` files said that its inputs came from, beside `inputs`, `input_type` and \
+              `read_csv`.",
     },
     Key {
         name: "overrides",

@@ -17,6 +17,7 @@ mod dataset;
 mod error;
 mod identity;
 mod keys;
+mod mltable;
 mod nearest;
 mod overrides;
 mod paths;
@@ -40,6 +41,7 @@ pub use dataset::{
 pub use error::{JobFileError, JobFileErrors};
 pub use identity::{Difference, differences, fingerprint};
 pub use keys::{KEYS, Key};
+pub use mltable::{ColumnStep, MLTABLE, MlTable};
 pub use record::{JobRecord, RECORD_VERSION, RecordError};
 pub use source::{Origin, Place, Spot};
 pub use spec::*;

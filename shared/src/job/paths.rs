@@ -14,6 +14,12 @@ const SIBLINGS_MAX: usize = 10_000;
 
 /// The absolute path that a value of `key` names, which need not exist; None, and a fault, if it can't name a local path.
 pub(crate) fn local(reader: &mut Reader, key: &str, node: &Node) -> Option<PathBuf> {
+    let base = reader.world.base.clone();
+    local_from(reader, &base, key, node)
+}
+
+/// The same, where relative paths start at the folder `base`.
+pub(crate) fn local_from(reader: &mut Reader, base: &Path, key: &str, node: &Node) -> Option<PathBuf> {
     let text = match node.scalar() {
         Some(scalar) if !scalar.text.is_empty() => scalar.text.clone(),
         _ => {
@@ -36,7 +42,7 @@ pub(crate) fn local(reader: &mut Reader, key: &str, node: &Node) -> Option<PathB
         reader.fault(key, node.span, message, Some(hint));
         return None;
     }
-    Some(absolute(&reader.world.base, &text))
+    Some(absolute(base, &text))
 }
 
 /// The same, for something that must exist (unless nothing is looked for).

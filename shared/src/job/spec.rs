@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::dataset::FromDataset;
+use super::mltable::{ColumnStep, MlTable};
 use crate::partition::PartitionFormat;
 use crate::uri::Uri;
 
@@ -53,6 +54,9 @@ pub struct JobSpec {
     pub rank_mini_batch_count: Option<u64>,
     /// How CSV is read; of other inputs what pandas does by itself.
     pub read_csv: ReadCsv,
+    /// What `MLTable` files say beside it, if the inputs came from such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mltable: Option<MlTable>,
     /// Failed items tolerated; -1 tolerates all.
     pub error_threshold: i64,
     /// Failed mini-batches tolerated; None tolerates all.
@@ -97,11 +101,36 @@ pub struct JobSpec {
     pub overrides: Vec<String>,
 }
 
+/// Whether an output file with this name is Parquet.
+pub fn is_parquet(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
+}
+
 impl JobSpec {
+    /// Whether the output is one Parquet file: its name ends in `.parquet`, in letters of any case.
+    pub fn writes_parquet(&self) -> bool {
+        self.output_action == OutputAction::AppendRow && is_parquet(Path::new(&self.append_row_file_name))
+    }
+
     /// The versions of registered datasets that its inputs came from, by the names of the inputs.
     pub fn datasets(&self) -> BTreeMap<String, String> {
         let from = self.inputs.iter().filter_map(|input| Some((input.name.clone(), input.dataset.as_ref()?)));
         from.map(|(name, from)| (name, from.dataset.to_string())).collect()
+    }
+
+    /// Where in the paths of its files values stand, if it takes any.
+    pub fn path_format(&self) -> Option<&PartitionFormat> {
+        let of_partition = self.partition.as_ref().and_then(|partition| partition.format.as_ref());
+        of_partition.or(self.mltable.as_ref().and_then(|mltable| mltable.partition_format.as_ref()))
+    }
+
+    /// What becomes of the columns of its frames, in this order.
+    pub fn column_steps(&self) -> Vec<ColumnStep> {
+        match &self.mltable {
+            Some(mltable) => mltable.columns.clone(),
+            None if self.input_type.is_table() && self.path_format().is_some() => vec![ColumnStep::Values],
+            None => Vec::new(),
+        }
     }
 }
 
@@ -133,6 +162,8 @@ pub enum InputType {
     Jsonl,
     /// Each row of a Parquet file is an item.
     Parquet,
+    /// What an `MLTable` file says: of a dataset, never of a job, which has one of the others in its place.
+    Mltable,
     /// Each mini-batch is an item, and the script gets none: that of a job with `rank_mini_batch_count`, whatever its `input_type`.
     Ranks,
 }
@@ -147,13 +178,14 @@ impl InputType {
             InputType::Tsv => "tsv",
             InputType::Jsonl => "jsonl",
             InputType::Parquet => "parquet",
+            InputType::Mltable => "mltable",
             InputType::Ranks => "ranks",
         }
     }
 
     /// Whether its items are rows, and the script gets them as a frame.
     pub fn is_table(self) -> bool {
-        !matches!(self, InputType::Files | InputType::Lines | InputType::Ranks)
+        matches!(self, InputType::Csv | InputType::Tsv | InputType::Jsonl | InputType::Parquet)
     }
 
     /// Whether its entries are files, with sizes and times.
@@ -169,7 +201,7 @@ impl InputType {
     /// What its entries are called, one of them.
     pub fn item(self) -> &'static str {
         match self {
-            InputType::Files => "file",
+            InputType::Files | InputType::Mltable => "file",
             InputType::Lines => "line",
             InputType::Ranks => "rank",
             _ => "row",
@@ -260,16 +292,17 @@ impl fmt::Display for MiniBatchSize {
 /// What mini-batches are made by, instead of a size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
-    /// Where in the paths of files the values stand.
-    pub format: PartitionFormat,
-    /// Those of its names that count, in the order of the job file.
+    /// Where in the paths of files the values stand; None: in columns of the tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<PartitionFormat>,
+    /// Those of its names that count, or the columns, in the order of the job file.
     pub keys: Vec<String>,
 }
 
 impl Partition {
     /// Of the values that the format takes from a path those of the keys, in their order.
     pub fn key_values<'v>(&self, values: &[&'v [u8]]) -> Vec<&'v [u8]> {
-        let names = self.format.names();
+        let names = self.format.as_ref().map_or(&[][..], PartitionFormat::names);
         let value = |key: &String| names.iter().position(|name| name == key).map(|at| values[at]);
         self.keys.iter().filter_map(value).collect()
     }

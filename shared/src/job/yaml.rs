@@ -67,7 +67,9 @@ fn entries(spec: &JobSpec) -> Vec<(&'static str, Value)> {
     match (&spec.partition, spec.mini_batch_size) {
         _ if spec.rank_mini_batch_count.is_some() => (),
         (Some(partition), _) => {
-            put("partition_format", json!(partition.format.to_string()));
+            if let Some(format) = partition.format.as_ref().filter(|_| spec.mltable.is_none()) {
+                put("partition_format", json!(format.to_string()));
+            }
             put("partition_keys", json!(partition.keys));
         }
         (None, MiniBatchSize::Items(items)) => put("mini_batch_size", json!(items)),
@@ -75,6 +77,9 @@ fn entries(spec: &JobSpec) -> Vec<(&'static str, Value)> {
     }
     if spec.input_type.is_csv() {
         put("read_csv", json!(spec.read_csv));
+    }
+    if let Some(mltable) = &spec.mltable {
+        put("mltable", json!(mltable));
     }
     put("error_threshold", json!(spec.error_threshold));
     put("allowed_failed_count", spec.allowed_failed_count.map_or(json!(-1), |count| json!(count)));
@@ -102,10 +107,13 @@ fn entries(spec: &JobSpec) -> Vec<(&'static str, Value)> {
     put("priority", json!(spec.priority));
     let from = spec.inputs.iter().filter_map(|input| Some((input.name.clone(), input.dataset.as_ref()?)));
     let from: serde_json::Map<String, Value> = from
-        .map(|(name, FromDataset { dataset, contents })| {
+        .map(|(name, FromDataset { dataset, contents, path })| {
             let Contents { files, bytes, fingerprint } = contents;
-            let value =
+            let mut value =
                 json!({ "dataset": dataset.to_string(), "files": files, "bytes": bytes, "fingerprint": fingerprint });
+            if let Some(path) = path {
+                value["path"] = json!(path);
+            }
             (name, value)
         })
         .collect();

@@ -33,7 +33,7 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("inputs", "~/data", "there is no `~/data`", "`~` is not expanded"),
     ("inputs", "images/b.png", "there is no `images/b.png`", "did you mean `images/a.png`?"),
     ("input_type", "[files]", "not a list", "input_type: files"),
-    ("input_type", "mltable", "`input_type: mltable` is not available yet", "input_type: csv"),
+    ("mltable", "[x]", "must be a map of `header_in_first_file`", "mltable: {columns: []}"),
     ("input_type", "uri_folder", "must be `files`, `lines`, `csv`", "write `input_type: files`"),
     ("input_type", "filles", "must be `files`, `lines`, `csv`", "did you mean `input_type: files`?"),
     ("input_type", "ndjson", "must be `files`, `lines`, `csv`", "write `input_type: jsonl`"),

@@ -134,7 +134,7 @@ fn partitions_have_all_names_of_the_format_or_those_that_are_chosen() {
 }
 
 #[test]
-fn a_type_for_later_is_the_only_complaint() {
+fn an_mltable_that_is_not_there_is_the_only_complaint() {
     let folder = Folder::new();
     assert_eq!(folder.errors("input_type: mltable\nmini_batch_size: 10KB\nread_csv: {sep: x}\n").errors.len(), 1);
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use fanfold_shared::job::{InputType, LoggingLevel, OutputAction, Partition, ProfilingModule, ReadCsv};
+use fanfold_shared::job::{
+    ColumnStep, InputType, LoggingLevel, MlTable, OutputAction, Partition, ProfilingModule, ReadCsv,
+};
+use fanfold_shared::partition::PartitionFormat;
 
 /// What a node does, fixed when it joins.
 pub struct NodePlan {
@@ -21,10 +24,18 @@ pub struct NodePlan {
     pub input_type: InputType,
     /// What mini-batches are made by.
     pub partition: Option<Partition>,
+    /// Where in the paths of files values stand.
+    pub path_format: Option<PartitionFormat>,
     /// How CSV is read.
     pub read_csv: ReadCsv,
+    /// What `MLTable` files say beside it.
+    pub mltable: Option<MlTable>,
+    /// What becomes of the columns of frames.
+    pub column_steps: Vec<ColumnStep>,
     /// Whether rows are wanted.
     pub output_action: OutputAction,
+    /// Whether rows are wanted as record batches of Arrow, not as text.
+    pub writes_parquet: bool,
     /// Whether a DataFrame's header is wanted.
     pub dataframe_header: bool,
     /// `EntryScript().output_dir`.

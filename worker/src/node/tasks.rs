@@ -97,8 +97,14 @@ impl Node {
 
     /// Takes a task in hand, unless it is not this node's to run.
     fn hold(&self, delivery: Delivery<Task>, hand_overs: u32) -> Option<Arc<Hold>> {
-        let Some(member) = &self.member else { return Some(Hold::new(delivery)) };
         let mini_batches = &delivery.mini_batches;
+        // Published after this node had opened the list: what it names is safe by then.
+        if mini_batches.end > self.items.split().mini_batches()
+            && let Err(error) = self.items.grow()
+        {
+            self.sys_error(None, &format!("the list of mini-batches cannot be read on: {error}"));
+        }
+        let Some(member) = &self.member else { return Some(Hold::new(delivery)) };
         if mini_batches.is_empty() || mini_batches.end > self.items.split().mini_batches() || delivery.attempt == 0 {
             self.sys_error(None, &format!("a task that this job can't have is rejected: {:?}", *delivery));
             delivery.reject();

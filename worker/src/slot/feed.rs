@@ -124,8 +124,9 @@ impl Frame {
     /// Adds the values that a mini-batch is of, each as an item before its own.
     fn add_key(&mut self, node: &Node, root: &Path, slice: &Slice) -> Result<(), ItemsError> {
         let Some(partition) = &node.plan.partition else { return Ok(()) };
+        let Some(format) = &partition.format else { return Ok(()) };
         let path = root.join(OsStr::from_bytes(&node.items.item(slice.entry.into())?));
-        let values = partition.format.values(path.as_os_str().as_bytes()).unwrap_or_default();
+        let values = format.values(path.as_os_str().as_bytes()).unwrap_or_default();
         for value in partition.key_values(&values) {
             self.items.extend_from_slice(value);
             self.items.push(0);
@@ -161,8 +162,8 @@ impl Frame {
                 let line = format!("{} {} {header_len} {first_row} {rows}", part.start, part.end);
                 self.items.extend_from_slice(line.as_bytes());
             }
-            if let Some(partition) = &node.plan.partition {
-                let values = partition.format.values(path.as_os_str().as_bytes()).unwrap_or_default();
+            if let Some(format) = &node.plan.path_format {
+                let values = format.values(path.as_os_str().as_bytes()).unwrap_or_default();
                 let values: Vec<String> = values.into_iter().map(json_text).collect();
                 let text = format!("\t[{}]", values.join(","));
                 self.items.extend_from_slice(text.as_bytes());

@@ -9,6 +9,7 @@ mod model;
 mod reading;
 mod refusals;
 mod retries;
+mod tables;
 mod verification;
 
 use std::fs;
@@ -32,6 +33,7 @@ struct TestJob {
     dir: JobDir,
     output: Option<PathBuf>,
     split: Split,
+    table: bool,
     header: bool,
     fingerprint: String,
     _temp: TempDir,
@@ -45,7 +47,7 @@ impl TestJob {
         let output = Some(dir.default_output().join("out.txt"));
         let input = |name: &str, items| SplitInput::of_items(name, "", items);
         let split = Split { inputs: vec![input("a", 0..23), input("b", 23..40)], ..Split::even(5) };
-        TestJob { dir, output, split, header: false, fingerprint: "f1".into(), _temp: temp }
+        TestJob { dir, output, split, table: false, header: false, fingerprint: "f1".into(), _temp: temp }
     }
 
     fn config(&self) -> AggregateConfig {
@@ -56,6 +58,7 @@ impl TestJob {
             fingerprint: self.fingerprint.clone(),
             split: self.split.clone(),
             output: self.output.clone(),
+            table: self.table,
             header: self.header,
             run_max_try: TRIES,
         }

@@ -47,8 +47,8 @@ impl Place {
         let items = self.path("items");
         let _ = fs::remove_dir_all(&items);
         let spec = self.spec(kind, inputs);
-        let outcome = list(&spec, &items, &[self.path("data/own")], &|| false);
-        assert_eq!(outcome.is_ok(), is_complete(&items));
+        let outcome = list(&spec, &items, &[self.path("data/own")], Grace::Endless, &|| false);
+        assert_eq!(outcome.is_ok(), is_listed(&items));
         match (&outcome, count(&spec, &[self.path("data/own")], &|| false)) {
             (Ok(listed), Ok(counted)) => {
                 assert_eq!((listed.items.split(), &listed.notes), (&counted.split, &counted.notes));
@@ -248,7 +248,9 @@ fn spilling_does_not_change_the_list() {
     let place = Place::with(&borrowed);
     let expected = place.items(FILES, &["data"]);
     let spilled =
-        list_in_runs(&place.spec(FILES, &["data"]), &place.path("spilled"), &[], &|| false, 500).unwrap().items;
+        list_in_runs(&place.spec(FILES, &["data"]), &place.path("spilled"), &[], Grace::Endless, &|| false, 500)
+            .unwrap()
+            .items;
     assert_eq!(
         spilled.read(0..300).unwrap(),
         expected.iter().flat_map(|name| [name, &b"\0"[..]].concat()).collect::<Vec<_>>()
@@ -270,13 +272,13 @@ fn stopping_leaves_nothing_complete_and_the_next_start_lists_anew() {
         asked.set(asked.get() + 1);
         asked.get() == 3
     };
-    assert!(matches!(list(&spec, &items, &[], &third_time), Err(ListError::Canceled)));
-    assert!(!is_complete(&items));
-    assert_eq!(list(&spec, &items, &[], &|| false).unwrap().items.entries(), 3000);
+    assert!(matches!(list(&spec, &items, &[], Grace::Endless, &third_time), Err(ListError::Canceled)));
+    assert!(!is_listed(&items));
+    assert_eq!(list(&spec, &items, &[], Grace::Endless, &|| false).unwrap().items.entries(), 3000);
 
     // Once complete, the list is what it is.
     place.write(b"one more", b"");
-    assert_eq!(list(&spec, &items, &[], &|| false).unwrap().items.entries(), 3000);
+    assert_eq!(list(&spec, &items, &[], Grace::Endless, &|| false).unwrap().items.entries(), 3000);
     assert_eq!(count(&spec, &[], &|| false).unwrap().split.items(), 3001);
 }
 
@@ -299,7 +301,7 @@ fn measure_listing() {
             let items = place.path(&format!("items{round}"));
             let _ = fs::remove_dir_all(&items);
             let start = Instant::now();
-            let listed = list(&spec, &items, &[], &|| false).unwrap();
+            let listed = list(&spec, &items, &[], Grace::Endless, &|| false).unwrap();
             assert_eq!(listed.items.entries(), files);
             println!("{input}: listed {} in {:?}", listed.items.entries(), start.elapsed());
         }

@@ -26,6 +26,8 @@ pub(super) struct Tables<'a> {
     kind: InputType,
     size: MiniBatchSize,
     read_csv: &'a ReadCsv,
+    /// Only the first file of the job has a header.
+    header_in_first_file: bool,
 }
 
 /// One file of an input.
@@ -38,27 +40,50 @@ pub(super) struct TableFile<'a> {
     pub(super) entry: u32,
     /// If it lies in the cloud: who reads it, and what the listing said of it.
     pub(super) object: Option<(Client, Fingerprint)>,
+    /// It is the first of the job.
+    pub(super) first: bool,
+}
+
+/// Where in a file its next slice begins.
+#[derive(Clone, Copy, Debug)]
+struct After {
+    /// The end of the one before: a byte, or a row group.
+    end: u64,
+    header_len: u32,
+    first_row: u64,
 }
 
 impl<'a> Tables<'a> {
     /// None: the job has none.
     pub(super) fn of(spec: &'a JobSpec) -> Option<Tables<'a>> {
-        let tables = Tables { kind: spec.input_type, size: spec.mini_batch_size, read_csv: &spec.read_csv };
+        let tables = Tables {
+            kind: spec.input_type,
+            size: spec.mini_batch_size,
+            read_csv: &spec.read_csv,
+            header_in_first_file: spec.mltable.as_ref().is_some_and(|mltable| mltable.header_in_first_file),
+        };
         spec.input_type.is_table().then_some(tables)
     }
 
-    /// Reads a file and hands on its slices, in order. `cancel` is asked at every piece.
+    /// Reads a file and hands on its slices, in order; those behind `after`, if that is its last one with its rows. `cancel` is asked at every
+    /// piece.
     ///
     /// # Errors
     /// It can't be read, or is no table of this kind.
     pub(super) fn slices(
         &self,
         of: TableFile<'_>,
+        after: Option<(&Slice, u64)>,
         cancel: &dyn Fn() -> bool,
         take: &mut Take<'_>,
     ) -> Result<(), ListError> {
+        let after = after.map(|(last, rows)| After {
+            end: last.part.end,
+            header_len: last.header_len,
+            first_row: last.first_row + rows,
+        });
         if let Some((client, known)) = &of.object {
-            return remote::slices(self, &of, client, *known, cancel, take);
+            return remote::slices(self, &of, client, *known, after, cancel, take);
         }
         let mut file = File::open(of.path).map_err(|error| of.unreadable("open", error))?;
         let mut head = [0; 8];
@@ -66,10 +91,10 @@ impl<'a> Tables<'a> {
         file.rewind().map_err(|error| of.unreadable("read", error))?;
         let head = &head[..read];
         if self.kind == InputType::Parquet {
-            return parquet::slices(&of, &file, head, self.size, take);
+            return parquet::slices(&of, &file, head, self.size, after, take);
         }
         let compression = text::Compression::of(&of, head)?;
-        text::slices(self, &of, text::From::File(file), compression, cancel, take)
+        text::slices(self, &of, text::From::File(file), compression, after, cancel, take)
     }
 
     /// How many rows a file has.
@@ -78,11 +103,16 @@ impl<'a> Tables<'a> {
     /// As [`Tables::slices`].
     pub(super) fn rows(&self, of: TableFile<'_>, cancel: &dyn Fn() -> bool) -> Result<u64, ListError> {
         let mut all = 0;
-        self.slices(of, cancel, &mut |_, rows| {
+        self.slices(of, None, cancel, &mut |_, rows| {
             all += rows;
             Ok(())
         })?;
         Ok(all)
+    }
+
+    /// Whether a file begins with a header.
+    fn has_header(&self, of: &TableFile<'_>) -> bool {
+        self.kind.is_csv() && self.read_csv.header && (of.first || !self.header_in_first_file)
     }
 
     /// Whether a slice of so many rows and bytes is large enough.

@@ -8,7 +8,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::reader::ChunkReader;
 
-use super::{TableFile, Take};
+use super::{After, TableFile, Take};
 use crate::prepare::ListError;
 
 /// Hands on the slices of a Parquet file.
@@ -17,6 +17,7 @@ pub(super) fn slices<R: ChunkReader>(
     file: &R,
     head: &[u8],
     size: MiniBatchSize,
+    after: Option<After>,
     take: &mut Take<'_>,
 ) -> Result<(), ListError> {
     if head == b"PARE" {
@@ -30,8 +31,9 @@ pub(super) fn slices<R: ChunkReader>(
         let hint = "is it a Parquet file, and whole? `input_type` may also be `csv`, `tsv` or `jsonl`";
         of.refuse(format!("it can't be read as Parquet: {error}"), hint)
     })?;
-    let (mut start, mut rows, mut bytes, mut first_row) = (0, 0, 0, 0);
-    for (number, group) in footer.row_groups().iter().enumerate() {
+    let (mut start, mut first_row) = after.map_or((0, 0), |after| (after.end, after.first_row));
+    let (mut rows, mut bytes) = (0, 0);
+    for (number, group) in footer.row_groups().iter().enumerate().skip(start as usize) {
         let number = number as u64;
         let more =
             |what: i64| u64::try_from(what).map_err(|_| of.refuse("its footer has negative sizes", "write it anew"));

@@ -5,11 +5,11 @@ use std::io::{self, Cursor, Read};
 use ::parquet::errors::{ParquetError, Result};
 use ::parquet::file::reader::{ChunkReader, Length};
 use bytes::Bytes;
-use fanfold_shared::items::Fingerprint;
+use fanfold_shared::items::{Fingerprint, WHOLE};
 use fanfold_shared::job::InputType;
 use fanfold_store::{Client, Object, Why};
 
-use super::{TableFile, Tables, Take, fill, parquet, text};
+use super::{After, TableFile, Tables, Take, fill, parquet, text};
 use crate::prepare::ListError;
 use crate::prepare::cloud::fingerprint;
 
@@ -22,13 +22,32 @@ pub(super) fn slices(
     of: &TableFile<'_>,
     client: &Client,
     known: Fingerprint,
+    after: Option<After>,
     cancel: &dyn Fn() -> bool,
     take: &mut Take<'_>,
 ) -> std::result::Result<(), ListError> {
     if tables.kind == InputType::Parquet {
         let file = Remote::open(client, of, known)?;
         let magic: Vec<u8> = file.tail.iter().rev().take(4).rev().copied().collect();
-        return parquet::slices(of, &file, &magic, tables.size, take);
+        return parquet::slices(of, &file, &magic, tables.size, after, take);
+    }
+    if let Some(after) = after {
+        // Only what is not compressed is gone on with.
+        let object = client.head()?;
+        same(client, &object, known)?;
+        if after.end == WHOLE || after.end >= object.size {
+            return Ok(());
+        }
+        let rest = client.read_from(after.end, &object)?;
+        return text::slices(
+            tables,
+            of,
+            text::From::Stream(Box::new(rest)),
+            text::Compression::None,
+            Some(after),
+            cancel,
+            take,
+        );
     }
     let mut download = client.read(None)?;
     same(client, download.object(), known)?;
@@ -36,7 +55,7 @@ pub(super) fn slices(
     let read = fill(&mut download, &mut head).map_err(|error| of.unreadable("read", error))?;
     let compression = text::Compression::of(of, &head[..read])?;
     let whole = Cursor::new(head).take(read as u64).chain(download);
-    text::slices(tables, of, text::From::Stream(Box::new(whole)), compression, cancel, take)
+    text::slices(tables, of, text::From::Stream(Box::new(whole)), compression, None, cancel, take)
 }
 
 fn same(client: &Client, found: &Object, known: Fingerprint) -> std::result::Result<(), ListError> {

@@ -1,7 +1,7 @@
 //! Slices of text: CSV and JSON Lines, as they are or compressed as a whole.
 
 use std::fs::File;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 use fanfold_shared::items::{Slice, WHOLE};
 use fanfold_shared::job::InputType;
@@ -10,7 +10,7 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use super::pieces::{self, PIECE, Pieces};
 use super::records::{Dialect, Records};
-use super::{TableFile, Tables, Take};
+use super::{After, TableFile, Tables, Take};
 use crate::prepare::ListError;
 
 /// A record of more is none, bytes.
@@ -60,12 +60,21 @@ pub(super) fn slices(
     of: &TableFile<'_>,
     from: From<'_>,
     compression: Compression,
+    after: Option<After>,
     cancel: &dyn Fn() -> bool,
     take: &mut Take<'_>,
 ) -> Result<(), ListError> {
     let mut cutter = Cutter::new(tables, of, compression != Compression::None);
+    if let Some(after) = after {
+        if cutter.whole {
+            return Ok(());
+        }
+        cutter.go_on(after);
+    }
     let file: Box<dyn Read + '_> = match (compression, from) {
         (Compression::None, From::File(file)) => {
+            let start = after.map_or(0, |after| after.end);
+            (&file).seek(SeekFrom::Start(start)).map_err(|error| of.unreadable("read", error))?;
             return pieces::of_file(&file, |pieces| cutter.cut(pieces, cancel, take));
         }
         (_, From::File(file)) => Box::new(file),
@@ -128,8 +137,14 @@ struct Cutter<'a> {
 
 impl<'a> Cutter<'a> {
     fn new(tables: &'a Tables<'a>, of: &'a TableFile<'a>, whole: bool) -> Cutter<'a> {
-        let header = tables.kind.is_csv() && tables.read_csv.header;
+        let header = tables.has_header(of);
         Cutter { tables, of, whole, header, header_len: 0, start: 0, rows: 0, first_row: 0, end: 0 }
+    }
+
+    /// Begins behind a slice, at the start of a record.
+    fn go_on(&mut self, after: After) {
+        (self.header, self.header_len, self.first_row) = (false, after.header_len, after.first_row);
+        (self.start, self.end) = (after.end, after.end);
     }
 
     fn cut(
@@ -141,8 +156,9 @@ impl<'a> Cutter<'a> {
         let of = self.of;
         let mut piece = Vec::new();
         let mut filled = pieces.next(&mut piece).map_err(|error| self.unreadable(error))?;
-        let mark = if piece[..filled].starts_with(UTF8_MARK) { UTF8_MARK.len() } else { 0 };
-        let mut records = Records::new(self.dialect(), mark as u64);
+        let marked = self.start == 0 && piece[..filled].starts_with(UTF8_MARK);
+        let mark = if marked { UTF8_MARK.len() } else { 0 };
+        let mut records = Records::new(self.dialect(), self.start + mark as u64);
         let mut from = mark;
         while filled > 0 {
             if cancel() {

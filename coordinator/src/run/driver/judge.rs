@@ -32,7 +32,7 @@ impl Driver<'_> {
                 course.given_up = true;
                 self.nodes.end(End::GiveUp, now);
                 self.kill(course);
-            } else if totals.mini_batches_remaining() == 0 {
+            } else if self.aggregate.all_settled() {
                 course.end(Ending::Settled);
                 self.drain(course);
             } else if self.orders.count() > 0 && !self.orders.is_canceled() {
@@ -72,7 +72,10 @@ impl Driver<'_> {
 
     fn no_progress(&self, course: &mut Course, now: Instant) -> Option<Cause> {
         let works = self.nodes.lines().iter().any(|line| line.state == "working" && line.processes > 0);
-        course.clock.run(works && course.held_up.is_empty() && self.nodes.blocked().is_none(), now);
+        // Or what there is to do is still being read.
+        let waits_for_work = self.splitting.is_some() && self.window.outstanding() == 0;
+        let runs = works && !waits_for_work && course.held_up.is_empty() && self.nodes.blocked().is_none();
+        course.clock.run(runs, now);
         let waited = course.clock.expired(now)?;
         // The node knows more about processes that hang in init() than that nothing moves. It speaks first where both limits
         // are the same, as they are by default.

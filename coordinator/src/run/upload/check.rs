@@ -47,7 +47,7 @@ pub fn check(spec: &JobSpec, job: Option<&str>) -> Result<Option<String>> {
         }
         Ok(_) => Ok(None),
         Err(error) if error.why == Why::Stopped || !error.why.is_final() => {
-            let why = if error.why == Why::Stopped { "no answer in time".to_string() } else { error.why.to_string() };
+            let why = in_words(&error.why);
             Ok(Some(format!(
                 "`{uri}` could not be looked at now ({why}): whether the output can be uploaded is known at the end"
             )))
@@ -56,25 +56,34 @@ pub fn check(spec: &JobSpec, job: Option<&str>) -> Result<Option<String>> {
     }
 }
 
-/// What is wrong with the objects that a Completed job has uploaded, one sentence each, as `push` takes them.
+/// What is wrong with the objects that a Completed job has uploaded, one sentence each, as `push` takes them. A service that does not answer is asked
+/// once.
 ///
 /// # Errors
 /// The ledger can't be read, or the datastore not be opened.
 pub fn lost(ledger: &LedgerReader, uri: &Uri, push: &mut dyn FnMut(String)) -> Result<()> {
     let base = open(uri)?;
+    let mut answers = true;
     ledger.for_each_upload(|row| {
-        let Some(there) = row.there else { return Ok(()) };
+        let Some(there) = row.there.filter(|_| answers) else { return Ok(()) };
         let object = base.at(&row.name);
-        match object.look(&mut || true) {
+        let began = Instant::now();
+        match object.look(&mut || began.elapsed() < PATIENCE) {
             Ok(Some(seen)) if is_recorded(&seen, &there) => (),
             Ok(Some(_)) => push(format!("`{}` is not the object that was uploaded", object.uri())),
             Ok(None) => push(format!("`{}` is gone", object.uri())),
-            Err(error) => push(in_words(&error)),
+            Err(error) => {
+                answers = error.why != Why::Stopped && error.why.is_final();
+                push(format!("`{}` can't be looked at: {}", object.uri(), in_words(&error.why)));
+            }
         }
         Ok::<(), Failure>(())
     })
 }
 
-fn in_words(error: &StoreError) -> String {
-    format!("{error}, asked with {}", error.credentials)
+fn in_words(why: &Why) -> String {
+    match why {
+        Why::Stopped => "no answer in time".into(),
+        why => why.to_string(),
+    }
 }

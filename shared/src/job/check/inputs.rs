@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::mltable;
 use crate::job::dataset::{Contents, Dataset, DatasetId, DatasetRef, FromDataset, nearest_dataset};
 use crate::job::error::shown;
+use crate::job::mltable::MlTable;
 use crate::job::nearest::listed;
 use crate::job::paths;
 use crate::job::reader::Reader;
@@ -18,8 +20,10 @@ pub(super) struct Inputs {
     pub(super) inputs: Vec<Input>,
     /// None: it is at fault.
     pub(super) input_type: Option<InputType>,
-    /// How the dataset among them is read.
+    /// How the dataset or the `MLTable` among them is read.
     pub(super) read_csv: Option<ReadCsv>,
+    /// What the `MLTable` among them says.
+    pub(super) mltable: Option<MlTable>,
     /// Names in the job file that became several inputs, so that they stand for no path.
     pub(super) several: Vec<String>,
 }
@@ -27,18 +31,19 @@ pub(super) struct Inputs {
 /// Reads `inputs` and `input_type`.
 pub(super) fn read(reader: &mut Reader) -> Inputs {
     let input_type = input_type(reader);
-    let mut read = Inputs { inputs: Vec::new(), input_type, read_csv: None, several: Vec::new() };
+    let mut read = Inputs { inputs: Vec::new(), input_type, read_csv: None, mltable: None, several: Vec::new() };
     let mut kind: Option<(DatasetId, InputType, Option<ReadCsv>)> = None;
+    let mut groups: Vec<(String, Node, String, Vec<Input>)> = Vec::new();
     for (key, name, item) in entries(reader) {
         match input(reader, &key, &item) {
-            Some(Given::Path(path)) => push(reader, &mut read, &key, &item, vec![Input { name, path, dataset: None }]),
+            Some(Given::Path(path)) => {
+                let input = Input { name: name.clone(), path, dataset: None };
+                groups.push((key, item, name, vec![input]));
+            }
             Some(Given::Dataset(dataset)) => {
                 fits(reader, &key, item.span, &dataset, input_type, &kind);
                 let inputs = dataset.inputs(&name);
-                if inputs.len() != 1 {
-                    read.several.push(name);
-                }
-                push(reader, &mut read, &key, &item, inputs);
+                groups.push((key, item, name, inputs));
                 kind.get_or_insert((dataset.id, dataset.input_type, dataset.read_csv));
             }
             None => {}
@@ -47,6 +52,20 @@ pub(super) fn read(reader: &mut Reader) -> Inputs {
     if let Some((_, input_type, read_csv)) = kind {
         read.input_type = read.input_type.map(|_| input_type);
         read.read_csv = read_csv;
+    }
+    if read.input_type == Some(InputType::Mltable) {
+        mltable::replace(reader, &mut read, &mut groups);
+    } else if let Some(node) = reader.given("mltable") {
+        match crate::job::mltable::from_node(&node) {
+            Some(mltable) => read.mltable = Some(mltable),
+            None => reader.must_be("mltable", &node),
+        }
+    }
+    for (key, item, name, inputs) in groups {
+        if inputs.len() != 1 {
+            read.several.push(name);
+        }
+        push(reader, &mut read, &key, &item, inputs);
     }
     recorded(reader, &mut read.inputs);
     read
@@ -57,8 +76,7 @@ fn push(reader: &mut Reader, read: &mut Inputs, key: &str, node: &Node, inputs: 
     for input in inputs {
         if read.inputs.iter().any(|other| other.name == input.name) {
             let message = format!("`{key}`: there are two inputs called `{}`", input.name);
-            let hint =
-                "a dataset with several paths becomes inputs called `<name>-1`, `<name>-2`, …: call it otherwise";
+            let hint = "a dataset or an MLTable with several paths becomes inputs called `<name>-1`, `<name>-2`, …: call it otherwise";
             reader.fault(key, node.span, message, Some(hint.to_string()));
             return;
         }
@@ -119,7 +137,8 @@ fn from_dataset(node: &Node) -> Option<FromDataset> {
     let DatasetRef { name, version: Some(version) } = DatasetRef::parse(text("dataset")?)? else { return None };
     let (files, bytes) = (text("files")?.parse().ok()?, text("bytes")?.parse().ok()?);
     let contents = Contents { files, bytes, fingerprint: text("fingerprint")?.into() };
-    Some(FromDataset { dataset: DatasetId { name, version }, contents })
+    let path = text("path").map(str::to_string);
+    Some(FromDataset { dataset: DatasetId { name, version }, contents, path })
 }
 
 /// Reads the paths of a dataset that is to be registered, and their kind.
@@ -130,7 +149,13 @@ pub(super) fn paths_of_dataset(reader: &mut Reader) -> (Vec<String>, Option<Inpu
         Given::Path(path) => Some(path),
         Given::Dataset(_) => None,
     });
-    (paths.collect(), input_type)
+    let paths: Vec<String> = paths.collect();
+    if input_type == Some(InputType::Mltable) {
+        for (path, item) in paths.iter().zip(&items) {
+            mltable::read(reader, "--path", item.span, Path::new(path));
+        }
+    }
+    (paths, input_type)
 }
 
 /// Reads `side_inputs` or `models`: names and what exists under them.
@@ -307,21 +332,14 @@ fn input_type(reader: &mut Reader) -> Option<InputType> {
         "tsv" => return Some(InputType::Tsv),
         "jsonl" => return Some(InputType::Jsonl),
         "parquet" => return Some(InputType::Parquet),
-        "mltable" => {
-            let message =
-                "`input_type: mltable` is not available yet: name the files that its `paths` name".to_string();
-            let hint =
-                "write `input_type: csv` (or `tsv`, `jsonl`, `parquet`), and what `read_delimited` says as `read_csv`";
-            reader.fault("input_type", node.span, message, Some(hint.to_string()));
-            return None;
-        }
+        "mltable" => return Some(InputType::Mltable),
         "json" | "ndjson" | "json_lines" | "jsonlines" => "write `input_type: jsonl`: each line is an object in JSON",
         "delimited" | "tabular" | "table" => "write `input_type: csv`; `read_csv: {sep: \";\"}` for another delimiter",
         "pq" => "write `input_type: parquet`",
         "file" | "uri_file" | "uri_folder" | "folder" => "write `input_type: files`: each file is an item",
         "line" | "text" | "txt" | "list" => "write `input_type: lines`: each line of a list file is an item",
         _ => {
-            let names = ["files", "lines", "csv", "tsv", "jsonl", "parquet"].map(|name| (name, ()));
+            let names = ["files", "lines", "csv", "tsv", "jsonl", "parquet", "mltable"].map(|name| (name, ()));
             reader.choice("input_type", &names);
             return None;
         }

@@ -7,6 +7,7 @@ mod environment;
 mod failure;
 mod inputs;
 mod later;
+mod mltable;
 mod name;
 mod output;
 mod partition;
@@ -30,7 +31,7 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
     let (arguments, driver_options) = arguments::read(reader);
     later::refuse(reader);
     let script = script::read(reader);
-    let Inputs { inputs, input_type, read_csv, several } = inputs::read(reader);
+    let Inputs { inputs, input_type, read_csv, mltable, several } = inputs::read(reader);
     let side_inputs = inputs::side(reader, "side_inputs");
     let models = inputs::side(reader, "models");
     arguments::references(reader, &arguments, &inputs, &several, &side_inputs);
@@ -40,7 +41,7 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
     let processes = processes::read(reader);
     let ranks = size::ranks(reader);
     let size = size::read(reader, input_type);
-    let partition = partition::read(reader, input_type);
+    let partition = partition::read(reader, input_type, mltable.as_ref());
     JobSpec {
         name: name::read(reader),
         entry_script: script.entry_script,
@@ -51,6 +52,7 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
         rank_mini_batch_count: ranks,
         partition: if ranks.is_some() { None } else { partition },
         read_csv: table::read(reader, input_type, read_csv),
+        mltable: if ranks.is_some() { None } else { mltable },
         inputs,
         input_type: if ranks.is_some() { InputType::Ranks } else { input_type.unwrap_or(InputType::Files) },
         side_inputs,

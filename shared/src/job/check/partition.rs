@@ -1,33 +1,54 @@
 //! `partition_format` and `partition_keys`: one mini-batch for each combination of values.
 
 use crate::job::error::shown;
+use crate::job::mltable::MlTable;
 use crate::job::nearest::nearest;
 use crate::job::reader::Reader;
 use crate::job::spec::{InputType, Partition};
 use crate::job::tree::{Node, Value};
 use crate::partition::PartitionFormat;
 
-/// Reads both keys. `input_type` is None if it is at fault itself.
-pub(super) fn read(reader: &mut Reader, input_type: Option<InputType>) -> Option<Partition> {
-    let format = format(reader, input_type);
+/// Reads both keys. `input_type` is None if it is at fault itself; `mltable` may say where in the paths values stand.
+pub(super) fn read(reader: &mut Reader, input_type: Option<InputType>, mltable: Option<&MlTable>) -> Option<Partition> {
+    let typed = format(reader, input_type);
     let Some(keys) = reader.given("partition_keys") else {
-        let format = format?;
+        // An `MLTable` takes values from paths without making mini-batches by them.
+        let format = typed?;
         let keys = format.names().to_vec();
-        return Some(Partition { format, keys });
+        return Some(Partition { format: Some(format), keys });
     };
-    if reader.given("partition_format").is_none() {
+    let input_type = input_type?;
+    if reader.given("partition_format").is_some() && typed.is_none() {
+        return None;
+    }
+    let format = typed.or_else(|| mltable.and_then(|mltable| mltable.partition_format.clone()));
+    let Some(format) = format else {
         let message =
             "`partition_keys` needs `partition_format`, which says where in the paths their values stand".to_string();
         let hint =
             "for example `partition_format: \"{user}/{season}/*.wav\"`; partitions by columns are not available yet";
         reader.fault("partition_keys", keys.span, message, Some(hint.to_string()));
         return None;
+    };
+    if reader.given("partition_format").is_none() {
+        excludes_size(reader, "partition_keys");
     }
-    let format = format?;
+    if mltable.is_some_and(|mltable| mltable.header_in_first_file) {
+        let message = "`partition_keys` can't be used where only the first file has a header".to_string();
+        let hint = "give each file its header, and write `header: all_files_same_headers` in the MLTable";
+        reader.fault("partition_keys", keys.span, message, Some(hint.to_string()));
+    }
+    let _ = input_type;
+    let chosen = chosen(reader, &keys, &format);
+    Some(Partition { format: Some(format), keys: chosen })
+}
+
+/// The keys that stand in a format.
+fn chosen(reader: &mut Reader, keys: &Node, format: &PartitionFormat) -> Vec<String> {
+    let names = format.names();
     let mut chosen: Vec<String> = Vec::new();
-    for node in entries(&keys) {
+    for node in entries(keys) {
         let text = node.scalar().map(|scalar| scalar.text.clone()).unwrap_or_default();
-        let names = format.names();
         if chosen.contains(&text) {
             let message = format!("`{}` stands twice in `partition_keys`", shown(&text));
             reader.fault("partition_keys", node.span, message, Some("name each key once".to_string()));
@@ -43,10 +64,18 @@ pub(super) fn read(reader: &mut Reader, input_type: Option<InputType>) -> Option
         }
     }
     if chosen.is_empty() && matches!(&keys.value, Value::Sequence(items) if items.is_empty()) {
-        let hint = format!("remove it for all of them, or choose from: {}", format.names().join(", "));
+        let hint = format!("remove it for all of them, or choose from: {}", names.join(", "));
         reader.fault("partition_keys", keys.span, "`partition_keys` is empty".into(), Some(hint));
     }
-    Some(Partition { format, keys: chosen })
+    chosen
+}
+
+/// Refuses a size beside `key`.
+fn excludes_size(reader: &mut Reader, key: &str) {
+    if let Some(size) = reader.given("mini_batch_size") {
+        let message = format!("`mini_batch_size` and `{key}` exclude each other: a mini-batch is all of a combination");
+        reader.fault("mini_batch_size", size.span, message, Some("remove one of them".to_string()));
+    }
 }
 
 fn entries(node: &Node) -> Vec<Node> {
@@ -77,12 +106,7 @@ fn format(reader: &mut Reader, input_type: Option<InputType>) -> Option<Partitio
         reader.fault("partition_format", node.span, message, Some("remove one of them".to_string()));
         return None;
     }
-    if let Some(size) = reader.given("mini_batch_size") {
-        let message =
-            "`mini_batch_size` and `partition_format` exclude each other: a mini-batch is all of a combination"
-                .to_string();
-        reader.fault("mini_batch_size", size.span, message, Some("remove one of them".to_string()));
-    }
+    excludes_size(reader, "partition_format");
     match scalar.text.parse::<PartitionFormat>() {
         Ok(format) => Some(format),
         Err(error) => {

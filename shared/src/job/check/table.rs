@@ -85,7 +85,7 @@ fn is_none(node: &Node) -> bool {
 }
 
 /// One of ASCII that is no end of a line. `\\t` as two characters is a tab: some write it so.
-fn one_character(node: &Node) -> Option<char> {
+pub(super) fn one_character(node: &Node) -> Option<char> {
     let scalar = node.scalar()?;
     let mut characters = if scalar.text == "\\t" { "\t".chars() } else { scalar.text.chars() };
     let first = characters.next().filter(|c| c.is_ascii() && !matches!(c, '\n' | '\r' | '\0'))?;

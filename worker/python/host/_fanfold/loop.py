@@ -11,8 +11,9 @@ import sys
 import time
 
 from . import failure
-from .rows import SMALL_CHARS, BadReturn, Spooled, encode
+from .rows import SMALL_CHARS, BadReturn, encode
 from .script import MiniBatchContext, Unreadable
+from .spool import Blocks, Spooled
 from .streams import note
 from .wire import NO_ROOM, OVERHEAD, RUN, STOP, WAITING, Fatal
 
@@ -20,6 +21,8 @@ from .wire import NO_ROOM, OVERHEAD, RUN, STOP, WAITING, Fatal
 _LONG_NS = 1000000
 
 _HEAD = struct.Struct("<QII")
+# Rows that go out at once, with nothing behind them.
+_LARGE = (Blocks, Spooled)
 
 
 class Loop:
@@ -81,7 +84,7 @@ class Loop:
 
     def _run_frame(self, frame, script, run):
         clock, words = self._clock, self._page.words
-        settle, make_rows, append = self._serializer.settle, self._serializer.rows, self._serializer.append
+        settle, make_rows, append = self._serializer.settle, self._serializer.rows, self._serializer.text
         takes_context, flush_bytes, load = script.takes_context, self._flush_bytes, script.load
         partition_keys = self._partition_keys
         keys = len(partition_keys)
@@ -152,7 +155,7 @@ class Loop:
             else:
                 finished += 1
                 words[5] = finished
-                large = type(rows) is not str
+                large = type(rows) in _LARGE
                 if large or ran - start >= _LONG_NS:
                     self._long.append((len(self._records) - 1, self._cpu_of(start, ran)))
                 held = flush_bytes if large else held + len(rows)
@@ -230,7 +233,7 @@ class Loop:
         records = self._records
         if records:
             self._page.enter(WAITING)
-            large = records.pop() if type(records[-1][5]) is not str else None
+            large = records.pop() if type(records[-1][5]) in _LARGE else None
             large_cpu = self._long.pop()[1] if large else 0
             if records:
                 self._answer(records, None)
@@ -247,6 +250,8 @@ class Loop:
         mini_batches, starts, runs, totals, returned, texts = zip(*records)
         if blocks is not None:
             lengths, body = [blocks.length], blocks.blocks
+        elif type(texts[0]) is bytes:
+            lengths, body = map(len, texts), texts
         else:
             text = "".join(texts)
             if text.isascii():

@@ -75,8 +75,8 @@ def _serve(host_dir, in_fd, out_fd):
 
     loop = Loop(channel, page, config)
     profile = profiler(config["profiling_module"], config["profile"])
-    loaded = _load(channel, page, host_dir, config, profile)
-    serializer = Serializer(config, loaded.csv_options, loop.waiting)
+    loaded, make_serializer = _load(channel, page, host_dir, config, profile)
+    serializer = make_serializer(loaded.csv_options, loop.waiting)
     serializer.settle = profile.around(serializer.settle)
     loop.serve(loaded, profile.around(loaded.run), serializer, profile.dump_now_and_then)
 
@@ -95,7 +95,7 @@ def _serve(host_dir, in_fd, out_fd):
 
 
 def _load(channel, page, host_dir, config, profile):
-    """The script, imported and initialised; answers ``I``, or ``X`` and ends the process."""
+    """The script, imported and initialised, and what makes rows of its results; answers ``I``, or ``X`` and ends the process."""
     stage, calling = "import", "the entry script, while it was imported,"
     began = time.monotonic()
     try:
@@ -107,6 +107,7 @@ def _load(channel, page, host_dir, config, profile):
         script.prepare(path, module, working_dir, host_dir, config["argv"])
         # Before the script, which may well change the modules that it imports.
         read_slice = _slice_reader(config) if config["table"] else None
+        make_serializer = _serializer(config)
         loaded = script.load(path, module)
         loaded.load = read_slice
         at_init = time.monotonic()
@@ -141,13 +142,26 @@ def _load(channel, page, host_dir, config, profile):
             "init_seconds": round(ready - at_init, 6),
         },
     )
-    return loaded
+    return loaded, make_serializer
 
 
 def _slice_reader(config):
-    from .tables import Tables  # it imports pandas, and most jobs have no tables
+    # They import pandas and ctypes, and most jobs have no tables.
+    from .memory import keep_freed
+    from .tables import Tables
 
-    return Tables(config["table"], config["partition_columns"]).load
+    keep_freed()
+    return Tables(config["table"]).load
+
+
+def _serializer(config):
+    """What makes a serializer, once the script's settings are known."""
+    if config["output_format"] != "parquet":
+        return lambda csv_options, waiting: Serializer(config, csv_options, waiting)
+    from .frames import FrameSerializer, arrow  # pyarrow
+
+    library = arrow()
+    return lambda _, waiting: FrameSerializer(config, library, waiting)
 
 
 def _die(text, code):

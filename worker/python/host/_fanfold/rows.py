@@ -7,21 +7,17 @@ once; larger ones become bytes piece by piece, and beyond ``spool_bytes`` the pi
 
 import codecs
 import collections.abc
-import errno
 import io
 import itertools
-import os
-import time
 import types
 
 from .failure import one_line, type_name
-from .wire import Fatal
+from .spool import Spool
 
 # A result up to this many characters is handed on as a str.
 SMALL_CHARS = 1 << 18
 _PIECE_CHARS = 1 << 20
 _CHUNK_ITEMS = 256
-_NO_ROOM_SECONDS = 0.5
 
 _EXPECTED = (
     "expected a list, tuple, pandas DataFrame or Series, numpy array or an iterator, with one element per succeeded item"
@@ -73,24 +69,8 @@ def _hint(value):
     return ""
 
 
-class Blocks:
-    """Rows as bytes, in pieces."""
-
-    def __init__(self, blocks, length):
-        self.blocks = blocks
-        self.length = length
-
-
-class Spooled:
-    """Rows in a file of the spool."""
-
-    def __init__(self, path, length):
-        self.path = path
-        self.length = length
-
-
 class Rows:
-    """A result that is rows already: ``count`` elements, and a str, ``Blocks`` or ``Spooled``."""
+    """A result that is rows already: ``count`` elements, and a str, ``Blocks`` or ``Spooled`` (``spool.py``)."""
 
     def __init__(self, count, body):
         self.count = count
@@ -102,12 +82,10 @@ class Serializer:
 
     def __init__(self, config, csv_options, waiting):
         self.append = config["output_action"] != "summary_only"
+        # Whether a single element may become a row without ``rows`` being asked.
+        self.text = self.append
         self._want_header = self.append and bool(config["dataframe_header"])
-        self._spool_bytes = config["spool_bytes"]
-        self._spool_dir = os.path.abspath(config["spool_dir"])
-        self._stem = "{}-{}-{}".format(config["node_id"], config["process_name"], os.getpid())
-        self._spooled = 0
-        self._waiting = waiting
+        self._spool = Spool(config, waiting)
         self._kinds = {}
         # Set by the first DataFrame, taken by whoever sends that answer.
         self.header = None
@@ -156,7 +134,7 @@ class Serializer:
         cls = type(result)
         kind = self._kinds.get(cls)
         if kind is None:
-            kind = self._kinds[cls] = _kind_of(cls)
+            kind = self._kinds[cls] = kind_of(cls)
         return kind
 
     def _from_iterator(self, iterator):
@@ -203,22 +181,10 @@ class Serializer:
         return header if header.endswith("\n") else header + "\n"
 
     def _sink(self):
-        return _Sink(self._spool_bytes, self._new_spool_file, self._waiting)
-
-    def _new_spool_file(self):
-        while True:
-            self._spooled += 1
-            path = os.path.join(self._spool_dir, "{}-{}.rows".format(self._stem, self._spooled))
-            try:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                return path, os.open(path, flags, 0o666)
-            except FileExistsError:
-                continue
-            except FileNotFoundError:
-                os.makedirs(self._spool_dir, exist_ok=True)
+        return _Sink(self._spool.store())
 
 
-def _kind_of(cls):
+def kind_of(cls):
     """How results of class ``cls`` are read, by names alone: pandas and numpy are never imported here."""
     if issubclass(cls, (list, tuple)):
         return "list"
@@ -239,19 +205,12 @@ def _kind_of(cls):
 
 
 class _Sink(io.TextIOBase):
-    """Takes text; holds it as str while small, as bytes while it fits the pipe, in a file beyond."""
+    """Takes text; holds it as str while small, as bytes in the store beyond."""
 
-    def __init__(self, spool_bytes, new_file, waiting):
-        self._spool_bytes = spool_bytes
-        self._new_file = new_file
-        self._waiting = waiting
+    def __init__(self, store):
+        self._store = store
         self._texts = []
         self._chars = 0
-        self._blocks = []
-        self._length = 0
-        self._path = None
-        self._fd = None
-        self._pid = os.getpid()
         self._last = "\n"
 
     def writable(self):
@@ -281,22 +240,15 @@ class _Sink(io.TextIOBase):
         """All that was written, ending in a newline unless there is nothing."""
         if self._last != "\n":
             self.write("\n")
-        if self._chars <= SMALL_CHARS and not self._length:
+        if self._chars <= SMALL_CHARS and not self._store.length:
             return "".join(self._texts)
         self._drain()
-        if self._fd is None:
-            return Blocks(self._blocks, self._length)
-        os.close(self._fd)
-        return Spooled(self._path, self._length)
+        return self._store.finish()
 
     def discard(self):
         """Forgets all that was written."""
-        self._texts, self._blocks = [], []
-        # A child that the script forked in its generator comes here too; the file is its parent's.
-        if self._fd is not None and self._pid == os.getpid():
-            os.close(self._fd)
-            self._fd = None
-            os.unlink(self._path)
+        self._texts = []
+        self._store.discard()
 
     def _drain(self):
         texts, self._texts, self._chars = self._texts, [], 0
@@ -306,54 +258,8 @@ class _Sink(io.TextIOBase):
             if len(text) <= _PIECE_CHARS:
                 small.append(text)
                 continue
-            self._put(encode("".join(small)))
+            self._store.put(encode("".join(small)))
             small = []
             for start in range(0, len(text), _PIECE_CHARS):
-                self._put(encode(text[start : start + _PIECE_CHARS]))
-        self._put(encode("".join(small)))
-
-    def _put(self, data):
-        if not data:
-            return
-        self._length += len(data)
-        if self._fd is None:
-            self._blocks.append(data)
-            if self._length <= self._spool_bytes:
-                return
-            self._path, self._fd = self._patiently(self._new_file)
-            blocks, self._blocks = self._blocks, []
-        else:
-            blocks = [data]
-        for block in blocks:
-            view = memoryview(block)
-            while view:
-                view = view[self._patiently(lambda: os.write(self._fd, view)) :]
-
-    def _patiently(self, action):
-        """Does ``action``, waiting for room when the disk is full: that holds a job up, and never fails it."""
-        try:
-            return self._try(action)
-        except _NoRoom:
-            pass
-        with self._waiting("no room for rows in the spool directory; waiting for some"):
-            while True:
-                time.sleep(_NO_ROOM_SECONDS)
-                try:
-                    return self._try(action)
-                except _NoRoom:
-                    pass
-
-    @staticmethod
-    def _try(action):
-        try:
-            return action()
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _NoRoom() from None
-            if error.errno is None:  # out of a signal handler of the script
-                raise
-            raise Fatal("can't keep rows in the spool directory: {}".format(error)) from None
-
-
-class _NoRoom(Exception):
-    pass
+                self._store.put(encode(text[start : start + _PIECE_CHARS]))
+        self._store.put(encode("".join(small)))

@@ -9,6 +9,7 @@ import csv
 import importlib
 import io
 import json
+import re
 import sys
 import warnings
 
@@ -22,10 +23,11 @@ _WHOLE = 0xFFFFFFFFFFFFFFFF
 class Tables:
     """Reads slices of one kind of table."""
 
-    def __init__(self, options, columns=()):
+    def __init__(self, options):
         self._options = options
-        # The names of the values that are taken from paths.
-        self._columns = columns
+        # What an `MLTable` says; None: there is none.
+        self._mltable = options.get("mltable")
+        self._columns = Columns(options.get("values", ()), options.get("columns", ()))
         self._pandas = _module("pandas")
         self._read = getattr(self, "_" + options["kind"])
         self._check(options)
@@ -34,6 +36,8 @@ class Tables:
             self._arrow = importlib.import_module("pyarrow.parquet")
         # Of the file that was read last: its path, and what was learned of it.
         self._known = (None, None)
+        # Of the file whose header counts for all.
+        self._named = None
 
     def _check(self, options):
         """Refuses what can't be known without Python, before anything is read."""
@@ -61,13 +65,10 @@ class Tables:
             frame = self._frame(path, start, end, header, first, rows if len(items) == 1 else None)
             if frame is None:
                 continue
-            if values:
-                for column in self._columns:
-                    if column in frame.columns:
-                        text = "{}: `{}` is a column of the file and a name in `partition_format`: call it otherwise there"
-                        raise Unreadable(text.format(_place(path, first, None), column))
-                frame = frame.assign(**dict(zip(self._columns, json.loads(values))))
-            frames.append(frame)
+            try:
+                frames.append(self._columns.of(frame, path, json.loads(values) if values else ()))
+            except Unfit as error:
+                raise Unreadable("{}: {}".format(_place(path, first, None), error)) from None
         if len(frames) == 1:
             return frames[0]
         frame = self._pandas.concat(frames, ignore_index=True)
@@ -99,11 +100,16 @@ class Tables:
 
     def _csv(self, path, start, end, header, _first):
         options = self._csv_options()
+        shape, own_header = self._shape_of(path, end)
         if end == _WHOLE:
-            return self._pandas.read_csv(path, compression=_compression(path), **options)
-        shape, own_header = self._shape_of(path)
+            if own_header:
+                options.update(header=None, index_col=False, names=self._named[0])
+            return self._finished(self._pandas.read_csv(path, compression=_compression(path), **options))
         options.update(shape)
         text = _bytes(path, start, end, 0 if own_header else header)
+        if own_header and start == 0 and text.startswith(codecs.BOM_UTF8):
+            # Its file has no header, and is not where it begins any more.
+            text = text[len(codecs.BOM_UTF8) :]
         if start > 0 and not header:
             # A byte order mark is one at the beginning of a file only. A blank line is none of the rows.
             text = b"\n" + text
@@ -113,9 +119,21 @@ class Tables:
             frame = self._pandas.read_csv(io.BytesIO(own_header + text if own_header else text), **options)
         if options["index_col"]:
             frame.index.names = [None] * frame.index.nlevels
-        return frame
+        return self._finished(frame)
 
     _tsv = _csv
+
+    def _finished(self, frame):
+        """What the original makes of delimited text where that is not what pandas makes of it."""
+        if self._mltable is None:
+            return frame
+        if not self._options["header"]:
+            frame.columns = ["Column{}".format(number + 1) for number in range(frame.shape[1])]
+        if self._mltable["empty_as_string"]:
+            for at, kind in enumerate(frame.dtypes):
+                if self._pandas.api.types.is_object_dtype(kind) or self._pandas.api.types.is_string_dtype(kind):
+                    frame.isetitem(at, frame.iloc[:, at].fillna(""))
+        return frame
 
     def _csv_options(self):
         given = self._options
@@ -130,15 +148,29 @@ class Tables:
             options["quoting"] = csv.QUOTE_NONE
         else:
             options["quotechar"] = given["quotechar"]
+        if self._mltable is not None:
+            # There a field is missing if it is empty, and `NA` is a text.
+            options.update(keep_default_na=False, na_values=[""])
         dtype = given["dtype"]
-        if isinstance(dtype, dict) and not given["header"]:
+        if isinstance(dtype, dict) and not given["header"] and self._mltable is not None:
+            number = re.compile("Column([1-9][0-9]*)").fullmatch
+            dtype = {int(number(name).group(1)) - 1: kind for name, kind in dtype.items() if number(name)}
+        elif isinstance(dtype, dict) and not given["header"]:
             dtype = {int(name) if name.isdigit() else name: kind for name, kind in dtype.items()}
         if dtype:
             options["dtype"] = dtype
         return options
 
-    def _shape_of(self, path):
-        """What the beginning of a file says of all of it."""
+    def _shape_of(self, path, end):
+        """What the beginning of a file says of all of it: how pandas reads its slices, and a header for them in place of its own."""
+        named = self._mltable and self._mltable["header_of"]
+        if named and path != named:
+            if self._named is None:
+                names = self._pandas.read_csv(named, compression=_compression(named), nrows=0, **self._csv_options())
+                self._named = (list(names.columns), self._header_of(names, 0))
+            return {"index_col": False}, self._named[1]
+        if end == _WHOLE:
+            return {}, None
         if self._known[0] != path:
             options = self._csv_options()
             options.pop("dtype", None)
@@ -151,13 +183,13 @@ class Tables:
                 # More fields than names: pandas takes the first ones for the index, without a name.
                 # The first row of a slice may be a short one, and then would not say so.
                 shape = {"index_col": list(range(first.index.nlevels))}
-                own_header = self._header_of(first)
+                own_header = self._header_of(first, first.index.nlevels)
             self._known = (path, (shape, own_header))
         return self._known[1]
 
-    def _header_of(self, frame):
+    def _header_of(self, frame, levels):
         """A header that names the columns of the index as well."""
-        levels = ["index {}".format(level) for level in range(frame.index.nlevels)]
+        levels = ["index {}".format(level) for level in range(levels)]
         names = io.StringIO()
         quote = self._options["quotechar"]
         writer = csv.writer(
@@ -183,7 +215,8 @@ class Tables:
             self._known = (path, self._arrow.ParquetFile(path))
         if end == _WHOLE:
             end = self._known[1].num_row_groups
-        table = self._known[1].read_row_groups(list(range(start, end)), use_pandas_metadata=True)
+        wanted = self._columns.wanted(self._known[1].schema_arrow.names)
+        table = self._known[1].read_row_groups(list(range(start, end)), columns=wanted, use_pandas_metadata=True)
         frame = table.to_pandas()
         index = (table.schema.pandas_metadata or {}).get("index_columns") or [None]
         if isinstance(index[0], dict) and index[0].get("name") is not None:
@@ -192,6 +225,55 @@ class Tables:
             begin = index[0]["start"] + first * step
             frame.index = self._pandas.RangeIndex(begin, begin + len(frame) * step, step, name=index[0]["name"])
         return frame
+
+
+class Unfit(Exception):
+    """The columns of a file are not such that they could be made what they should be: why, as a text for the user."""
+
+
+class Columns:
+    """What becomes of the columns of a frame: those made of its path, those that are kept, those that go."""
+
+    def __init__(self, values, steps):
+        # The names of the values that are taken from paths.
+        self._values = values
+        self._steps = steps
+
+    def of(self, frame, path, values):
+        """The frame of a part of the file at `path`, which these values were taken from."""
+        for step in self._steps:
+            if step == "path":
+                frame = self._make(frame, ["Path"], [path], True, "that of the path")
+            elif step == "values" or step == "values_first":
+                frame = self._make(frame, self._values, values, step != "values", "a name in `partition_format`")
+            else:
+                ((verb, names),) = step.items()
+                # Those that are not there are no fault: as in the original, which may mean other files.
+                frame = frame.loc[:, [(name in names) == (verb == "keep") for name in frame.columns]]
+        if self._steps and not frame.shape[1]:
+            raise Unfit("no column is left of it: look at `keep_columns` and `drop_columns` of the MLTable")
+        return frame
+
+    @staticmethod
+    def _make(frame, names, values, first, what):
+        for name in names:
+            if name in frame.columns:
+                raise Unfit("`{}` is a column of the file and {}: call it otherwise there".format(name, what))
+        new = dict(zip(names, values))
+        if not first:
+            return frame.assign(**new)
+        made, old = frame.assign(**new), frame.shape[1]
+        return made.iloc[:, [*range(old, old + len(new)), *range(old)]]
+
+    def wanted(self, names):
+        """Those of the columns of a file that remain; None: all. Not to read the others is cheaper."""
+        keep = list(names)
+        for step in self._steps:
+            if isinstance(step, dict):
+                ((verb, chosen),) = step.items()
+                keep = [name for name in keep if (name in chosen) == (verb == "keep")]
+        # Without any the number of rows would be lost.
+        return keep if keep and len(keep) < len(names) else None
 
 
 def _place(path, first, rows):
