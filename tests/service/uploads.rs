@@ -71,8 +71,7 @@ fn inputs_and_output_of_a_job_on_a_fleet_go_over_a_bad_network() {
     for (file, content) in contents.iter().enumerate() {
         bucket.put(&format!("in/{}/{file}.txt", file % 7), content.clone());
     }
-    let faulty =
-        [Fault::Status(503, None), Fault::CutBody(700), Fault::Reset, Fault::WrongLength(100), Fault::LoseAnswer];
+    let faulty = [Fault::Status(503, None), Fault::CutBody(700), Fault::Reset, Fault::LoseAnswer];
     for (number, fault) in faulty.into_iter().enumerate() {
         faults.rule(Rule::new(fault).method("GET").on("/in/").on(".txt").after(3 * number).times(2));
     }

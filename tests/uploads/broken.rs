@@ -119,7 +119,6 @@ fn inputs_and_output_go_over_a_bad_network() {
             Fault::Status(503, None),
             Fault::CutBody(700),
             Fault::Reset,
-            Fault::WrongLength(100),
             Fault::StallBody(900),
             Fault::Status(429, Some(1)),
             Fault::LoseAnswer,

@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use fanfold_test_servers::has_cloud_servers;
+use fanfold_test_servers::{Fault, Rule, has_cloud_servers};
 
 use crate::running::open_gate;
+use crate::support::{has_pandas, python_with_pandas};
 use crate::world::{FAILS, World};
 
 const URI: &str = "datastore://out/results/parallel_run_step.txt";
@@ -55,6 +56,32 @@ fn an_output_in_azure_is_there_and_shown() {
     if has_cloud_servers() {
         is_there_and_shown(&World::azure());
     }
+}
+
+#[test]
+fn a_parquet_file_is_uploaded_by_the_start_that_can() {
+    if !has_cloud_servers() || !has_pandas() {
+        return;
+    }
+    let world = World::s3();
+    let script = "def run(mini_batch):\n    return [{'item': item, 'length': len(item)} for item in mini_batch]\n";
+    let python = python_with_pandas();
+    let more = format!("append_row_file_name: x.parquet\nenvironment: {{python: '{}'}}\n", python.display());
+    world.job(12, script, &more);
+    world.faults.rule(Rule::new(Fault::Status(403, None)).method("PUT"));
+    world.run_job().expect(1);
+    assert_eq!(world.bucket.list(""), []);
+    world.faults.clear();
+    world.killed_at("upload_after_put:1");
+    world.run_job().expect(0);
+    let file = fs::read(world.place.job().join("output/x.parquet")).unwrap();
+    assert!(world.bucket.get("results/x.parquet").unwrap() == file && file.starts_with(b"PAR1"));
+    world.run(&["doctor", "--verify", "job"]).expect(0);
+    let object = world.place.path("object.parquet");
+    fs::write(&object, &file).unwrap();
+    let count = "import pandas, sys; print(pandas.read_parquet(sys.argv[1])['item'].nunique())";
+    let read = std::process::Command::new(python).args(["-c", count]).arg(object).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&read.stdout).trim(), "12");
 }
 
 #[test]
