@@ -3,6 +3,7 @@
 //! What takes minutes, or is left to chance, is run by `cargo test -p fanfold --all-features --test fleet -- --ignored`.
 
 mod brokers;
+mod cloud;
 mod coordinators;
 mod disturbed;
 mod messages;

@@ -36,11 +36,11 @@ fn the_output_of_a_job_of_the_service_is_uploaded_and_waits_for_credentials_that
 
     faults.rule(Rule::new(Fault::Status(403, None)).method("PUT"));
     let job = served.submit("job.yaml", &[]);
-    let cause = wait_for("the job to say what is refused", || {
-        let cause = served.get("/v1/jobs?limit=10").1.to_string();
-        cause.contains("taken up again").then_some(cause)
+    let said = wait_for("the job to say what is refused", || {
+        let said = served.get(&format!("/v1/jobs/{job}")).1.to_string();
+        said.contains("the output can't be uploaded").then_some(said)
     });
-    assert!(cause.contains("the output can't be uploaded") && cause.contains("access is denied"), "{cause}");
+    assert!(said.contains("access is denied"), "{said}");
     assert_eq!(bucket.list(""), []);
     faults.clear();
     served.wait_for_state(&job, "Completed");

@@ -119,10 +119,15 @@ fn what_a_parquet_file_cannot_hold_fails_its_mini_batch_and_says_why() {
         ("pandas.DataFrame(index=[1, 2, 3])", "with 3 rows and 0 columns"),
         ("[object()] * 3", "Could not convert <object object> with type object"),
         ("'text'", "return it in a list: [result]"),
+        (
+            "pandas.DataFrame({'a': pandas.Series([['x']] * 3, dtype=pandas.ArrowDtype(pyarrow.list_(pyarrow.dictionary(pyarrow.int8(), \
+             pyarrow.string()))))})",
+            "column `a` as list of dictionary(int8, utf8), which a Parquet file can't hold",
+        ),
     ] {
         let place = Place::new();
         files(&place, 3);
-        let script = format!("import pandas\n\ndef run(mini_batch):\n    return {returned}\n");
+        let script = format!("import pandas, pyarrow\n\ndef run(mini_batch):\n    return {returned}\n");
         job(&place, &script, "[data]", "mini_batch_size: 3\nrun_max_try: 2\n");
         place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(1);
         let error = &place.errors()[0];
@@ -228,6 +233,53 @@ fn a_python_without_pyarrow_is_told_what_to_do() {
     let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(1);
     let says = ran.stderr.contains("pyarrow can't be imported by ") && ran.stderr.contains("requirements: [pyarrow]");
     assert!(says, "{}", ran.stderr);
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_file_that_can_t_be_written_is_waited_for_and_the_job_may_be_stopped_meanwhile() {
+    use nix::sys::signal::{Signal, kill};
+
+    if !crate::has_pandas() {
+        return;
+    }
+    let place = Place::new();
+    files(&place, 12);
+    let script = "import os\n\ndef run(mini_batch):\n    return [os.path.basename(name) for name in mini_batch]\n";
+    job(&place, script, "[data]", "mini_batch_size: 1\n");
+    let blocked = |fault: &str| {
+        let mut command = place.fanfold();
+        command.args(["run", "job.yaml", "--job-dir", "job"]).env("FANFOLD_FAILPOINT", fault);
+        let running = command.spawn().unwrap();
+        crate::support::wait_for("the job to be held up", || {
+            let status = std::fs::read(place.job().join("status.json")).ok()?;
+            let status: serde_json::Value = serde_json::from_slice(&status).ok()?;
+            let held_up = status["pid"] == running.id() && status["blocked"].as_str()?.contains("disk full");
+            held_up.then(|| assert_eq!(status["state"], "Finalizing"))
+        });
+        running
+    };
+    // No room before the pass begins, and none in the middle of it.
+    for (fault, code, state) in
+        [("table_sync:1:28", 3, "Canceled"), ("table_room:1:28", 130, "Paused"), ("table_write:1:28", 0, "Paused")]
+    {
+        let running = blocked(fault);
+        match code {
+            130 => kill(nix::unistd::Pid::from_raw(running.id() as i32), Signal::SIGINT).unwrap(),
+            0 => drop(place.run(&["pause", "job"])),
+            _ => drop(place.run(&["cancel", "job"])),
+        }
+        crate::support::finish(running, crate::support::LIMIT).expect(code);
+        assert_eq!(place.status()["state"], state);
+        assert!(!place.job().join("output/out.parquet.partial.new").exists(), "{fault}");
+        place.run(&["doctor", "--verify", "job"]).expect(0);
+        if state == "Canceled" {
+            std::fs::remove_dir_all(place.job()).unwrap();
+        }
+    }
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
+    let said = asked(&place, "print(len(frame), len(set(frame.result)))");
+    assert_eq!(said, "12 12");
 }
 
 /// Frames by chance, the same for the same seed: each mini-batch returns one, and `compare` reads the file they became.

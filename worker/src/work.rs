@@ -529,6 +529,28 @@ mod tests {
     }
 
     #[test]
+    fn what_has_to_be_brought_here_is_taken_when_it_is_here_and_not_too_much_of_it() {
+        let (backend, delivery) = task(0..5);
+        let work = Work::new(1).unwrap();
+        work.bring_first(2);
+        work.add(Hold::new(delivery));
+        assert!(work.take(0, 9, false).is_none(), "nothing is here yet");
+        let (first, second) = (work.next_to_fetch().unwrap(), work.next_to_fetch().unwrap());
+        assert_eq!((&first.mini_batches, &second.mini_batches), (&(0..1), &(1..2)));
+        assert!(!work.wait_below(0, Duration::ZERO), "what is being brought is work, too");
+        std::thread::scope(|scope| {
+            let third = scope.spawn(|| work.next_to_fetch().unwrap().mini_batches);
+            work.fetched(first, None);
+            work.fetched(second, None);
+            assert_eq!(work.take(0, 9, false).unwrap().mini_batches, 0..2, "what was brought travels together");
+            assert_eq!(third.join().unwrap(), 2..3, "then there is room for the next");
+        });
+        work.drain();
+        assert!(work.next_to_fetch().is_none());
+        assert!(unsettled(&backend));
+    }
+
+    #[test]
     fn draining_gives_everything_back_and_hands_out_nothing() {
         let (backend, delivery) = task(0..4);
         let work = Work::new(1).unwrap();

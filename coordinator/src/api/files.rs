@@ -9,6 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use fanfold_shared::job::is_parquet;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, Result};
 use serde::Deserialize;
@@ -21,6 +22,9 @@ use crate::service::{Job, ServiceError};
 
 /// How long a log is: whoever follows it asks for what follows.
 pub(crate) const END: &str = "fanfold-end";
+
+/// What a Parquet file is, as registered with IANA.
+const PARQUET: &str = "application/vnd.apache.parquet";
 
 /// Read at once.
 const CHUNK: usize = 256 << 10;
@@ -119,7 +123,7 @@ pub async fn log(
 /// The output file of a job that is Completed; with `partial`, what is committed of it so far.
 #[utoipa::path(get, path = "/v1/jobs/{id}/results",
     params(("id" = String, Path, description = "The job's id, or its beginning"), ("partial" = Option<bool>, Query, description = "What is committed so far")),
-    responses((status = 200, description = "Its bytes", body = String, content_type = "text/plain"),
+    responses((status = 200, description = "Its bytes; those of a Parquet file are `application/vnd.apache.parquet`", body = String, content_type = "text/plain"),
         (status = 409, description = "There is no whole result.", body = Envelope)))]
 pub async fn results(
     State(api): State<Api>,
@@ -127,9 +131,11 @@ pub async fn results(
     Query(query): Query<ResultsQuery>,
 ) -> Result<Response, ApiError> {
     blocking(move || {
-        let (file, length) = api.service.status(&api.service.find(&id)?).result(query.partial)?;
+        let view = api.service.status(&api.service.find(&id)?);
+        let (file, length) = view.result(query.partial)?;
+        let is_table = view.status.output.file.as_deref().is_some_and(is_parquet);
         let length_header = [
-            (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_string()),
+            (header::CONTENT_TYPE, if is_table { PARQUET } else { "text/plain; charset=utf-8" }.to_string()),
             (header::CONTENT_LENGTH, length.to_string()),
         ];
         Ok((length_header, stream(file, length)).into_response())

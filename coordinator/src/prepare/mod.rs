@@ -11,6 +11,8 @@ mod contents;
 mod crash_tests;
 mod empty;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod glob;
 mod known;
 mod lines;

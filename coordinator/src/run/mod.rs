@@ -37,7 +37,7 @@ use fanfold_worker::node::{self, Node};
 use fanfold_worker::slot::page::LeftRunning;
 
 use crate::aggregate::{Aggregate, CommitError, Part, output_len};
-use crate::report::{Comeback, JobFacts, exit_code};
+use crate::report::{Comeback, Interruption, JobFacts, exit_code};
 use driver::{Driver, Ending, Unsplit};
 use link::Bound;
 use nodes::{Nodes, Only};
@@ -109,8 +109,10 @@ fn go_on(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>, bound: Opt
         prepare::Outcome::Over(exit) => return Ok(exit),
     };
     let ending = run_prepared(&mut prepared, take_up.orders, bound)?;
+    let exit = finalise(&mut prepared, ending, take_up.orders);
+    // Until here: to write a Parquet file may take minutes.
     drop(heeds);
-    finalise(&mut prepared, ending, take_up.orders)
+    exit
 }
 
 /// Starts the node, or binds those of the fleet, drives the job, and waits until nothing of them is left.
@@ -235,20 +237,24 @@ fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<
             recorded.map(|()| prepared.observer.state(state, Some(&cause.text)))
         }
         None => match complete(prepared)? {
-            Finished::Completed => Some(()),
-            Finished::Stopped => None,
-            Finished::Refused(failure) => {
+            Completion::Completed => Some(()),
+            Completion::NoRoom => None,
+            Completion::Refused(failure) => {
                 upload::refused(prepared, &failure)?;
                 prepared.observer.finish(&prepared.aggregate, ExitCode::Failed, "");
                 return Ok(ExitCode::Failed);
             }
+            Completion::Stopped => return pause(&mut prepared.aggregate, &mut prepared.observer, orders),
         },
     };
-    let thresholds_set = prepared.observer.facts().thresholds_set;
-    let exit = match recorded {
-        Some(()) => exit_code(prepared.aggregate.state(), prepared.aggregate.totals(), thresholds_set, None),
-        None => stopped(orders),
-    };
+    // Without a record of the end there is no state that says how it was asked for.
+    let interrupted = recorded.is_none().then(|| orders.interruption().unwrap_or(Interruption::Terminate));
+    let exit = exit_code(
+        prepared.aggregate.state(),
+        prepared.aggregate.totals(),
+        prepared.observer.facts().thresholds_set,
+        interrupted,
+    );
     if prepared.aggregate.state() == JobState::Failed {
         // Where what failed is looked for; a Completed job has had it before its output got its name.
         prepared.observer.job_report(&prepared.aggregate);
@@ -266,44 +272,45 @@ fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<
     Ok(exit)
 }
 
-/// How the end went.
-enum Finished {
-    /// The job is Completed.
+/// What came of the end of a job.
+enum Completion {
     Completed,
-    /// There is no room for the end, or nobody takes the output, and the user does not wait.
-    Stopped,
-    /// The output can't be uploaded.
+    /// There is no room for it, or the cloud does not answer, and the user does not wait.
+    NoRoom,
+    /// The output has its name here, and can't be uploaded.
     Refused(Failure),
+    /// The user does not wait for the Parquet file. Nothing has the output's name yet, so any state may follow.
+    Stopped,
 }
 
 /// Gives the output its final name, and uploads it where the job says so.
-fn complete(prepared: &mut Prepared) -> Result<Finished> {
+fn complete(prepared: &mut Prepared) -> Result<Completion> {
     let state = JobState::Finalizing;
     if until_there_is_room(prepared, |aggregate| aggregate.set_state(state, None))?.is_none() {
-        return Ok(Finished::Stopped);
+        return Ok(Completion::NoRoom);
     }
     prepared.observer.state(state, None);
     prepared.observer.show(&prepared.aggregate);
     failpoint!("finalizing");
     prepared.observer.job_report(&prepared.aggregate);
     if table::write(prepared)?.is_none() {
-        return Ok(Finished::Stopped);
+        return Ok(Completion::Stopped);
     }
     if let Some(uri) = prepared.spec.output_uri.clone() {
         if until_there_is_room(prepared, Aggregate::place)?.is_none() {
-            return Ok(Finished::Stopped);
+            return Ok(Completion::NoRoom);
         }
         match upload::upload(prepared, &uri)? {
             Uploaded::All => (),
-            Uploaded::Stopped => return Ok(Finished::Stopped),
-            Uploaded::Refused(failure) => return Ok(Finished::Refused(failure)),
+            Uploaded::Stopped => return Ok(Completion::NoRoom),
+            Uploaded::Refused(failure) => return Ok(Completion::Refused(failure)),
         }
     }
     if until_there_is_room(prepared, Aggregate::finish)?.is_none() {
-        return Ok(Finished::Stopped);
+        return Ok(Completion::NoRoom);
     }
     prepared.observer.state(JobState::Completed, None);
-    Ok(Finished::Completed)
+    Ok(Completion::Completed)
 }
 
 fn asked_to_stop(orders: &Orders) -> Ending {

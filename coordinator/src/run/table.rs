@@ -23,8 +23,8 @@ enum End {
     Interrupted,
 }
 
-/// Writes the Parquet file, unless the output is none; [`Aggregate::finish`] gives it its name. None: the user does not wait. The job is
-/// Finalizing then, and the next start makes the pass again.
+/// Writes the Parquet file, unless the output is none; [`Aggregate::finish`] gives it its name. None: the user does not wait. Nothing of
+/// the file is left then, and the next start makes the pass again.
 ///
 /// # Errors
 /// What was committed can't be read, or the file not be written.
@@ -58,7 +58,7 @@ fn drive(prepared: &mut Prepared, mut pass: TablePass) -> Result<End> {
         match pass.step(prepared.aggregate.ledger()) {
             Ok(Step::Done(written)) => return Ok(End::Whole(written)),
             Ok(Step::More(progress)) => {
-                if prepared.orders.count() > before && prepared.orders.interruption().is_some() {
+                if prepared.orders.count() > before {
                     return Ok(End::Interrupted);
                 }
                 if told.elapsed() >= TOLD_EVERY {

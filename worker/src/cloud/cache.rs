@@ -422,3 +422,6 @@ pub fn place(folder: &Path, name: &[u8]) -> io::Result<PathBuf> {
         Err(_) => Ok(path),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ mod pandas;
 mod pass;
 mod result;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::HashSet;

@@ -330,7 +330,7 @@ impl Drop for TablePass {
 }
 
 /// With the columns of the output, in their order and of their types.
-fn fitted(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+pub(super) fn fitted(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     // What would not fit was refused when it was committed: here nothing may silently become null.
     let options = CastOptions { safe: false, ..CastOptions::default() };
     let column = |name: &str, data_type| -> Result<ArrayRef, ArrowError> {

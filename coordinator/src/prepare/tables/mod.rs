@@ -54,6 +54,11 @@ struct After {
 }
 
 impl<'a> Tables<'a> {
+    #[cfg(fuzzing)]
+    pub(super) fn raw(kind: InputType, size: MiniBatchSize, read_csv: &'a ReadCsv) -> Tables<'a> {
+        Tables { kind, size, read_csv, header_in_first_file: false }
+    }
+
     /// None: the job has none.
     pub(super) fn of(spec: &'a JobSpec) -> Option<Tables<'a>> {
         let tables = Tables {
@@ -132,6 +137,13 @@ impl TableFile<'_> {
     fn refuse(&self, what: impl Into<String>, hint: impl Into<String>) -> ListError {
         ListError::Table { path: self.path.to_path_buf(), what: what.into(), hint: hint.into() }
     }
+}
+
+/// Whether a file that begins so is something else than text.
+#[cfg(fuzzing)]
+pub(super) fn is_no_text(head: &[u8]) -> bool {
+    let file = TableFile { input: "", path: Path::new(""), entry: 0, first: true };
+    !matches!(text::Compression::of(file, head), Ok(text::Compression::None))
 }
 
 /// Reads until `buffer` is full or the file ends.

@@ -32,15 +32,19 @@ pub(super) fn slices<R: ChunkReader>(
         of.refuse(format!("it can't be read as Parquet: {error}"), hint)
     })?;
     let (mut start, mut first_row) = after.map_or((0, 0), |after| (after.end, after.first_row));
-    let (mut rows, mut bytes) = (0, 0);
+    let (mut rows, mut bytes) = (0, 0u64);
+    let mut all_rows = first_row;
     for (number, group) in footer.row_groups().iter().enumerate().skip(start as usize) {
         let number = number as u64;
         let more =
             |what: i64| u64::try_from(what).map_err(|_| of.refuse("its footer has negative sizes", "write it anew"));
         let (group_rows, group_bytes) = (more(group.num_rows())?, more(group.compressed_size())?);
+        all_rows = all_rows
+            .checked_add(group_rows)
+            .ok_or_else(|| of.refuse("its footer has too many rows", "write it anew"))?;
         let too_much = match size {
             MiniBatchSize::Items(most) | MiniBatchSize::Rows(most) => rows + group_rows > most,
-            MiniBatchSize::Bytes(most) => bytes + group_bytes > most,
+            MiniBatchSize::Bytes(most) => bytes.saturating_add(group_bytes) > most,
         };
         if rows > 0 && too_much {
             take(Slice { entry: of.entry, files: 1, header_len: 0, first_row, part: start..number }, rows)?;
@@ -48,7 +52,7 @@ pub(super) fn slices<R: ChunkReader>(
             (start, rows, bytes) = (number, 0, 0);
         }
         rows += group_rows;
-        bytes += group_bytes;
+        bytes = bytes.saturating_add(group_bytes);
     }
     if rows > 0 {
         let end = footer.num_row_groups() as u64;

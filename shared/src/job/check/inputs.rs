@@ -253,7 +253,7 @@ fn input(reader: &mut Reader, key: &str, node: &Node) -> Option<Given> {
 }
 
 /// The address that `typed` is. Whether anything lies there is known when the items are listed, or the node is made ready.
-fn address(reader: &mut Reader, key: &str, node: &Node, typed: &str) -> Option<Uri> {
+pub(super) fn address(reader: &mut Reader, key: &str, node: &Node, typed: &str) -> Option<Uri> {
     match Uri::parse(typed) {
         Ok(uri) => Some(uri),
         Err(error) => {

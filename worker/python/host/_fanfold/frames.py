@@ -252,7 +252,9 @@ class FrameSerializer:
             raise
 
     def _write(self, sink, batch, rows):
-        with self._arrow.ipc.new_stream(sink, batch.schema) as writer:
+        # The environment of the script may ask for another form.
+        options = self._arrow.ipc.IpcWriteOptions()
+        with self._arrow.ipc.new_stream(sink, batch.schema, options=options) as writer:
             for start in range(0, batch.num_rows, rows):
                 writer.write_batch(batch.slice(start, rows))
 

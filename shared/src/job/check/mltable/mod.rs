@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 
 use super::inputs::Inputs;
 use crate::job::error::shown;
-use crate::job::mltable::{MLTABLE, MlTable};
+use crate::job::mltable::{ColumnStep, MLTABLE, MlTable};
 use crate::job::nearest::nearest;
 use crate::job::reader::Reader;
 use crate::job::source::{Origin, Span};
 use crate::job::spec::{Input, InputType, ReadCsv};
 use crate::job::tree::{self, Node, Value};
+use crate::uri::Uri;
 
 /// An `MLTable` file larger than this is something else, bytes.
 const FILE_MAX: u64 = 1 << 20;
@@ -54,6 +55,7 @@ pub(super) fn replace(reader: &mut Reader, read: &mut Inputs, groups: &mut [Grou
             if let Some(from) = &mut input.dataset {
                 from.path = Some(input.path.clone());
             }
+            not_in_the_cloud(reader, key, item.span, &table);
             for path in std::mem::take(&mut table.paths) {
                 replaced.push(Input { path, ..input.clone() });
             }
@@ -87,6 +89,25 @@ pub(super) fn replace(reader: &mut Reader, read: &mut Inputs, groups: &mut [Grou
     }
 }
 
+/// Refuses what can't be had of files that lie at addresses.
+fn not_in_the_cloud(reader: &mut Reader, key: &str, span: Span, table: &Table) {
+    if !table.paths.iter().any(|path| Uri::is_meant(path)) {
+        return;
+    }
+    if table.mltable.header_in_first_file {
+        let message = format!("`{key}`: with `header: from_first_file` the files of an MLTable lie on this machine");
+        let hint =
+            "give each file its header, and write `header: all_files_same_headers`; or copy them to this machine";
+        reader.fault(key, span, message, Some(hint.to_string()));
+    }
+    if table.mltable.columns.contains(&ColumnStep::Path) {
+        let message = format!("`{key}`: with `include_path_column` the files of an MLTable lie on this machine");
+        let hint =
+            "take values from their paths with `extract_columns_from_partition_format`; or copy them to this machine";
+        reader.fault(key, span, message, Some(hint.to_string()));
+    }
+}
+
 /// Refuses a table that is read in another way than the first.
 fn agrees(reader: &mut Reader, key: &str, span: Span, first: &Option<Table>, table: &Table, tables: usize) {
     if tables > 1 && table.mltable.header_in_first_file {
@@ -105,6 +126,12 @@ fn agrees(reader: &mut Reader, key: &str, span: Span, first: &Option<Table>, tab
 /// Reads the `MLTable` that `path` is or holds. `span` is where the job file, or whoever registers it, names it.
 pub(super) fn read(reader: &mut Reader, key: &str, span: Span, path: &Path) -> Option<Table> {
     let before = reader.errors.len();
+    if path.to_str().is_some_and(Uri::is_meant) {
+        let message = format!("`{key}`: an MLTable is a file on this machine");
+        let hint = "copy the file `MLTable` here and name that; its `paths` may be addresses";
+        reader.fault(key, span, message, Some(hint.to_string()));
+        return None;
+    }
     let file = find(reader, key, span, path)?;
     let text = text(reader, key, span, &file)?;
     let source = reader.sources.add(Origin::File(file.clone()), text);

@@ -6,6 +6,7 @@ use crate::job::error::shown;
 use crate::job::paths;
 use crate::job::reader::Reader;
 use crate::job::tree::{Node, Value};
+use crate::uri::Uri;
 
 const KINDS: [&str; 3] = ["file", "folder", "pattern"];
 
@@ -46,8 +47,11 @@ pub(super) fn read(reader: &mut Reader, base: &Path, node: &Node) -> Vec<String>
 
 /// The input that a path of an `MLTable` is: the one place where it is decided what such a path may be.
 fn place(reader: &mut Reader, base: &Path, key: &str, kind: &str, node: &Node) -> Option<String> {
-    let path = paths::local_from(reader, base, key, node)?;
     let typed = node.scalar().map_or("", |scalar| scalar.text.as_str());
+    if Uri::is_meant(typed) {
+        return super::super::inputs::address(reader, key, node, typed).map(|uri| uri.to_string());
+    }
+    let path = paths::local_from(reader, base, key, node)?;
     let fault = match kind {
         "pattern" => None,
         _ if !path.exists() => {
