@@ -112,7 +112,8 @@ pub static KEYS: &[Key] = &[
         takes: "a folder",
         default: "`output` in the job directory",
         example: "output: results",
-        doc: "The folder of the output file, and of what the script writes itself.",
+        doc: "The folder of the output file, and of what the script writes itself. An address (`s3://bucket/folder`): the job writes to \
+              `output` in its directory, and all of that is uploaded when it is done.",
     },
     Key {
         name: "output_action",

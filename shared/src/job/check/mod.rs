@@ -62,6 +62,7 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
         arguments: arguments.into_iter().map(|argument| argument.text).collect(),
         driver_options,
         output: output.folder,
+        output_uri: output.uri,
         output_action: output.action,
         append_row_file_name: output.file_name,
         append_row_dataframe_header: output.header,
