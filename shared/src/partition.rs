@@ -159,6 +159,14 @@ fn fits<'p>(pieces: &[Piece], part: &'p [u8], values: &mut [&'p [u8]]) -> bool {
     }
 }
 
+/// The place, from 0, of the column that a table without a header calls so.
+pub fn column_number(name: &str, of_mltable: bool) -> Option<u32> {
+    let digits = if of_mltable { name.strip_prefix("Column")? } else { name };
+    let number: u32 = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let is_plain = number.to_string() == digits;
+    if of_mltable { number.checked_sub(1).filter(|_| is_plain) } else { Some(number).filter(|_| is_plain) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,5 +205,17 @@ mod tests {
         ] {
             assert_eq!(text.parse::<PartitionFormat>().unwrap_err(), error, "{text}");
         }
+    }
+
+    #[test]
+    fn columns_without_a_header_have_numbers() {
+        assert_eq!(
+            ["0", "12", "01", "+1", "a"].map(|name| column_number(name, false)),
+            [Some(0), Some(12), None, None, None]
+        );
+        assert_eq!(
+            ["Column1", "Column0", "Column01", "0"].map(|name| column_number(name, true)),
+            [Some(0), None, None, None]
+        );
     }
 }

@@ -6,8 +6,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// An address: a place and what lies there.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Uri {
     place: Place,
     path: String,
@@ -205,6 +208,20 @@ impl Uri {
             Some((folder, name)) => (self.with_path(folder), name),
             None => (self.with_path(""), &self.path),
         }
+    }
+}
+
+impl TryFrom<String> for Uri {
+    type Error = UriError;
+
+    fn try_from(text: String) -> Result<Uri, UriError> {
+        Uri::parse(&text)
+    }
+}
+
+impl From<Uri> for String {
+    fn from(uri: Uri) -> String {
+        uri.to_string()
     }
 }
 

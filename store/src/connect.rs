@@ -14,6 +14,7 @@ use object_store::http::HttpBuilder;
 use object_store::{BackoffConfig, Certificate, ClientOptions, HeaderMap, HeaderValue, ObjectStore, RetryConfig};
 
 use crate::datastores::{Access, Credential, Datastore};
+use crate::put::Multipart;
 use crate::{Datastores, Why};
 
 /// For a connection, TLS included.
@@ -33,6 +34,8 @@ pub(crate) struct Connected {
     pub base: String,
     /// It can list what it has.
     pub lists: bool,
+    /// What of it writes in parts.
+    pub multipart: Multipart,
 }
 
 type Refused = (Why, String);
@@ -203,12 +206,12 @@ fn s3(
     let refuse = |what: String| (Why::setup(what), credentials.clone());
     let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
     let allow_http = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let builder = builder
-        .with_bucket_name(bucket)
-        .with_client_options(options(ca_file, allow_http).map_err(refuse)?)
-        .with_retry(retry());
-    let store = builder.build().map_err(|error| refuse(unusable(&error)))?;
-    Ok(Connected { store: Box::new(store), credentials, base: String::new(), lists: true })
+    let options = options(ca_file, allow_http).map_err(refuse)?;
+    let builder = builder.with_bucket_name(bucket).with_client_options(options.clone()).with_retry(retry());
+    let store = builder.clone().build().map_err(|error| refuse(unusable(&error)))?;
+    let multipart =
+        Multipart::S3 { store: Box::new(store.clone()), builder: Box::new(builder), options: Box::new(options) };
+    Ok(Connected { store: Box::new(store), credentials, base: String::new(), lists: true, multipart })
 }
 
 fn azure(
@@ -251,8 +254,9 @@ fn azure(
         .with_container_name(container)
         .with_client_options(options(ca_file, allow_http).map_err(refuse)?)
         .with_retry(retry());
-    let store = builder.build().map_err(|error| refuse(unusable(&error)))?;
-    Ok(Connected { store: Box::new(store), credentials, base: String::new(), lists: true })
+    let store = builder.clone().build().map_err(|error| refuse(unusable(&error)))?;
+    let multipart = Multipart::Azure { store: Box::new(store.clone()), builder: Box::new(builder) };
+    Ok(Connected { store: Box::new(store), credentials, base: String::new(), lists: true, multipart })
 }
 
 type NamedGcs<'a> = (Option<&'a Path>, Option<&'a str>, String);
@@ -276,7 +280,8 @@ fn gcs(builder: GoogleCloudStorageBuilder, bucket: &str, named: Option<NamedGcs<
         .with_client_options(options(ca_file, allow_http).map_err(refuse)?)
         .with_retry(retry());
     let store = builder.build().map_err(|error| refuse(unusable(&error)))?;
-    Ok(Connected { store: Box::new(store), credentials, base: String::new(), lists: true })
+    let multipart = Multipart::Gcs(Box::new(store.clone()));
+    Ok(Connected { store: Box::new(store), credentials, base: String::new(), lists: true, multipart })
 }
 
 fn http(origin: &str, headers: HeaderMap, ca_file: Option<&Path>, credentials: String) -> Result<Connected, Refused> {
@@ -285,7 +290,7 @@ fn http(origin: &str, headers: HeaderMap, ca_file: Option<&Path>, credentials: S
     let options = options(ca_file, allow_http).map_err(refuse)?.with_default_headers(headers);
     let builder = HttpBuilder::new().with_url(origin).with_client_options(options).with_retry(retry());
     let store = builder.build().map_err(|error| refuse(unusable(&error)))?;
-    Ok(Connected { store: Box::new(store), credentials, base: String::new(), lists: false })
+    Ok(Connected { store: Box::new(store), credentials, base: String::new(), lists: false, multipart: Multipart::None })
 }
 
 /// What the library says of a setting. Its words may hold what was set, so only its first ones count: they name the setting.

@@ -51,6 +51,8 @@ pub enum Why {
     NoDatastore(String),
     /// This program was built without the feature `cloud`.
     NotBuilt,
+    /// Whoever asked waits no longer.
+    Stopped,
     /// Anything else.
     Other(String),
 }
@@ -82,6 +84,7 @@ impl fmt::Display for Why {
             Why::Setup(what) => f.write_str(what),
             Why::NoDatastore(_) => f.write_str("no datastore is called so"),
             Why::NotBuilt => f.write_str("this program was built without the cloud"),
+            Why::Stopped => f.write_str("nobody waited for the answer"),
             Why::Other(said) => f.write_str(said),
         }
     }
@@ -102,8 +105,9 @@ impl Report for StoreError {
         Some(match &self.why {
             Why::Missing(_) => self.near.clone().unwrap_or_else(|| format!("asked with {credentials}")),
             Why::Denied(_) | Why::Unauthenticated(_) => format!(
-                "asked with {credentials}: have they the right to read and list there, and are they still valid? Other \
-                 ones belong in the file of datastores (`fanfold datastore check NAME` tries them) or in the environment"
+                "asked with {credentials}: have they the right to {} there, and are they still valid? Other \
+                 ones belong in the file of datastores (`fanfold datastore check NAME` tries them) or in the environment",
+                if self.operation == "write" { "write" } else { "read and list" }
             ),
             Why::Changed(_) => "write what changes under a new name; run the job anew to take it as it is now".into(),
             Why::Exists => "choose another name".into(),
@@ -122,7 +126,7 @@ impl Report for StoreError {
                  workers; or copy the data to this machine"
                     .into()
             }
-            Why::Other(_) => return None,
+            Why::Stopped | Why::Other(_) => return None,
         })
     }
 }

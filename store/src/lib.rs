@@ -19,6 +19,8 @@ mod download;
 #[cfg(feature = "cloud")]
 mod listing;
 #[cfg(feature = "cloud")]
+mod put;
+#[cfg(feature = "cloud")]
 mod stores;
 #[cfg(feature = "cloud")]
 mod upload;
@@ -30,10 +32,16 @@ mod without;
 
 pub use datastores::Datastores;
 pub use error::{StoreError, Why};
-pub use object::{Next, Object};
+pub use object::{Next, Object, Over, Seen, Version};
 
 #[cfg(feature = "cloud")]
-pub use {client::Client, download::Download, stores::Stores, upload::Upload};
+pub use {
+    client::Client,
+    download::Download,
+    put::{Parts, PutError},
+    stores::Stores,
+    upload::Upload,
+};
 
 #[cfg(not(feature = "cloud"))]
-pub use without::{Client, Download, Stores, Upload};
+pub use without::{Client, Download, Parts, PutError, Stores, Upload};

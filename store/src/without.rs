@@ -1,6 +1,8 @@
 //! What stands in where the program is built without the cloud: addresses can be read, and are refused.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -8,7 +10,7 @@ use bytes::Bytes;
 use fanfold_shared::report::IoError;
 use fanfold_shared::uri::Uri;
 
-use crate::{Datastores, Next, Object, StoreError, Why};
+use crate::{Datastores, Next, Object, Over, Seen, StoreError, Why};
 
 /// Opens nothing.
 pub struct Stores(Datastores);
@@ -22,6 +24,20 @@ pub struct Download(Infallible);
 
 /// There is none.
 pub struct Upload(Infallible);
+
+/// There is none.
+pub struct Parts(Infallible);
+
+/// Why a file could not be put.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// The file.
+    #[error("the file can't be read")]
+    File(#[source] io::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 impl Stores {
     /// With the datastores of this machine.
@@ -90,6 +106,33 @@ impl Client {
     pub fn delete(&self) -> Result<(), StoreError> {
         match self.0 {}
     }
+    pub fn look(&self, _: &mut dyn FnMut() -> bool) -> Result<Option<Seen>, StoreError> {
+        match self.0 {}
+    }
+    pub fn put_file(
+        &self,
+        _: &File,
+        _: u64,
+        _: &Over,
+        _: &BTreeMap<String, String>,
+        _: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), PutError> {
+        match self.0 {}
+    }
+    pub fn begin_parts(
+        &self,
+        _: u64,
+        _: &BTreeMap<String, String>,
+        _: &mut dyn FnMut() -> bool,
+    ) -> Result<Parts, StoreError> {
+        match self.0 {}
+    }
+    pub fn forget_parts(&self, _: &str, _: &mut dyn FnMut() -> bool) -> Result<(), StoreError> {
+        match self.0 {}
+    }
+    pub fn try_to_write(&self, _: &mut dyn FnMut() -> bool) -> Result<(), StoreError> {
+        match self.0 {}
+    }
     pub fn list<E: From<StoreError>>(&self, _: &mut dyn FnMut(Object) -> Result<Next, E>) -> Result<(), E> {
         match self.0 {}
     }
@@ -126,6 +169,22 @@ impl Upload {
         match self.0 {}
     }
     pub fn abort(self) -> Result<(), StoreError> {
+        match self.0 {}
+    }
+}
+
+#[expect(missing_docs, clippy::missing_errors_doc, reason = "they are documented where they do something")]
+impl Parts {
+    pub fn id(&self) -> &str {
+        match self.0 {}
+    }
+    pub fn send(&mut self, _: &File, _: &mut dyn FnMut(u64) -> bool) -> Result<(), PutError> {
+        match self.0 {}
+    }
+    pub fn finish(&self, _: &Over, _: &mut dyn FnMut(u64) -> bool) -> Result<(), StoreError> {
+        match self.0 {}
+    }
+    pub fn forget(self, _: &mut dyn FnMut() -> bool) -> Result<(), StoreError> {
         match self.0 {}
     }
 }

@@ -25,10 +25,19 @@ pub enum Does {
 /// Points with this in front of their name are reached on a fleet only; `tests/fleet` does.
 const FLEET: &str = "fleet_";
 
+/// Points with this in front of their name are reached where the output is uploaded; `tests/uploads` does.
+const UPLOAD: &str = "upload_";
+
 /// Every point of that kind that a job on one machine can reach, each name once.
 #[allow(dead_code, reason = "each test binary uses its own part")]
 pub fn in_the_sources(does: Does) -> Vec<Point> {
-    all(does).into_iter().filter(|point| !point.name.starts_with(FLEET)).collect()
+    all(does).into_iter().filter(|point| !point.name.starts_with(FLEET) && !point.name.starts_with(UPLOAD)).collect()
+}
+
+/// Every point at which the program may be killed while it uploads.
+#[allow(dead_code, reason = "each test binary uses its own part")]
+pub fn of_the_upload() -> Vec<Point> {
+    all(Does::Kill).into_iter().filter(|point| point.name.starts_with(UPLOAD)).collect()
 }
 
 /// Every point at which a program of a fleet may be killed and no other.

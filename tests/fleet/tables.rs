@@ -112,3 +112,22 @@ fn a_parquet_file_has_each_row_once_whoever_dies() {
     let looked = world.place.command(python_with_pandas().to_str().unwrap()).args(["-c", look]).output().unwrap();
     assert!(looked.status.success(), "{}", text(&looked));
 }
+
+#[test]
+fn rows_of_a_combination_go_to_any_worker() {
+    if !has_pandas() {
+        return;
+    }
+    let world = World::new();
+    let expected = table_job(&world, 60, "partition_keys: [name]");
+    let victim = world.worker();
+    let _other = world.worker();
+    let coordinator = world.coordinator();
+    world.wait_for_nodes(2);
+    world.wait_for_committed(5);
+    kill_9(&victim);
+    kill_9(&coordinator);
+    world.coordinator().ends(LONG, 0);
+    assert_eq!(world.place.status()["counts"]["mini_batches"], 60);
+    world.each_once_and_nothing_left(&expected);
+}

@@ -99,6 +99,7 @@ class Host:
             "separator": 10,
             "table": None,
             "partition_keys": [],
+            "partition_encoding": None,
             "output_action": "append_row",
             "output_format": "text",
             "dataframe_header": False,

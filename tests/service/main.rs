@@ -15,6 +15,7 @@ mod sharing;
 mod support;
 #[path = "../support/told.rs"]
 mod told;
+mod uploads;
 mod world;
 
 use running::job_of;

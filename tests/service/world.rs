@@ -48,6 +48,10 @@ impl Served {
         let mut command = self.place().fanfold();
         command.env("FANFOLD_BROKER", &self.world.url).env("FANFOLD_REDIS", self.world.redis.url());
         command.args(["serve", "--shared"]).arg(self.place().path("")).arg("--state").arg(self.place().path("service"));
+        let datastores = self.place().path("secrets/datastores.yaml");
+        if datastores.exists() {
+            command.env("FANFOLD_DATASTORES", datastores);
+        }
         command.args(more);
         if !more.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);

@@ -8,7 +8,9 @@ mod seed;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod columns;
 mod examples;
+mod groups;
 mod growing;
 mod jobs;
 mod memory;

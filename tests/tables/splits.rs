@@ -17,7 +17,7 @@ use crate::seed::Random;
 use crate::support::Place;
 
 /// Tables of each kind: 150, or as often as many as `FANFOLD_TABLES_ROUNDS` says, other ones each time.
-fn numbers() -> std::ops::Range<u64> {
+pub(crate) fn numbers() -> std::ops::Range<u64> {
     let rounds = std::env::var("FANFOLD_TABLES_ROUNDS").map_or(1, |rounds| rounds.parse().expect("a number"));
     0..150 * rounds
 }
@@ -139,8 +139,7 @@ fn soup(random: &mut Random) -> Vec<u8> {
 }
 
 /// What a program that knows CSV writes: every field may be anything, quoted where that is needed.
-fn well_formed(random: &mut Random, sep: char) -> Vec<u8> {
-    let columns = random.between(1, 5);
+pub(crate) fn well_formed(random: &mut Random, sep: char, columns: u64) -> Vec<u8> {
     let end = *random.pick(&["\n", "\r\n", "\n", "\r"]);
     let mut text = random.pick(&["", "\u{feff}", "\n", ""]).to_string();
     let rows = random.between(1, 40);
@@ -213,7 +212,8 @@ fn frames_of_csv_put_together_are_what_pandas_reads_of_the_whole_file() {
         let tsv = random.percent(25);
         let (kind, sep) = if tsv { ("tsv", '\t') } else { ("csv", *random.pick(&[',', ',', ';', '|'])) };
         let name = format!("{number}.csv");
-        place.write(&name, well_formed(&mut random, sep));
+        let columns = random.between(1, 5);
+        place.write(&name, well_formed(&mut random, sep, columns));
         let header = if random.percent(25) { "false" } else { "true" };
         let sep = if tsv { String::new() } else { format!("sep: \"{sep}\", ") };
         let more =

@@ -13,11 +13,12 @@ macro_rules! embedded {
 }
 
 /// The files, relative to `worker/python`.
-const FILES: [(&str, &str); 16] = embedded![
+const FILES: [(&str, &str); 17] = embedded![
     "host/fanfold_host.py",
     "host/_fanfold/__init__.py",
     "host/_fanfold/failure.py",
     "host/_fanfold/frames.py",
+    "host/_fanfold/groups.py",
     "host/_fanfold/loop.py",
     "host/_fanfold/main.py",
     "host/_fanfold/memory.py",

@@ -398,6 +398,9 @@ impl Node {
             "argv": self.plan.argv,
             "separator": self.plan.input_type.separator(),
             "partition_keys": self.plan.partition.as_ref().map_or(&[][..], |partition| &partition.keys),
+            "partition_encoding": self.plan.partition.as_ref().filter(|partition| partition.is_by_columns()).map(|_| {
+                if self.plan.input_type.is_csv() { self.plan.read_csv.encoding.as_str() } else { "utf-8" }
+            }),
             "table": self.plan.input_type.is_table().then(|| serde_json::json!({
                 "kind": self.plan.input_type.name(),
                 "sep": self.plan.read_csv.sep,

@@ -16,16 +16,36 @@ use super::table::{self, Step, TablePass, Written};
 use super::{Aggregate, CommitError, Output};
 
 impl Aggregate {
-    /// Gives the output file its final name and records the state Completed. Has no effect on a job that is Completed.
+    /// Gives the output file its final name ([`Aggregate::place`]) and records the state Completed. Has no effect on a job that is
+    /// Completed.
+    ///
+    /// # Errors
+    /// As [`Aggregate::place`].
+    pub fn finish(&mut self) -> Result<(), CommitError> {
+        if self.state == JobState::Completed {
+            return self.usable();
+        }
+        self.place()?;
+        let result = match self.table {
+            Some(_) => self.ledger.reader().meta::<String>(NEXT_RESULT).map_err(CommitError::Ledger)?,
+            None => None,
+        };
+        let recorded = self.ledger.complete(result.as_deref());
+        self.recorded(recorded)?;
+        self.state = JobState::Completed;
+        failpoint!("finish_done");
+        // Whatever is left of results that came twice. Waste at worst.
+        let _ = fs::remove_dir_all(self.job.spool());
+        Ok(())
+    }
+
+    /// Gives the output file its final name, durably; the job stays Finalizing.
     ///
     /// # Errors
     /// [`CommitError::Unsettled`] while mini-batches are missing; [`CommitError::OutputExists`] if the name is taken: nothing is
     /// ever overwritten.
-    pub fn finish(&mut self) -> Result<(), CommitError> {
+    pub fn place(&mut self) -> Result<(), CommitError> {
         self.usable()?;
-        if self.state == JobState::Completed {
-            return Ok(());
-        }
         if !self.all_settled() {
             return Err(CommitError::Unsettled { remaining: self.totals.mini_batches_remaining() });
         }
@@ -76,9 +96,7 @@ impl Aggregate {
             sync_dir(dir).map_err(CommitError::Output)?;
         }
         failpoint!("finish_after_dirsync");
-        let mut result = None;
         if let (Some(_), Some(target)) = (&self.table, &target) {
-            result = self.ledger.reader().meta::<String>(NEXT_RESULT).map_err(CommitError::Ledger)?;
             // All of it is in the file that has the name now.
             let partial = OutputFile::partial_path(target);
             for left in [table::new_path(&partial), partial] {
@@ -91,12 +109,6 @@ impl Aggregate {
             }
             failpoint!("table_frames_removed");
         }
-        let recorded = self.ledger.complete(result.as_deref());
-        self.recorded(recorded)?;
-        self.state = JobState::Completed;
-        failpoint!("finish_done");
-        // Whatever is left of results that came twice. Waste at worst.
-        let _ = fs::remove_dir_all(self.job.spool());
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ mod recovery;
 mod retry;
 mod table;
 mod timing;
+mod uploads;
 mod verify;
 
 #[cfg(test)]

@@ -45,7 +45,8 @@ impl VerifyReport {
         self.problem_count == 0
     }
 
-    fn problem(&mut self, sentence: String) {
+    /// Adds a problem.
+    pub fn problem(&mut self, sentence: String) {
         self.problem_count += 1;
         if self.problems.len() < TOLD {
             self.problems.push(sentence);

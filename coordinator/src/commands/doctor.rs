@@ -6,7 +6,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use fanfold_shared::job::JobRecord;
 use fanfold_shared::report::{ExitCode, Result};
+use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, size};
 use fanfold_store::Datastores;
 use fanfold_worker::devices;
@@ -15,7 +17,9 @@ use serde_json::json;
 use super::fleet::FleetArgs;
 use super::written;
 use crate::aggregate::verify;
+use crate::ledger::LedgerReader;
 use crate::registry::Registry;
+use crate::run::lost_uploads;
 
 /// The version of what `--json` prints.
 const DOCTOR_VERSION: u32 = 1;
@@ -46,7 +50,12 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
 
 fn verify_job(job: &str, as_json: bool, out: &mut dyn Write) -> Result<ExitCode> {
     let dir = Registry::of_user().find(job)?;
-    let report = verify(&dir)?;
+    let mut report = verify(&dir)?;
+    let ledger = LedgerReader::open(&dir)?;
+    let uri = JobRecord::read(&dir)?.and_then(|record| record.spec.output_uri);
+    if let (Some(uri), JobState::Completed) = (&uri, ledger.status()?.state) {
+        lost_uploads(&ledger, uri, &mut |problem| report.problem(problem))?;
+    }
     let sound = report.is_clean();
     let text = if as_json {
         let report = json!({
@@ -56,6 +65,7 @@ fn verify_job(job: &str, as_json: bool, out: &mut dyn Write) -> Result<ExitCode>
             "groups": report.groups,
             "mini_batches": report.mini_batches,
             "bytes": report.committed_len,
+            "uri": uri,
             "problem_count": report.problem_count,
             "problems": report.problems,
         });
@@ -68,6 +78,9 @@ fn verify_job(job: &str, as_json: bool, out: &mut dyn Write) -> Result<ExitCode>
             counted(report.groups, "commit"),
             size(report.committed_len),
         );
+        if let Some(uri) = &uri {
+            text += &format!("uploaded to {uri}\n");
+        }
         for problem in &report.problems {
             text += &format!("problem: {problem}\n");
         }

@@ -1,7 +1,7 @@
 //! `fanfold plan`: what a job would do. It writes nothing and runs nothing.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fanfold_shared::durable;
 use fanfold_shared::job::{self, JobSpec};
@@ -17,7 +17,9 @@ use super::fleet::FleetArgs;
 use super::written;
 use crate::datasets::{DatasetStore, notes};
 use crate::prepare::{listing, snapshot};
-use crate::run::{at_work, inherited_mask, is_shared, output_dir, output_file, process_count, stand_in};
+use crate::run::{
+    at_work, check_upload, inherited_mask, is_shared, output_dir, output_file, output_uri, process_count, stand_in,
+};
 
 /// The version of what `--json` prints.
 const PLAN_VERSION: u32 = 1;
@@ -78,7 +80,12 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
         [notes::shadowed(&spec, durable::parent(&base), &datasets), notes::changed(&spec, &own, &|| false)];
     let reused = stand_in(&spec, &args.job_file, args.fleet.is_given())
         .map(|id| format!("`fanfold run` would use the result of {id}, which was the same job; `--no-reuse` runs it"));
-    let of_job = snapshot.notes.iter().chain(&counted.notes).chain(&reused);
+    let unasked = match reused {
+        // Its output is there, as it should be.
+        Some(_) => None,
+        None => check_upload(&spec, None)?,
+    };
+    let of_job = snapshot.notes.iter().chain(&counted.notes).chain(&reused).chain(&unasked);
     let notes: Vec<&String> = of_job.chain(of_datasets.iter().flatten()).collect();
     let from = spec.datasets();
     let text = if args.json {
@@ -109,8 +116,11 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
         });
         format!("{plan:#}\n")
     } else {
-        let output = output_file(&spec, &dir).unwrap_or_else(|| output_dir(&spec, &dir));
-        table(&spec, &counted.split, &nodes, &snapshot, &output, &notes)
+        let output = match output_uri(&spec) {
+            Some(uri) => uri.to_string(),
+            None => output_file(&spec, &dir).unwrap_or_else(|| output_dir(&spec, &dir)).display().to_string(),
+        };
+        table(&spec, &counted.split, &nodes, &snapshot, output, &notes)
     };
     Ok(written(out.write_all(text.as_bytes()))?)
 }
@@ -120,7 +130,7 @@ fn table(
     split: &Split,
     nodes: &Nodes,
     snapshot: &snapshot::Snapshot,
-    output: &Path,
+    output: String,
     notes: &[&String],
 ) -> String {
     let item = spec.input_type.item();
@@ -150,7 +160,7 @@ fn table(
         }
     }
     row("snapshot", format!("{}, {}", counted(snapshot.files, "file"), size(snapshot.bytes)));
-    row("output", output.display().to_string());
+    row("output", output);
     for note in notes {
         row("note", (*note).clone());
     }

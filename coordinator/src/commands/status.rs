@@ -122,7 +122,7 @@ pub(super) fn write_text(view: &StatusView, out: &mut dyn Write) -> io::Result<(
         table.row(["datasets".to_string(), told.collect::<Vec<_>>().join(", ")]);
     }
     let output = &status.output;
-    let output = output_in_words(output.file.as_deref(), &output.dir, status.state, output.rows, output.bytes);
+    let output = output_in_words(output.place(), status.state, output.rows, output.bytes);
     table.row(["output", &output]);
     table.row(["job dir", &dir.root().display().to_string()]);
     if status.distinct_errors > 0 {

@@ -15,6 +15,7 @@ pub(crate) mod packed;
 mod reader;
 mod record;
 mod schema;
+mod uploads;
 mod writer;
 
 pub use error::LedgerError;
@@ -24,5 +25,6 @@ pub(crate) use lock::{who, whole_file};
 pub use model::*;
 pub use reader::{FailureFilter, LedgerReader};
 pub(crate) use record::{Fate, GroupRecord, NewFailure, NewGroup, ProcessChange};
+pub use uploads::{There, UploadRow};
 pub(crate) use writer::now_us;
 pub use writer::{Identity, Ledger};

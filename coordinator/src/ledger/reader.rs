@@ -384,7 +384,7 @@ impl LedgerReader {
         use_rows(&mut rows)
     }
 
-    fn for_each_row<T, E: From<LedgerError>>(
+    pub(super) fn for_each_row<T, E: From<LedgerError>>(
         &self,
         query: &str,
         parameters: impl rusqlite::Params,

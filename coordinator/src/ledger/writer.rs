@@ -40,7 +40,7 @@ pub struct Identity {
 #[derive(Debug)]
 pub struct Ledger {
     // Closed before the lock is released: fields are dropped in this order.
-    reader: LedgerReader,
+    pub(super) reader: LedgerReader,
     processes: HashMap<NodeId, HashMap<ProcessNumber, i64>>,
     /// Rows of `processes` that the next transaction inserts.
     new_processes: Vec<(i64, NodeId, ProcessNumber)>,
@@ -276,7 +276,7 @@ pub(crate) fn now_us() -> u64 {
 }
 
 /// Runs `work` in one transaction.
-fn transaction<T>(
+pub(super) fn transaction<T>(
     connection: &Connection,
     path: &Path,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,

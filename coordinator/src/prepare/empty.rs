@@ -1,8 +1,11 @@
 //! Explains an input without items, and a path that is not there: what was looked at, and what might be meant.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use fanfold_shared::items::ItemReader;
 use fanfold_shared::job::InputType;
 use fanfold_shared::text::{counted, one_line};
 
@@ -54,6 +57,15 @@ pub(super) fn no_rows(input: &str, kind: InputType, root: &Path, only: Option<&P
         false => "give files that have some",
     };
     ListError::Empty { input: input.to_string(), what, hint: hint.to_string() }
+}
+
+/// The same for the input with this number of a list whose names are complete.
+pub(super) fn no_rows_of(names: &ItemReader, number: usize, kind: InputType) -> Result<ListError, ListError> {
+    let input = &names.split().inputs[number];
+    let files = input.entries.end - input.entries.start;
+    let first = names.item(input.entries.start)?;
+    let only = (files == 1).then(|| Path::new(&input.root).join(OsStr::from_bytes(&first)));
+    Ok(no_rows(&input.name, kind, Path::new(&input.root), only.as_deref(), files))
 }
 
 fn holds(notes: &Notes) -> String {

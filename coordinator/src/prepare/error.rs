@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fanfold_shared::items::ItemsError;
 use fanfold_shared::report::{ExitCode, IoError, Report};
+use fanfold_shared::text::size;
 use fanfold_store::datastores::DatastoresError;
 use fanfold_store::{Download, StoreError};
 
@@ -102,6 +103,27 @@ pub enum ListError {
         /// What can be done.
         hint: String,
     },
+    /// No line of an input has a key that it is partitioned by.
+    #[error("input `{input}`: none of its rows has a `{key}`, which `partition_keys` names")]
+    NoKey {
+        /// The input.
+        input: String,
+        /// The key.
+        key: String,
+    },
+    /// Rows can't be gathered where the job directory lies.
+    #[error(
+        "there is not enough room to gather the rows by `partition_keys`: they need about {} at {}, where {} are free",
+        size(*needed), dir.display(), size(*free)
+    )]
+    NoRoom {
+        /// The directory of the list.
+        dir: PathBuf,
+        /// Bytes.
+        needed: u64,
+        /// Bytes.
+        free: u64,
+    },
     /// A folder or a list file can't be read.
     #[error("input `{input}` can't be read")]
     Unreadable {
@@ -154,7 +176,7 @@ impl ListError {
 impl Report for ListError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            ListError::Canceled => ExitCode::Failed,
+            ListError::Canceled | ListError::NoRoom { .. } => ExitCode::Failed,
             ListError::Items(error) => error.exit_code(),
             ListError::Spill(error) => error.exit_code(),
             ListError::Cloud(error) => error.exit_code(),
@@ -172,6 +194,8 @@ impl Report for ListError {
                  pattern to leave files out"
                     .into(),
             ),
+            ListError::NoKey { .. } => Some("is it spelt as in the files? of rows that lack it the value is None".into()),
+            ListError::NoRoom { .. } => Some("make room there, or choose a `--job-dir` on another disk".into()),
             ListError::Special { .. } => Some("give a file, a folder or a pattern such as `data/**/*.png`".into()),
             ListError::Pattern { .. } => Some(
                 "`*`, `?`, `[a-z]`, `{a,b}` and `**/` have a meaning; to match one of them as it is, put it in brackets: `[[]`"

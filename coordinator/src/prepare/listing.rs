@@ -19,6 +19,7 @@ use fanfold_shared::layout::JobDir;
 use fanfold_shared::split::{Cut, Ends, Split, SplitInput};
 
 use super::cloud::Cloud;
+use super::groups;
 use super::known::{apart, carried};
 use super::lines::{for_each_line, for_each_line_of};
 use super::notes::Notes;
@@ -84,6 +85,12 @@ pub fn list(
     list_in_runs(spec, dir, excluded, grace, cancel, RUN_BYTES)
 }
 
+/// [`list`] with runs of a sort that take so many bytes of memory, however few: for tests of what is larger than memory.
+#[doc(hidden)]
+pub fn list_with(spec: &JobSpec, dir: &Path, excluded: &[PathBuf], run_bytes: usize) -> Result<Listed, ListError> {
+    list_in_runs(spec, dir, excluded, Grace::Endless, &|| false, run_bytes)
+}
+
 pub(super) fn list_in_runs(
     spec: &JobSpec,
     dir: &Path,
@@ -104,7 +111,7 @@ pub(super) fn list_in_runs(
         return Ok(Listed { items: writer.finish(split)?, splitting: None, notes });
     }
     let mut notes = Vec::new();
-    let tables = Tables::of(spec);
+    let (tables, gathers) = (Tables::of(spec), groups::is_wanted(spec));
     if tables.is_some() {
         writer.items_are_rows();
     }
@@ -112,7 +119,7 @@ pub(super) fn list_in_runs(
         let (input, mut sorter) = (&spec.inputs[number], Sorter::new(dir, run_bytes));
         match (&spec.partition, spec.input_type) {
             (_, InputType::Lines) => lines(input, source, look, notes, &mut |line| Ok(writer.push(line)?))?,
-            (Some(partition @ Partition { format: Some(format), .. }), _) => {
+            (Some(partition @ Partition { format: Some(format), .. }), _) if !gathers => {
                 let mut parts = Parts::new(partition, format, source, input);
                 let visit = &mut |name: &[u8], known| sorter.push(&carried(&parts.keyed(name)?, known));
                 source.for_each_known(&input.name, look, notes, visit)?;
@@ -134,6 +141,10 @@ pub(super) fn list_in_runs(
                     writer.push_slice(&slice, items, number)?;
                 }
             }
+            (Some(_), _) if gathers => {
+                source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(name))?;
+                sorter.drain(cancel, |name| Ok(writer.push(name)?))?;
+            }
             (_, _) => {
                 let visit = &mut |name: &[u8], known: Option<Fingerprint>| match known {
                     None => sorter.push(name),
@@ -149,9 +160,14 @@ pub(super) fn list_in_runs(
                 })?;
             }
         }
-        let items = if spec.partition.is_some() { writer.sliced() } else { writer.entries() };
+        let items = if spec.partition.is_some() && !gathers { writer.sliced() } else { writer.entries() };
         Ok((items, writer.entries()))
     })?;
+    if gathers {
+        let mut list = writer.finish_names(split)?;
+        notes.extend(groups::gather(spec, dir, &mut list, cancel, groups::run_bytes(run_bytes))?);
+        return Ok(Listed { items: list.finish()?, splitting: None, notes });
+    }
     if tables.is_none() || spec.partition.is_some() {
         return Ok(Listed { items: writer.finish(split)?, splitting: None, notes });
     }
@@ -164,19 +180,22 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) ->
     if let Some(count) = spec.rank_mini_batch_count {
         return Ok(ranks(spec, count));
     }
+    if groups::is_wanted(spec) {
+        return groups::count(spec, excluded, cancel);
+    }
     let mut notes = Vec::new();
     let tables = Tables::of(spec);
     let (mut entries, mut items, ends) = (0, 0, Ends::growing());
     let mut split = split_inputs(spec, excluded, cancel, &mut notes, |number, source, look, notes| {
         let input = &spec.inputs[number];
-        let parts = spec
-            .partition
-            .as_ref()
-            .and_then(|partition| Some(Parts::new(partition, partition.format.as_ref()?, source, input)));
         let first = match entries == 0 && spec.mltable.as_ref().is_some_and(|mltable| mltable.header_in_first_file) {
             true => first_file(input, source, look)?,
             false => Vec::new(),
         };
+        let parts = spec
+            .partition
+            .as_ref()
+            .and_then(|partition| Some(Parts::new(partition, partition.format.as_ref()?, source, input)));
         // The items of each combination of values.
         let mut by_values: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
         let mut end = |more| {
@@ -222,7 +241,7 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) ->
     Ok(Counted { split, notes })
 }
 
-const TOO_MANY: &str = "its mini-batch has too many items";
+pub(super) const TOO_MANY: &str = "its mini-batch has too many items";
 
 /// Whether mini-batches end where slices say, and not after a number of items.
 fn is_sliced(spec: &JobSpec) -> bool {
@@ -290,7 +309,7 @@ fn push(writer: &mut ItemWriter, name: &[u8], known: Option<Fingerprint>) -> Res
     Ok(())
 }
 
-fn table_file<'a>(
+pub(super) fn table_file<'a>(
     input: &'a Input,
     source: &'a Source,
     name: &[u8],
@@ -304,7 +323,7 @@ fn table_file<'a>(
 }
 
 /// The name of the file that the list of `input` begins with; empty: there is none.
-fn first_file(input: &Input, source: &Source, look: Look<'_>) -> Result<Vec<u8>, ListError> {
+pub(super) fn first_file(input: &Input, source: &Source, look: Look<'_>) -> Result<Vec<u8>, ListError> {
     let mut first: Option<Vec<u8>> = None;
     source.for_each_file(&input.name, look, &mut Notes::default(), &mut |name| {
         if first.as_deref().is_none_or(|first| name < first) {
@@ -316,7 +335,7 @@ fn first_file(input: &Input, source: &Source, look: Look<'_>) -> Result<Vec<u8>,
 }
 
 /// Resolves each input, lets `take` say how many items and entries there are up to its end, and refuses one that has none.
-fn split_inputs(
+pub(super) fn split_inputs(
     spec: &JobSpec,
     excluded: &[PathBuf],
     cancel: &dyn Fn() -> bool,

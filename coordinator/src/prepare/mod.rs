@@ -14,6 +14,7 @@ mod error;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod glob;
+mod groups;
 mod known;
 mod lines;
 pub mod listing;

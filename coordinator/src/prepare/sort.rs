@@ -19,7 +19,7 @@ use super::ListError;
 /// The memory that a run may take before it is spilled, bytes.
 pub(super) const RUN_BYTES: usize = 16 * 1024 * 1024;
 
-/// Runs that are merged at once. Each holds a descriptor; when there are so many, they are merged into one.
+/// Runs that are merged at once. Each holds a descriptor; when there are so many of one level, they are merged into one.
 const FAN_IN: usize = 128;
 
 /// The buffer of each run while merging: all of them together stay below a run's own size.
@@ -35,7 +35,8 @@ pub(super) struct Sorter<'a> {
     fan_in: usize,
     names: Vec<u8>,
     entries: Vec<Entry>,
-    runs: Vec<Run>,
+    /// By how often their names were written already: those of one level are about as long as each other.
+    levels: Vec<Vec<Run>>,
     spilled: u64,
 }
 
@@ -54,7 +55,15 @@ struct Run(BufReader<File>);
 impl<'a> Sorter<'a> {
     /// Spills into `dir` (the list's) whenever it holds `run_bytes`, at most 4 GiB.
     pub(super) fn new(dir: &'a Path, run_bytes: usize) -> Sorter<'a> {
-        Sorter { dir, run_bytes, fan_in: FAN_IN, names: Vec::new(), entries: Vec::new(), runs: Vec::new(), spilled: 0 }
+        Sorter {
+            dir,
+            run_bytes,
+            fan_in: FAN_IN,
+            names: Vec::new(),
+            entries: Vec::new(),
+            levels: Vec::new(),
+            spilled: 0,
+        }
     }
 
     /// Adds a name.
@@ -82,14 +91,14 @@ impl<'a> Sorter<'a> {
             }
             visit(name)
         };
-        if self.runs.is_empty() {
+        if self.levels.is_empty() {
             self.sort();
             return self.entries.iter().try_for_each(|entry| visit(name(&self.names, entry)));
         }
         self.spill()?;
         self.names = Vec::new();
         self.entries = Vec::new();
-        merge(self.dir, self.runs, visit)
+        merge(self.dir, self.levels.into_iter().flatten().collect(), visit)
     }
 
     fn sort(&mut self) {
@@ -116,17 +125,26 @@ impl<'a> Sorter<'a> {
         let (names, entries) = (&self.names, &self.entries);
         let run =
             write_run(self.dir, self.spilled, |run| entries.iter().try_for_each(|entry| run(name(names, entry))))?;
-        self.runs.push(run);
         self.spilled += 1;
         self.names.clear();
         self.entries.clear();
         failpoint!("items_run_spilled");
-        if self.runs.len() == self.fan_in {
-            let (dir, runs) = (self.dir, std::mem::take(&mut self.runs));
-            self.runs.push(write_run(dir, self.spilled, |run| merge(dir, runs, run))?);
-            self.spilled += 1;
+        self.keep(run, 0)
+    }
+
+    /// Keeps a run; when a level is full, its runs are merged into one of the next. So each name is written once a level, however many there are.
+    fn keep(&mut self, run: Run, level: usize) -> Result<(), ListError> {
+        if level == self.levels.len() {
+            self.levels.push(Vec::new());
         }
-        Ok(())
+        self.levels[level].push(run);
+        if self.levels[level].len() < self.fan_in {
+            return Ok(());
+        }
+        let (dir, runs) = (self.dir, std::mem::take(&mut self.levels[level]));
+        let merged = write_run(dir, self.spilled, |run| merge(dir, runs, run))?;
+        self.spilled += 1;
+        self.keep(merged, level + 1)
     }
 }
 

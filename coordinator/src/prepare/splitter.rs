@@ -222,7 +222,7 @@ impl Cutter {
                 self.cut(&names, &fingerprints, &stretch, place, after.as_ref().map(|(last, rows)| (last, *rows)))?;
             }
             if list.borrow().rows_of(number) == 0 {
-                return Err(self.no_rows(&names, number)?);
+                return Err(empty::no_rows_of(&names, number, self.spec.input_type)?);
             }
         }
         drop(stretch);
@@ -300,14 +300,6 @@ impl Cutter {
             }
             error => error,
         }
-    }
-
-    fn no_rows(&self, names: &ItemReader, number: usize) -> Result<ListError, ListError> {
-        let input = &names.split().inputs[number];
-        let files = input.entries.end - input.entries.start;
-        let first = names.item(input.entries.start)?;
-        let only = (files == 1).then(|| Path::new(&input.root).join(OsStr::from_bytes(&first)));
-        Ok(empty::no_rows(&input.name, self.spec.input_type, Path::new(&input.root), only.as_deref(), files))
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) fn spec() -> JobSpec {
         arguments: Vec::new(),
         driver_options: BTreeMap::new(),
         output: None,
+        output_uri: None,
         output_action: OutputAction::AppendRow,
         append_row_file_name: "parallel_run_step.txt".into(),
         append_row_dataframe_header: false,

@@ -10,6 +10,7 @@ use fanfold_shared::clock::{Stamper, duration, hour};
 use fanfold_shared::layout::Logs;
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, harmless, rate, size};
+use fanfold_shared::uri::Uri;
 use fanfold_worker::logs::{FILE_CAP, LogFile};
 
 use super::{JobFacts, Pace, Snapshot};
@@ -121,7 +122,8 @@ impl Overview {
             totals.items_failed
         );
         if let (JobState::Completed, Some(output)) = (snapshot.state, &facts.output_file) {
-            text += &format!("\nOutput: {} ({})", output.display(), size(totals.committed_len));
+            let output = facts.output_uri.as_ref().map_or(output.display().to_string(), Uri::to_string);
+            text += &format!("\nOutput: {output} ({})", size(totals.committed_len));
         }
         if snapshot.state == JobState::Failed || snapshot.distinct_errors > 0 {
             let logs = self.logs.root().display();

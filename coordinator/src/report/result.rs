@@ -9,6 +9,7 @@ use fanfold_shared::layout::Logs;
 use fanfold_shared::report::ExitCode;
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, cut, grouped, harmless, size};
+use fanfold_shared::uri::Uri;
 
 use super::{Comeback, JobFacts, Snapshot, replace_file};
 
@@ -44,16 +45,42 @@ pub fn next_steps(facts: &JobFacts, snapshot: &Snapshot) -> Vec<(String, &'stati
     steps
 }
 
-/// Where the output is and how much of it there is: `/out/parallel_run_step.txt (551 results, 1.2 MiB)`. `file` is its final name;
-/// None: the script stores it itself, in `dir`.
-pub fn output_in_words(file: Option<&Path>, dir: &Path, state: JobState, rows: u64, bytes: u64) -> String {
-    let Some(file) = file else { return format!("what the script stored under {}", dir.display()) };
+/// Where an output is.
+#[derive(Clone, Copy)]
+pub struct OutputPlace<'a> {
+    /// Its final name; None: the script stores it itself.
+    pub file: Option<&'a Path>,
+    /// The output directory.
+    pub dir: &'a Path,
+    /// Its address in the cloud, where it goes at the end.
+    pub uri: Option<&'a Uri>,
+}
+
+/// Where the output is and how much of it there is: `/out/parallel_run_step.txt (551 results, 1.2 MiB)`.
+pub fn output_in_words(place: OutputPlace<'_>, state: JobState, rows: u64, bytes: u64) -> String {
+    let OutputPlace { file, dir, uri } = place;
+    let uploaded = uri.filter(|_| state == JobState::Completed);
+    let Some(file) = file else {
+        return match uploaded {
+            Some(uri) => format!("what the script stored, at {uri}"),
+            None => format!("what the script stored under {}", dir.display()),
+        };
+    };
+    let much = format!("({}, {})", counted(rows, "result"), size(bytes));
+    match (uploaded, uri) {
+        (Some(uri), _) => return format!("{uri} {much}"),
+        // It has its name here already.
+        (None, Some(_)) if state == JobState::Finalizing && file.exists() => {
+            return format!("{} {much}, not uploaded yet", file.display());
+        }
+        _ => (),
+    }
     let partial = match state {
         JobState::Completed => "",
         _ if bytes == 0 => return "none yet".to_string(),
         _ => ".partial",
     };
-    format!("{}{partial} ({}, {})", file.display(), counted(rows, "result"), size(bytes))
+    format!("{}{partial} {much}", file.display())
 }
 
 /// `path` as one word of a shell command.
@@ -133,8 +160,7 @@ fn job_result(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String {
         row("continued", &[(facts.settled_before, "mini-batches were settled before this run")]);
     }
 
-    let (file, rows) = (facts.output_file.as_deref(), totals.returned);
-    let output = output_in_words(file, &facts.output_dir, snapshot.state, rows, totals.committed_len);
+    let output = output_in_words(facts.output(), snapshot.state, totals.returned, totals.committed_len);
     text += &format!("\nOutput: {output}\n");
 
     if !snapshot.errors.is_empty() {

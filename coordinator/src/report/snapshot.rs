@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::state::JobState;
+use fanfold_shared::uri::Uri;
 
-use super::shell_word;
+use super::{OutputPlace, shell_word};
 use crate::ledger::{ErrorGroup, Totals};
 
 /// How a job that stands still is gone on with.
@@ -48,6 +49,8 @@ pub struct JobFacts {
     pub output_file: Option<PathBuf>,
     /// The output directory.
     pub output_dir: PathBuf,
+    /// Where in the cloud the output file goes at the end, or what the script stores; None: nowhere.
+    pub output_uri: Option<Uri>,
     /// The versions of registered datasets that its inputs came from, by the names of the inputs.
     pub datasets: BTreeMap<String, String>,
     /// Whether the job set `error_threshold`, `allowed_failed_count` or `allowed_failed_percent`.
@@ -65,6 +68,11 @@ pub struct JobFacts {
 }
 
 impl JobFacts {
+    /// Where its output is.
+    pub fn output(&self) -> OutputPlace<'_> {
+        OutputPlace { file: self.output_file.as_deref(), dir: &self.output_dir, uri: self.output_uri.as_ref() }
+    }
+
     /// The command that goes on with the job. It works from any directory, and with what was given with `--set`: the job's own copy of its
     /// job file has that, and nobody moved it away from the job.
     pub fn go_on(&self) -> String {
@@ -206,6 +214,7 @@ pub(crate) mod fixtures {
             comeback: Comeback::Here,
             output_file: Some("/data/out/parallel_run_step.txt".into()),
             output_dir: "/data/out".into(),
+            output_uri: None,
             datasets: BTreeMap::new(),
             thresholds_set: false,
             created_us: THEN,

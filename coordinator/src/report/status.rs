@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use fanfold_shared::clock::{serde_us, serde_us_option};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::state::JobState;
+use fanfold_shared::uri::Uri;
 use serde::{Deserialize, Serialize};
 
 use super::replace::Reserved;
 use super::snapshot::run_again;
-use super::{JobFacts, Pace, Snapshot, replace_file};
+use super::{JobFacts, OutputPlace, Pace, Snapshot, replace_file};
 use crate::ledger::Totals;
 
 /// The version in [`Status::version`].
@@ -134,10 +135,20 @@ pub struct StatusOutput {
     pub dir: PathBuf,
     /// The output file's final path; null for `summary_only`. Before the job is Completed it is `<file>.partial`.
     pub file: Option<PathBuf>,
+    /// Its address in the cloud once the job is Completed (for `summary_only` that of the directory); absent if it is not uploaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<Uri>,
     /// Bytes of it that are proven.
     pub bytes: u64,
     /// Results in it: elements that `run()` returned.
     pub rows: u64,
+}
+
+impl StatusOutput {
+    /// Where it is.
+    pub fn place(&self) -> OutputPlace<'_> {
+        OutputPlace { file: self.file.as_deref(), dir: &self.dir, uri: self.uri.as_ref() }
+    }
 }
 
 /// A node.
@@ -215,6 +226,7 @@ impl Status {
             output: StatusOutput {
                 dir: lossy(&facts.output_dir),
                 file: facts.output_file.as_deref().map(lossy),
+                uri: facts.output_uri.clone(),
                 bytes: snapshot.totals.committed_len,
                 rows: snapshot.totals.returned,
             },

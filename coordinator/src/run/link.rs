@@ -134,6 +134,8 @@ pub fn submit_job(shared: &SharedRoot, request: &SubmitRequest) -> Result<NewJob
 fn queue(submitted: Submitted, request: &SubmitRequest) -> Result<NewJob> {
     let Submitted { dir, id, spec, created_us, continued, .. } = &submitted;
     if !continued {
+        // What can't be asked now is asked at the end.
+        let _unasked = super::check_upload(spec, Some(&id.0))?;
         let mut beside = listing::own_directories(dir, &super::output_dir(spec, dir));
         beside.extend(match &request.source {
             Source::File(file) => Some(file.clone()),

@@ -15,6 +15,7 @@ mod requests;
 mod reuse;
 mod submit;
 mod table;
+mod upload;
 mod verdict;
 mod window;
 
@@ -44,6 +45,7 @@ use observer::{Audience, Observer};
 use prepare::{Equipped, Prepared, TakeUp};
 use requests::Requests;
 use submit::Submitted;
+use upload::Uploaded;
 use window::{Shape, Window};
 
 pub use fanfold_worker::equip::{at_work, inherited_mask, process_count};
@@ -53,11 +55,12 @@ pub use link::{
 };
 pub(crate) use observer::item_names;
 pub use orders::Orders;
-pub use places::{output_dir, output_file};
+pub use places::{output_dir, output_file, output_uri};
 pub use prepare::Purpose;
 pub use requests::{Asked, ask};
 pub use reuse::{reuse, stand_in};
 pub use submit::{SubmitError, is_shared};
+pub use upload::{check as check_upload, lost as lost_uploads};
 
 /// What `fanfold run` was asked.
 #[derive(Clone, Debug)]
@@ -236,6 +239,11 @@ fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<
         None => match complete(prepared)? {
             Completion::Completed => Some(()),
             Completion::NoRoom => None,
+            Completion::Refused(failure) => {
+                upload::refused(prepared, &failure)?;
+                prepared.observer.finish(&prepared.aggregate, ExitCode::Failed, "");
+                return Ok(ExitCode::Failed);
+            }
             Completion::Stopped => return pause(&mut prepared.aggregate, &mut prepared.observer, orders),
         },
     };
@@ -267,13 +275,15 @@ fn finalise(prepared: &mut Prepared, ending: Ending, orders: &Orders) -> Result<
 /// What came of the end of a job.
 enum Completion {
     Completed,
-    /// There is no room for it, and the user does not wait.
+    /// There is no room for it, or the cloud does not answer, and the user does not wait.
     NoRoom,
+    /// The output has its name here, and can't be uploaded.
+    Refused(Failure),
     /// The user does not wait for the Parquet file. Nothing has the output's name yet, so any state may follow.
     Stopped,
 }
 
-/// Gives the output its final name.
+/// Gives the output its final name, and uploads it where the job says so.
 fn complete(prepared: &mut Prepared) -> Result<Completion> {
     let state = JobState::Finalizing;
     if until_there_is_room(prepared, |aggregate| aggregate.set_state(state, None))?.is_none() {
@@ -285,6 +295,16 @@ fn complete(prepared: &mut Prepared) -> Result<Completion> {
     prepared.observer.job_report(&prepared.aggregate);
     if table::write(prepared)?.is_none() {
         return Ok(Completion::Stopped);
+    }
+    if let Some(uri) = prepared.spec.output_uri.clone() {
+        if until_there_is_room(prepared, Aggregate::place)?.is_none() {
+            return Ok(Completion::NoRoom);
+        }
+        match upload::upload(prepared, &uri)? {
+            Uploaded::All => (),
+            Uploaded::Stopped => return Ok(Completion::NoRoom),
+            Uploaded::Refused(failure) => return Ok(Completion::Refused(failure)),
+        }
     }
     if until_there_is_room(prepared, Aggregate::finish)?.is_none() {
         return Ok(Completion::NoRoom);
@@ -383,6 +403,7 @@ fn facts(
         comeback,
         output_file: places::output_file(spec, &submitted.dir),
         output_dir,
+        output_uri: places::output_uri(spec),
         datasets: spec.datasets(),
         thresholds_set: spec.error_threshold >= 0
             || spec.allowed_failed_count.is_some()

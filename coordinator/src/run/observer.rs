@@ -18,6 +18,7 @@ use fanfold_shared::report::{ExitCode, IoError};
 use fanfold_shared::split::Split;
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, harmless};
+use fanfold_shared::uri::Uri;
 use fanfold_worker::logs::{FILE_CAP, Level, LogFile};
 use fanfold_worker::node::NodePlan;
 
@@ -367,6 +368,14 @@ impl Observer {
         }
     }
 
+    /// The output is being uploaded; `words` say how far, and `blocked` why it goes no further.
+    pub fn uploads(&mut self, aggregate: &Aggregate, words: &str, blocked: Option<&str>) {
+        if self.reported.is_none_or(|reported| reported.elapsed() >= EVERY) {
+            self.cause = Some(words.to_string());
+            self.report(aggregate, aggregate.totals().mini_batches_settled(), blocked);
+        }
+    }
+
     /// Shows where the job stands before something that may take minutes, and during which nobody ticks.
     pub fn show(&mut self, aggregate: &Aggregate) {
         self.report(aggregate, aggregate.totals().mini_batches_settled(), None);
@@ -411,7 +420,8 @@ pub fn already_completed(
     let exit = exit_code(JobState::Completed, &totals, facts.thresholds_set, None);
     audience.tell(&format!("{} is Completed already: nothing was run", facts.id));
     if let Some(file) = &facts.output_file {
-        audience.tell(&format!("  output        {}", file.display()));
+        let output = facts.output_uri.as_ref().map_or(file.display().to_string(), Uri::to_string);
+        audience.tell(&format!("  output        {output}"));
     }
     if exit == ExitCode::ItemsFailed {
         let failed = counted(totals.items_failed, "item");
@@ -448,6 +458,15 @@ pub(crate) fn item_names(items: &ItemReader, range: Range<u64>) -> Vec<Vec<u8>> 
     for row in range {
         let mini_batch = split.mini_batch_of(row);
         let Ok(Some(slice)) = items.slice(mini_batch) else { return names };
+        if slice.is_group() {
+            let Ok(origin) = items.origin(row) else { return names };
+            let Some(mut name) = paths(items, origin.entry.into()..u64::from(origin.entry) + 1).pop() else {
+                return names;
+            };
+            name.extend_from_slice(format!(", row {}", origin.row + 1).as_bytes());
+            names.push(name);
+            continue;
+        }
         let Some(mut name) = paths(items, slice.entries().start..slice.entries().start + 1).pop() else { return names };
         let number = slice.first_row + (row - split.mini_batch(mini_batch).1.start) + 1;
         match slice.files {

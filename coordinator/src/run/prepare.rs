@@ -179,6 +179,10 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         Purpose::Run => (),
         Purpose::RetryFailed => something_failed(&submitted)?,
     }
+    let unasked = match continued {
+        true => None,
+        false => super::check_upload(spec, Some(&submitted.id.0))?,
+    };
     let entry = Entry::new(&submitted.id.0, &spec.name, dir.root(), submitted.created_us);
     let own = listing::own_directories(dir, &super::output_dir(spec, dir));
     // The job file may lie beside the script, and may change while the script may not.
@@ -204,7 +208,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     }
     let facts = facts(&submitted, spec, job_file.to_path_buf(), comeback.clone(), 0, started_us);
     let Submitted { dir, id, spec, lock, continued, notes: of_job_file, .. } = submitted;
-    notes.splice(..0, of_job_file);
+    notes.splice(..0, of_job_file.into_iter().chain(unasked));
     let (mut aggregate, mut recovered) = Aggregate::open(AggregateConfig {
         job: dir.clone(),
         lock,

@@ -24,20 +24,21 @@ use std::path::{Path, PathBuf};
 use fanfold_shared::items::{Fingerprint, Fingerprints, ItemReader, ItemsError, is_listed};
 use fanfold_shared::job::{self, InputType, JobRecord, JobSpec, OutputAction};
 use fanfold_shared::layout::JobDir;
-use fanfold_shared::report::{During, ExitCode, IoError, Result};
+use fanfold_shared::report::{During, ExitCode, Failure, IoError, Result};
 use fanfold_shared::state::JobState;
+use fanfold_shared::uri::Uri;
 use fanfold_shared::{clock, durable};
 use fanfold_worker::environment;
 use serde::{Deserialize, Serialize};
 
-use super::Orders;
 use super::observer::Audience;
-use super::places::{output_dir, output_file};
+use super::places::{output_dir, output_file, output_uri};
+use super::{Orders, upload};
 use crate::datasets::DatasetStore;
-use crate::ledger::Totals;
+use crate::ledger::{LedgerReader, Totals};
 use crate::prepare::{ListError, listing, snapshot};
 use crate::registry::{Entry, Registry};
-use crate::report::{output_in_words, replace_file};
+use crate::report::{OutputPlace, output_in_words, replace_file};
 use sum::Sum;
 
 /// The version of the record; of another one nothing is known.
@@ -271,9 +272,9 @@ pub fn reuse(job_file: &Path, overrides: &[String], on_fleet: bool, orders: &Ord
             let id = &entry.id;
             audience.tell(&format!("{id} was the same job and is Completed: its result is used, nothing was run"));
             let dir = JobDir::new(&entry.job_dir);
-            let (file, folder) = (output_file(&spec, &dir), output_dir(&spec, &dir));
-            let (results, len) = (finished.results, finished.output_len);
-            let output = output_in_words(file.as_deref(), &folder, JobState::Completed, results, len);
+            let (file, folder, uri) = (output_file(&spec, &dir), output_dir(&spec, &dir), output_uri(&spec));
+            let place = OutputPlace { file: file.as_deref(), dir: &folder, uri: uri.as_ref() };
+            let output = output_in_words(place, JobState::Completed, finished.results, finished.output_len);
             audience.tell(&format!("  output        {output}"));
             audience.tell("  hint          `--no-reuse` runs the job all the same");
             Ok(Some(ExitCode::Completed))
@@ -349,11 +350,22 @@ fn damage(spec: &JobSpec, entry: &Entry, finished: &Finished) -> Option<String> 
     let file = output_file(spec, &dir)?;
     let what = match fs::metadata(&file) {
         Ok(found) if found.len() == finished.output_len && modified_us(&found) == finished.output_modified_us => {
-            return None;
+            return spec.output_uri.as_ref().and_then(|uri| not_uploaded(&dir, uri));
         }
         Ok(_) => "was changed since".to_string(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => "is gone".to_string(),
         Err(error) => format!("can't be examined ({error})"),
     };
     Some(format!("its output `{}` {what}", file.display()))
+}
+
+/// What is wrong with the objects that the job in `dir` uploaded.
+fn not_uploaded(dir: &JobDir, uri: &Uri) -> Option<String> {
+    let mut first = None;
+    let asked = LedgerReader::open(dir).map_err(Failure::from).and_then(|ledger| {
+        upload::lost(&ledger, uri, &mut |problem| {
+            let _ = first.get_or_insert(problem);
+        })
+    });
+    first.or_else(|| asked.err().map(|failure| failure.one_line()))
 }

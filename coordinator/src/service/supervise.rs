@@ -355,6 +355,10 @@ fn after(outcome: Option<Result<ExitCode>>, seen: &Seen, status: Option<&Status>
         (Some(Ok(_)), Some(state)) if state.is_final() => After::Is(state, cause),
         (Some(Ok(_)), _) if orders.is_canceled() => After::Is(JobState::Canceled, Some("canceled".into())),
         (Some(Ok(_)), Some(JobState::Paused)) => After::Is(JobState::Paused, cause),
+        // Its output is whole, and could not be uploaded: whoever mends that need not tell us.
+        (Some(Ok(ExitCode::Failed)), Some(JobState::Finalizing)) if cause.is_some() && orders.count() == 0 => {
+            After::Again(cause.unwrap_or_default())
+        }
         (Some(Ok(_)), _) if orders.count() > 0 => After::Is(JobState::Paused, Some("paused".into())),
         (Some(Ok(exit)), _) => After::Again(format!("it came to no end (exit code {})", exit as u8)),
         // Its inputs, its script, its environment: no second try finds another answer.
@@ -428,6 +432,10 @@ mod tests {
         let stopped = seen(JobState::Paused, Some("no GPU"));
         assert_eq!(after(ok(ExitCode::Usage), &stopped, None, &free), is(JobState::Paused, Some("no GPU")));
         assert!(matches!(after(None, &running, None, &free), After::Again(_)));
+        let whole = seen(JobState::Finalizing, Some("the output can't be uploaded"));
+        let again = After::Again("the output can't be uploaded".into());
+        assert_eq!(after(ok(ExitCode::Failed), &whole, None, &free), again, "until somebody has mended it");
+        assert_eq!(after(ok(ExitCode::Completed), &whole, None, &paused), is(JobState::Paused, Some("paused")));
 
         let error = |kind: std::io::ErrorKind| -> Option<Result<ExitCode>> {
             let error: Result<(), IoError> = Err(std::io::Error::from(kind)).during("read", "/shared/in");

@@ -48,8 +48,7 @@ pub fn summary(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String 
     if pace.mini_batches_per_second > 0.0 {
         row("rate", format!("{} mini-batches/s", rate(pace.mini_batches_per_second)));
     }
-    let (file, rows) = (facts.output_file.as_deref(), totals.returned);
-    row("output", output_in_words(file, &facts.output_dir, snapshot.state, rows, totals.committed_len));
+    row("output", output_in_words(facts.output(), snapshot.state, totals.returned, totals.committed_len));
 
     if !snapshot.errors.is_empty() {
         for (i, error) in snapshot.first_errors(ERRORS).into_iter().enumerate() {

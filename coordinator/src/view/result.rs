@@ -8,6 +8,7 @@ use fanfold_shared::ids::JobId;
 use fanfold_shared::job::is_parquet;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
+use fanfold_shared::uri::Uri;
 
 use super::StatusView;
 use crate::aggregate::partial_path;
@@ -41,7 +42,7 @@ pub enum Missing {
     Table,
     /// The file that holds it, of a job that is Completed.
     #[error("its output `{}` is not there any more", .0.display())]
-    Gone(PathBuf),
+    Gone(PathBuf, Option<Uri>),
     /// Nothing: the script has stored it in this directory (`summary_only`).
     #[error("its results are what its script stored under `{}`", .0.display())]
     Stored(PathBuf),
@@ -60,7 +61,8 @@ impl Report for NoResult {
             Missing::Rest => format!(
                 "`fanfold results {job} --partial` gives what is committed so far; `fanfold status {job}` shows how far it is"
             ),
-            Missing::Gone(_) => {
+            Missing::Gone(_, Some(uri)) => format!("it was uploaded to `{uri}`"),
+            Missing::Gone(..) => {
                 "bring it back from where it was moved to, or from a copy; to run everything again, use a new directory"
                     .into()
             }
@@ -77,9 +79,12 @@ impl StatusView {
     pub fn result(&self, partial: bool) -> Result<(File, u64)> {
         let status = &self.status;
         let none = |what| NoResult { job: JobId(status.job_id.clone()), state: status.state, what };
-        let completed = status.state == JobState::Completed;
+        // A file that only has to be uploaded has its name already.
+        let waits =
+            |file: &PathBuf| status.state == JobState::Finalizing && status.output.uri.is_some() && file.exists();
+        let completed = status.state == JobState::Completed || status.output.file.as_ref().is_some_and(waits);
         let path = match (&status.output.file, status.state) {
-            (Some(file), JobState::Completed) => file.clone(),
+            (Some(file), _) if completed => file.clone(),
             (Some(file), _) => partial_path(file),
             // What it will be is perhaps not known yet.
             (None, JobState::Queued | JobState::Preparing) => return Err(none(Missing::All).into()),
@@ -92,7 +97,7 @@ impl StatusView {
             Ok(_) if !completed && !partial => Err(none(Missing::Rest).into()),
             Ok(file) => Ok((file, status.output.bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(none(match status.state {
-                JobState::Completed => Missing::Gone(path),
+                JobState::Completed => Missing::Gone(path, status.output.uri.clone()),
                 state if state.is_final() => Missing::Ever,
                 _ => Missing::All,
             })

@@ -50,6 +50,14 @@ pub(super) fn slices_log(dir: &Path) -> PathBuf {
     dir.join("slices.log")
 }
 
+pub(super) fn groups(dir: &Path) -> PathBuf {
+    dir.join("groups")
+}
+
+pub(super) fn origins(dir: &Path) -> PathBuf {
+    dir.join("origins")
+}
+
 pub(super) fn fingerprints(dir: &Path) -> PathBuf {
     dir.join("fingerprints")
 }
@@ -64,7 +72,7 @@ pub(super) fn remove_stale(dir: &Path) -> Result<(), ItemsError> {
     for entry in fs::read_dir(dir).during("read", dir)? {
         let path = entry.during("read", dir)?.path();
         let spilled = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SPILL_PREFIX));
-        let slices = [slices(dir), slices_log(dir)];
+        let slices = [slices(dir), slices_log(dir), groups(dir), origins(dir)];
         let ours = [data(dir), index(dir), fingerprints(dir), durable::building(&manifest(dir))];
         if spilled || ours.contains(&path) || slices.contains(&path) {
             fs::remove_file(&path).during("remove", &path)?;

@@ -6,6 +6,7 @@
 //! - `index`: for each block its number of items, its length and its CRC-32 (12 bytes): loaded whole, so that 10 million
 //!   items cost less than 100 KB of memory;
 //! - of tables `slices`: which rows of which file a mini-batch is (`slices.rs`); an entry of the list is then a file, and an item is a row;
+//! - where rows of tables are gathered by the values of columns, `groups` and `origins` (`groups.rs`);
 //! - `manifest.json`: the split, the sizes and the CRC-32 of the index, guarded by a CRC-32 of its own. It is written last
 //!   and renamed into place: **the names are complete exactly if the manifest exists**. Slices of large tables may follow while mini-batches
 //!   run (`growing.rs`): then the manifest says so, and is replaced when they are complete;
@@ -21,6 +22,7 @@ mod check;
 mod error;
 mod fingerprint;
 mod format;
+mod groups;
 mod growing;
 mod reader;
 mod slices;
@@ -32,6 +34,7 @@ pub use check::{Trouble, check};
 pub use error::ItemsError;
 pub use fingerprint::{Fingerprint, Fingerprints};
 pub use format::{MAX_ITEM_BYTES, is_listed, spill_file};
+pub use groups::{Group, GroupWriter, KeyValue, ORIGIN, Origin, Segment, ShapeId};
 pub use growing::GrowingList;
 pub use reader::ItemReader;
 pub use slices::{Slice, WHOLE};

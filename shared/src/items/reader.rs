@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::format::{self, BlockEntry, Manifest};
 use super::slices::Slices;
-use super::{ItemsError, Slice};
+use super::{Group, ItemsError, Origin, Slice, groups};
 use crate::report::{During, IoError};
 use crate::split::{Cut, Split, SplitInput};
 use crate::uri::Uri;
@@ -128,6 +128,21 @@ impl ItemReader {
     /// Where the items of a mini-batch lie. None: all mini-batches have the same size.
     pub fn slice(&self, mini_batch: u64) -> Result<Option<Slice>, ItemsError> {
         self.slices.as_ref().map(|slices| slices.get(mini_batch)).transpose()
+    }
+
+    /// What a slice says that is of gathered rows.
+    pub fn group(&self, slice: &Slice) -> Result<Group, ItemsError> {
+        groups::read(&self.dir, slice.part.clone())
+    }
+
+    /// Where a gathered row came from.
+    pub fn origin(&self, ordinal: u64) -> Result<Origin, ItemsError> {
+        groups::origin(&self.dir, ordinal)
+    }
+
+    /// The files that rows are gathered in, and their origins.
+    pub fn group_files(&self) -> (PathBuf, PathBuf) {
+        (format::groups(&self.dir), format::origins(&self.dir))
     }
 
     /// The entries that the mini-batches are of.

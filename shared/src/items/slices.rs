@@ -31,13 +31,14 @@ const LOGGED: usize = 16;
 pub struct Slice {
     /// The first file's entry in the list.
     pub entry: u32,
-    /// How many files, at least 1; several are taken whole.
+    /// How many files; several are taken whole. 0: the rows come from anywhere, and were gathered ([`Slice::group`]).
     pub files: u32,
     /// Bytes of the file's header, from its beginning; 0: it has none.
     pub header_len: u32,
     /// How many rows of the file come before.
     pub first_row: u64,
-    /// From where to where: bytes; of Parquet files row groups. Of a file that can't be begun in the middle, 0 to [`WHOLE`].
+    /// From where to where: bytes; of Parquet files row groups. Of a file that can't be begun in the middle, 0 to [`WHOLE`]. Of gathered rows
+    /// bytes of the file they were gathered in.
     pub part: Range<u64>,
 }
 
@@ -50,7 +51,17 @@ impl Slice {
         Slice { entry, files, header_len: 0, first_row: 0, part: 0..WHOLE }
     }
 
-    /// Its entries in the list.
+    /// Rows that were gathered ([`Group`](super::Group)), of an input that begins with `entry`.
+    pub fn group(entry: u32, part: Range<u64>) -> Slice {
+        Slice { entry, files: 0, header_len: 0, first_row: 0, part }
+    }
+
+    /// Whether its rows were gathered.
+    pub fn is_group(&self) -> bool {
+        self.files == 0
+    }
+
+    /// Its entries in the list; of gathered rows none.
     pub fn entries(&self) -> Range<u64> {
         self.entry.into()..u64::from(self.entry) + u64::from(self.files)
     }

@@ -89,7 +89,13 @@ fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
         ("models", named(&spec.models)),
         // The driver's options among them set keys that may change.
         ("arguments", list(&script_arguments(&spec.arguments))),
-        ("output", spec.output.as_deref().map_or("<job directory>/output".into(), path)),
+        (
+            "output",
+            match &spec.output_uri {
+                Some(uri) => uri.to_string(),
+                None => spec.output.as_deref().map_or("<job directory>/output".into(), path),
+            },
+        ),
         ("output_action", spec.output_action.name().into()),
         ("append_row_file_name", spec.append_row_file_name.clone()),
         ("append_row_dataframe_header", spec.append_row_dataframe_header.to_string()),

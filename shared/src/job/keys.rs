@@ -77,10 +77,11 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "partition_keys",
-        takes: "a list of names that stand in `partition_format`",
-        default: "all of them",
+        takes: "a list of names that stand in `partition_format`, or of columns",
+        default: "of `partition_format`, all of them",
         example: "",
-        doc: "Those of its names that mini-batches are made by.",
+        doc: "What mini-batches are made by: names of `partition_format`; without it columns of tables, and a mini-batch is then all rows of \
+              one combination of their values. Not together with `mini_batch_size`.",
     },
     Key {
         name: "side_inputs",
@@ -111,7 +112,8 @@ pub static KEYS: &[Key] = &[
         takes: "a folder",
         default: "`output` in the job directory",
         example: "output: results",
-        doc: "The folder of the output file, and of what the script writes itself.",
+        doc: "The folder of the output file, and of what the script writes itself. An address (`s3://bucket/folder`): the job writes to \
+              `output` in its directory, and all of that is uploaded when it is done.",
     },
     Key {
         name: "output_action",

@@ -36,7 +36,7 @@ pub(crate) fn local_from(reader: &mut Reader, base: &Path, key: &str, node: &Nod
         let message = format!("`{}` can't be used: `{key}` takes paths, not `{scheme}:`", shown(&text));
         let hint = match scheme {
             "file" => format!("write the path alone: `{}`", text.trim_start_matches("file:").replacen("//", "", 1)),
-            _ if key == "output" => "give a path on this machine".into(),
+            _ if key == "output" => format!("there are {SCHEMES}; or give a path on this machine"),
             _ => format!("there are {SCHEMES}; or copy or mount the data on this machine and give that path"),
         };
         reader.fault(key, node.span, message, Some(hint));

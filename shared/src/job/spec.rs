@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::FromDataset;
 use super::mltable::{ColumnStep, MlTable};
 use crate::partition::PartitionFormat;
+use crate::uri::Uri;
 
 /// A job after validation (spec section 3). It is stored in the job directory and never changes but by continuing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub struct JobSpec {
     pub driver_options: BTreeMap<String, String>,
     /// Where the output file goes; None: `<job dir>/output`.
     pub output: Option<PathBuf>,
+    /// Where in the cloud everything in `<job dir>/output` goes at the end; `output` is then None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_uri: Option<Uri>,
     /// What happens to the results.
     pub output_action: OutputAction,
     /// The output file's name.
@@ -296,6 +300,12 @@ pub struct Partition {
 }
 
 impl Partition {
+    /// Whether values stand in columns of the tables, and not all of them in the paths of files.
+    pub fn is_by_columns(&self) -> bool {
+        let names = self.format.as_ref().map_or(&[][..], PartitionFormat::names);
+        self.keys.iter().any(|key| !names.contains(key))
+    }
+
     /// Of the values that the format takes from a path those of the keys, in their order.
     pub fn key_values<'v>(&self, values: &[&'v [u8]]) -> Vec<&'v [u8]> {
         let names = self.format.as_ref().map_or(&[][..], PartitionFormat::names);

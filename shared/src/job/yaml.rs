@@ -58,6 +58,9 @@ fn entries(spec: &JobSpec) -> Vec<(&'static str, Value)> {
     if let Some(output) = &spec.output {
         put("output", path(output));
     }
+    if let Some(uri) = &spec.output_uri {
+        put("output", json!(uri));
+    }
     put("output_action", json!(spec.output_action.name()));
     put("append_row_file_name", json!(spec.append_row_file_name));
     put("append_row_dataframe_header", json!(spec.append_row_dataframe_header));

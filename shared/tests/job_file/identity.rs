@@ -20,6 +20,7 @@ fn what_determines_the_results_may_not_change() {
         ("side_inputs: {a: model}\n", "side_inputs", "{}", "a: "),
         ("models: {a: model}\n", "models", "{}", "a: "),
         ("output: o\n", "output", "<job directory>/output", "/o"),
+        ("output: s3a://bucket/o/\n", "output", "<job directory>/output", "s3://bucket/o"),
         ("output_action: summary_only\n", "output_action", "append_row", "summary_only"),
         ("append_row_file_name: p\n", "append_row_file_name", "parallel_run_step.txt", "p"),
         ("append_row_dataframe_header: true\n", "append_row_dataframe_header", "false", "true"),

@@ -47,7 +47,10 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("arguments", "--a 1", "not one text", "arguments: [\"--a\", \"1\"]"),
     ("output", "[x]", "must be a path, not a list", "give one path"),
     ("output", "labels.txt", "must be a folder", "append_row_file_name"),
-    ("output", "gs://bucket/x", "takes paths, not `gs:`", "a path on this machine"),
+    ("output", "ftp://host/x", "`output` takes paths, not `ftp:`", "there are s3://"),
+    ("output", "https://host/x", "can't be on a web server", "for example `output: s3://bucket/folder`"),
+    ("output", "s3://bucket/*/x", "must be one folder", "for example `output: s3://bucket/folder`"),
+    ("output", "s3:///x", "it names no bucket", "behind the two slashes"),
     ("output_action", "{a: b}", "not a mapping", "output_action: append_row"),
     (
         "output_action",

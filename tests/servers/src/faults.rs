@@ -105,6 +105,8 @@ pub struct Seen {
     pub target: String,
     /// Its range, if it asked for one.
     pub range: Option<String>,
+    /// Its `If-Match`, or its `If-None-Match`.
+    pub condition: Option<String>,
     /// The status of the answer; None while there is none.
     pub status: Option<u16>,
 }
@@ -206,8 +208,9 @@ fn relay(mut client: Connection, port: u16, tls: Option<Arc<ClientConfig>>, stat
         let number = {
             let (method, target) = (head.method().to_string(), head.target().to_string());
             let range = head.get("range").or_else(|| head.get("x-ms-range")).map(str::to_string);
+            let condition = head.get("if-match").or_else(|| head.get("if-none-match")).map(str::to_string);
             let mut seen = state.seen();
-            seen.push(Seen { method, target, range, status: None });
+            seen.push(Seen { method, target, range, condition, status: None });
             seen.len() - 1
         };
         let fault = state.rules().iter_mut().find_map(|rule| rule.takes(&head).then(|| rule.fault.clone()));

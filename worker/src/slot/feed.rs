@@ -14,6 +14,7 @@ use fanfold_shared::message::ItemError;
 use fanfold_shared::text::one_line;
 
 use super::current::{Current, Held};
+use super::groups;
 use super::protocol::{self, HandOver};
 use crate::cloud::Local;
 use crate::node::Node;
@@ -91,12 +92,20 @@ impl Frame {
             let before = self.items.len();
             let root = Path::new(&input.root);
             let slice = node.items.slice(mini_batch)?;
-            if let Some(slice) = &slice {
-                self.add_key(node, root, slice)?;
+            let group = slice.as_ref().filter(|slice| slice.is_group()).map(|slice| node.items.group(slice));
+            let group = group.transpose()?;
+            match (&group, &slice) {
+                (Some(group), _) => groups::add_key(group, &mut self.items),
+                (None, Some(slice)) => self.add_key(node, root, slice)?,
+                (None, None) => (),
             }
             let keys =
                 slice.as_ref().and(node.plan.partition.as_ref()).map_or(0, |partition| partition.keys.len() as u64);
             let readable = match (node.plan.input_type, &slice) {
+                (_, Some(_)) if group.is_some() => {
+                    let group = group.as_ref().expect("as the guard says");
+                    groups::add_segments(node, group, held.items.start, &mut self.items)?
+                }
                 (InputType::Lines, _) => {
                     node.items.read_joined(held.items.clone(), Path::new(""), &mut self.items)?;
                     held.items.end - held.items.start
@@ -162,12 +171,7 @@ impl Frame {
                 let line = format!("{} {} {header_len} {first_row} {rows}", part.start, part.end);
                 self.items.extend_from_slice(line.as_bytes());
             }
-            if let Some(format) = &node.plan.path_format {
-                let values = format.values(path.as_os_str().as_bytes()).unwrap_or_default();
-                let values: Vec<String> = values.into_iter().map(json_text).collect();
-                let text = format!("\t[{}]", values.join(","));
-                self.items.extend_from_slice(text.as_bytes());
-            }
+            add_values(node, &path, &mut self.items);
             self.items.push(b'\n');
             let path = local.and_then(|file| file.as_ref().ok()).unwrap_or(&path);
             self.items.extend_from_slice(path.as_os_str().as_bytes());
@@ -217,6 +221,16 @@ impl Frame {
             readable += 1;
         }
         Ok(readable)
+    }
+}
+
+/// Adds the values that stand in the path of a file, behind a tab.
+pub(super) fn add_values(node: &Node, path: &Path, items: &mut Vec<u8>) {
+    if let Some(format) = &node.plan.path_format {
+        let values = format.values(path.as_os_str().as_bytes()).unwrap_or_default();
+        let values: Vec<String> = values.into_iter().map(json_text).collect();
+        let text = format!("\t[{}]", values.join(","));
+        items.extend_from_slice(text.as_bytes());
     }
 }
 

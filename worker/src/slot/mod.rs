@@ -9,6 +9,7 @@ pub mod blame;
 pub mod child;
 pub mod current;
 pub mod feed;
+mod groups;
 pub mod outbox;
 pub mod page;
 pub mod protocol;

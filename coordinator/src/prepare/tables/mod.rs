@@ -5,7 +5,11 @@ mod parquet;
 mod pieces;
 mod records;
 mod remote;
+mod rows;
 mod text;
+
+pub(super) use records::Dialect;
+pub(super) use rows::Part;
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -115,6 +119,18 @@ impl<'a> Tables<'a> {
         Ok(all)
     }
 
+    /// How the records of text are told apart.
+    pub(super) fn dialect(&self) -> Dialect {
+        match self.kind {
+            InputType::Jsonl => Dialect::JSONL,
+            // Both are ASCII.
+            _ => Dialect {
+                delimiter: Some(self.read_csv.sep as u8),
+                quote: self.read_csv.quotechar.map(|quote| quote as u8),
+            },
+        }
+    }
+
     /// Whether a file begins with a header.
     fn has_header(&self, of: &TableFile<'_>) -> bool {
         self.kind.is_csv() && self.read_csv.header && (of.first || !self.header_in_first_file)
@@ -130,11 +146,11 @@ impl<'a> Tables<'a> {
 }
 
 impl TableFile<'_> {
-    fn unreadable(&self, operation: &'static str, source: io::Error) -> ListError {
+    pub(super) fn unreadable(&self, operation: &'static str, source: io::Error) -> ListError {
         ListError::unreadable(self.input, operation, self.path, source)
     }
 
-    fn refuse(&self, what: impl Into<String>, hint: impl Into<String>) -> ListError {
+    pub(super) fn refuse(&self, what: impl Into<String>, hint: impl Into<String>) -> ListError {
         ListError::Table { path: self.path.to_path_buf(), what: what.into(), hint: hint.into() }
     }
 }

@@ -4,19 +4,18 @@ use std::fs::File;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 use fanfold_shared::items::{Slice, WHOLE};
-use fanfold_shared::job::InputType;
 use fanfold_store::Download;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use super::pieces::{self, PIECE, Pieces};
-use super::records::{Dialect, Records};
+use super::records::{Records, Unclosed};
 use super::{After, TableFile, Tables, Take};
 use crate::prepare::ListError;
 
 /// A record of more is none, bytes.
 const LONGEST: u64 = 1 << 30;
 
-const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(super) const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How a file is compressed, by its first bytes: names may say anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,15 +86,21 @@ pub(super) fn slices(
             let mut decoder = flate2::read::MultiGzDecoder::new(source);
             cutter.cut(&mut decoder, cancel, take)
         }
-        Compression::Zstd => cutter.cut(&mut Frames { source: Some(source), frame: None }, cancel, take),
+        Compression::Zstd => cutter.cut(&mut Frames::new(source), cancel, take),
     }
 }
 
 /// All frames of a zstd file, one behind the other.
-struct Frames<R: BufRead> {
+pub(super) struct Frames<R: BufRead> {
     /// Before a frame, and at the end.
     source: Option<R>,
     frame: Option<StreamingDecoder<R, FrameDecoder>>,
+}
+
+impl<R: BufRead> Frames<R> {
+    pub(super) fn new(source: R) -> Frames<R> {
+        Frames { source: Some(source), frame: None }
+    }
 }
 
 impl<R: BufRead> Read for Frames<R> {
@@ -115,6 +120,25 @@ impl<R: BufRead> Read for Frames<R> {
             self.frame = Some(StreamingDecoder::new(source).map_err(io::Error::other)?);
         }
     }
+}
+
+/// Why nothing more can be read of a file.
+pub(super) fn unreadable(of: &TableFile<'_>, packed: bool, error: io::Error) -> ListError {
+    match packed && Download::error(&error).is_none() {
+        false => of.unreadable("read", error),
+        true => of.refuse(
+            format!("it can't be unpacked: {error}"),
+            "is it whole, with nothing behind its end? `gzip -t` and `zstd -t` tell",
+        ),
+    }
+}
+
+/// A file ends within quotes, in the row with this number.
+pub(super) fn unclosed(of: &TableFile<'_>, quote: Unclosed, row: u64) -> ListError {
+    of.refuse(
+        format!("the quote at byte {}, in row {row}, is never closed", quote.at),
+        "close it; or write `read_csv: {quotechar: null}` if quotes mean nothing in it",
+    )
 }
 
 /// What was read of a file, and the slice that is being made.
@@ -158,7 +182,7 @@ impl<'a> Cutter<'a> {
         let mut filled = pieces.next(&mut piece).map_err(|error| self.unreadable(error))?;
         let marked = self.start == 0 && piece[..filled].starts_with(UTF8_MARK);
         let mark = if marked { UTF8_MARK.len() } else { 0 };
-        let mut records = Records::new(self.dialect(), self.start + mark as u64);
+        let mut records = Records::new(self.tables.dialect(), self.start + mark as u64);
         let mut from = mark;
         while filled > 0 {
             if cancel() {
@@ -175,13 +199,8 @@ impl<'a> Cutter<'a> {
             from = 0;
             filled = pieces.next(&mut piece).map_err(|error| self.unreadable(error))?;
         }
-        let (one_more, end) = records.finish().map_err(|unclosed| {
-            let row = self.first_row + self.rows + 1;
-            of.refuse(
-                format!("the quote at byte {}, in row {row}, is never closed", unclosed.at),
-                "close it; or write `read_csv: {quotechar: null}` if quotes mean nothing in it",
-            )
-        })?;
+        let row = self.first_row + self.rows + 1;
+        let (one_more, end) = records.finish().map_err(|quote| unclosed(of, quote, row))?;
         if one_more {
             self.record(end, take)?;
         }
@@ -189,24 +208,7 @@ impl<'a> Cutter<'a> {
     }
 
     fn unreadable(&self, error: io::Error) -> ListError {
-        match self.whole && Download::error(&error).is_none() {
-            false => self.of.unreadable("read", error),
-            true => self.of.refuse(
-                format!("it can't be unpacked: {error}"),
-                "is it whole, with nothing behind its end? `gzip -t` and `zstd -t` tell",
-            ),
-        }
-    }
-
-    fn dialect(&self) -> Dialect {
-        match self.tables.kind {
-            InputType::Jsonl => Dialect::JSONL,
-            _ => {
-                let csv = self.tables.read_csv;
-                // Both are ASCII.
-                Dialect { delimiter: Some(csv.sep as u8), quote: csv.quotechar.map(|quote| quote as u8) }
-            }
-        }
+        unreadable(self.of, self.whole, error)
     }
 
     /// A record ends before byte `end`.

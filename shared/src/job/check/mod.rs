@@ -11,6 +11,7 @@ mod mltable;
 mod name;
 mod output;
 mod partition;
+mod partition_columns;
 mod processes;
 mod script;
 mod size;
@@ -41,7 +42,8 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
     let processes = processes::read(reader);
     let ranks = size::ranks(reader);
     let size = size::read(reader, input_type);
-    let partition = partition::read(reader, input_type, mltable.as_ref());
+    let read_csv = table::read(reader, input_type, read_csv);
+    let partition = partition::read(reader, input_type, &read_csv, mltable.as_ref(), &inputs);
     JobSpec {
         name: name::read(reader),
         entry_script: script.entry_script,
@@ -51,7 +53,7 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
         mini_batch_size: if ranks.is_some() { MiniBatchSize::Items(1) } else { size },
         rank_mini_batch_count: ranks,
         partition: if ranks.is_some() { None } else { partition },
-        read_csv: table::read(reader, input_type, read_csv),
+        read_csv,
         mltable: if ranks.is_some() { None } else { mltable },
         inputs,
         input_type: if ranks.is_some() { InputType::Ranks } else { input_type.unwrap_or(InputType::Files) },
@@ -60,6 +62,7 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
         arguments: arguments.into_iter().map(|argument| argument.text).collect(),
         driver_options,
         output: output.folder,
+        output_uri: output.uri,
         output_action: output.action,
         append_row_file_name: output.file_name,
         append_row_dataframe_header: output.header,

@@ -6,6 +6,8 @@ use crate::job::error::shown;
 use crate::job::paths;
 use crate::job::reader::Reader;
 use crate::job::spec::OutputAction;
+use crate::job::tree::Node;
+use crate::uri::{Place, Uri};
 
 /// What the output file is called unless the job says otherwise: the original's.
 pub(in crate::job) const DEFAULT_FILE_NAME: &str = "parallel_run_step.txt";
@@ -13,8 +15,12 @@ pub(in crate::job) const DEFAULT_FILE_NAME: &str = "parallel_run_step.txt";
 /// What a file name must not hold, as in the original.
 const FORBIDDEN: &str = "~\"#%&*:<>?/\\{|}";
 
+/// Of an address.
+const EXAMPLE: &str = "for example `output: s3://bucket/folder` or `output: datastore://name/folder`";
+
 pub(super) struct Output {
     pub(super) folder: Option<PathBuf>,
+    pub(super) uri: Option<Uri>,
     pub(super) action: OutputAction,
     pub(super) file_name: String,
     pub(super) header: bool,
@@ -23,17 +29,43 @@ pub(super) struct Output {
 /// Reads `output`, `output_action`, `append_row_file_name` and `append_row_dataframe_header`.
 pub(super) fn read(reader: &mut Reader) -> Output {
     let actions = [("append_row", OutputAction::AppendRow), ("summary_only", OutputAction::SummaryOnly)];
+    let (folder, uri) = place(reader);
     Output {
-        folder: folder(reader),
+        folder,
+        uri,
         action: reader.choice("output_action", &actions).unwrap_or(OutputAction::AppendRow),
         file_name: file_name(reader),
         header: reader.boolean("append_row_dataframe_header").unwrap_or(false),
     }
 }
 
-fn folder(reader: &mut Reader) -> Option<PathBuf> {
-    let node = reader.given("output")?;
-    let path = paths::local(reader, "output", &node)?;
+/// A folder on this machine, or an address.
+fn place(reader: &mut Reader) -> (Option<PathBuf>, Option<Uri>) {
+    let Some(node) = reader.given("output") else { return (None, None) };
+    match node.scalar().map(|scalar| scalar.text.clone()).filter(|text| Uri::is_meant(text)) {
+        Some(text) => (None, address(reader, &node, &text)),
+        None => (folder(reader, &node), None),
+    }
+}
+
+fn address(reader: &mut Reader, node: &Node, text: &str) -> Option<Uri> {
+    let (message, hint) = match Uri::parse(text) {
+        Ok(uri) if matches!(uri.place(), Place::Http { .. }) => {
+            ("`output` can't be on a web server: it takes no files".to_string(), EXAMPLE.to_string())
+        }
+        Ok(uri) if uri.path().contains(['*', '[', '?']) => {
+            (format!("`output` must be one folder, and `{}` is a pattern", shown(text)), EXAMPLE.to_string())
+        }
+        Ok(uri) => return Some(uri),
+        Err(error) if error.secret => (format!("`output`: the address can't be used: {error}"), error.hint),
+        Err(error) => (format!("`output`: `{}` can't be used: {error}", shown(text)), error.hint),
+    };
+    reader.fault("output", node.span, message, Some(hint));
+    None
+}
+
+fn folder(reader: &mut Reader, node: &Node) -> Option<PathBuf> {
+    let path = paths::local(reader, "output", node)?;
     if reader.world.look && path.exists() && !path.is_dir() {
         let message = "`output` must be a folder, and this is a file".to_string();
         let hint = "give the folder; the file's name in it is `append_row_file_name`".to_string();

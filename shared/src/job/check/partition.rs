@@ -1,15 +1,23 @@
 //! `partition_format` and `partition_keys`: one mini-batch for each combination of values.
 
+use super::partition_columns;
 use crate::job::error::shown;
 use crate::job::mltable::MlTable;
 use crate::job::nearest::nearest;
 use crate::job::reader::Reader;
-use crate::job::spec::{InputType, Partition};
+use crate::job::spec::{Input, InputType, Partition, ReadCsv};
 use crate::job::tree::{Node, Value};
 use crate::partition::PartitionFormat;
+use crate::uri::Uri;
 
 /// Reads both keys. `input_type` is None if it is at fault itself; `mltable` may say where in the paths values stand.
-pub(super) fn read(reader: &mut Reader, input_type: Option<InputType>, mltable: Option<&MlTable>) -> Option<Partition> {
+pub(super) fn read(
+    reader: &mut Reader,
+    input_type: Option<InputType>,
+    read_csv: &ReadCsv,
+    mltable: Option<&MlTable>,
+    inputs: &[Input],
+) -> Option<Partition> {
     let typed = format(reader, input_type);
     let Some(keys) = reader.given("partition_keys") else {
         // An `MLTable` takes values from paths without making mini-batches by them.
@@ -21,24 +29,36 @@ pub(super) fn read(reader: &mut Reader, input_type: Option<InputType>, mltable: 
     if reader.given("partition_format").is_some() && typed.is_none() {
         return None;
     }
-    let format = typed.or_else(|| mltable.and_then(|mltable| mltable.partition_format.clone()));
-    let Some(format) = format else {
-        let message =
-            "`partition_keys` needs `partition_format`, which says where in the paths their values stand".to_string();
-        let hint =
-            "for example `partition_format: \"{user}/{season}/*.wav\"`; partitions by columns are not available yet";
-        reader.fault("partition_keys", keys.span, message, Some(hint.to_string()));
-        return None;
-    };
-    if reader.given("partition_format").is_none() {
+    if typed.is_none() {
         excludes_size(reader, "partition_keys");
+        let of_mltable = mltable.and_then(|mltable| mltable.partition_format.as_ref());
+        let in_paths = of_mltable.map_or(&[][..], |format| format.names());
+        let in_columns = of_mltable.is_none()
+            || entries(&keys).iter().any(|node| {
+                let text = node.scalar().map(|scalar| scalar.text.as_str()).unwrap_or_default();
+                !in_paths.iter().any(|name| name == text)
+            });
+        if in_columns && (of_mltable.is_none() || input_type.is_table()) {
+            if let Some(input) = inputs.iter().find(|input| Uri::is_meant(&input.path)) {
+                let message = format!(
+                    "`partition_keys`: input `{}` is at an address, and by columns only files are partitioned",
+                    shown(&input.name)
+                );
+                let hint =
+                    "copy it to a directory of this machine, or let its paths say the values, with `partition_format`";
+                reader.fault("partition_keys", keys.span, message, Some(hint.to_string()));
+                return None;
+            }
+            let chosen = partition_columns::read(reader, &keys, entries(&keys), input_type, read_csv, mltable)?;
+            return Some(Partition { format: of_mltable.cloned(), keys: chosen });
+        }
     }
+    let format = typed.or_else(|| mltable.and_then(|mltable| mltable.partition_format.clone()))?;
     if mltable.is_some_and(|mltable| mltable.header_in_first_file) {
         let message = "`partition_keys` can't be used where only the first file has a header".to_string();
         let hint = "give each file its header, and write `header: all_files_same_headers` in the MLTable";
         reader.fault("partition_keys", keys.span, message, Some(hint.to_string()));
     }
-    let _ = input_type;
     let chosen = chosen(reader, &keys, &format);
     Some(Partition { format: Some(format), keys: chosen })
 }

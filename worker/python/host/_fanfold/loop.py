@@ -6,6 +6,7 @@ for each; exact types are asked for first. The clocks are bound before the scrip
 ``time.monotonic_ns`` does it to itself alone.
 """
 
+import functools
 import struct
 import sys
 import time
@@ -35,6 +36,12 @@ class Loop:
         # Paths must survive open(), so they are decoded as it will encode them.
         self._encoding = sys.getfilesystemencoding() if config["separator"] == 0 else "utf-8"
         self._partition_keys = config["partition_keys"]
+        # Of values of columns: how their bytes become text.
+        self._key_values = None
+        if config["partition_encoding"] is not None:
+            from .groups import key_values
+
+            self._key_values = functools.partial(key_values, config["partition_encoding"])
         self._flush_ns = config["flush_ns"]
         self._flush_bytes = config["flush_bytes"]
         self._clock = time.monotonic_ns
@@ -82,6 +89,14 @@ class Loop:
                 self._run_frame(body, script, run)
                 after_frame()
 
+    def _values(self, items):
+        """What a mini-batch is of, from the items before its own."""
+        if not self._partition_keys:
+            return None
+        if self._key_values is not None:
+            items = self._key_values(items)
+        return dict(zip(self._partition_keys, items))
+
     def _run_frame(self, frame, script, run):
         clock, words = self._clock, self._page.words
         settle, make_rows, append = self._serializer.settle, self._serializer.rows, self._serializer.text
@@ -121,7 +136,7 @@ class Loop:
                 words[3] = start
                 words[2] = mini_batch << 8 | RUN
                 if takes_context:
-                    values = dict(zip(partition_keys, items[at : at + keys])) if keys else None
+                    values = self._values(items[at : at + keys])
                     paths = mini_batch_items if load is None else paths
                     result = run(mini_batch_items, MiniBatchContext(mini_batch, paths, values))
                 else:

@@ -13,6 +13,7 @@ import re
 import sys
 import warnings
 
+from . import groups
 from .failure import one_line, text_of
 from .script import EntryScriptError, Unreadable
 
@@ -28,12 +29,13 @@ class Tables:
         # What an `MLTable` says; None: there is none.
         self._mltable = options.get("mltable")
         self._columns = Columns(options.get("values", ()), options.get("columns", ()))
-        self._pandas = _module("pandas")
-        self._read = getattr(self, "_" + options["kind"])
+        self.pandas = _module("pandas")
+        self.kind = options["kind"]
+        self._read = getattr(self, "_" + self.kind)
         self._check(options)
         if options["kind"] == "parquet":
-            _module("pyarrow")
-            self._arrow = importlib.import_module("pyarrow.parquet")
+            self.arrow = _module("pyarrow")
+            self._parquet_module = importlib.import_module("pyarrow.parquet")
         # Of the file that was read last: its path, and what was learned of it.
         self._known = (None, None)
         # Of the file whose header counts for all.
@@ -48,21 +50,28 @@ class Tables:
         dtype = options["dtype"]
         for name in dtype.values() if isinstance(dtype, dict) else [dtype]:
             try:
-                self._pandas.api.types.pandas_dtype(name)
+                self.pandas.api.types.pandas_dtype(name)
             except TypeError as error:
                 raise EntryScriptError("`read_csv`: pandas knows no dtype `{}`: {}".format(name, one_line(text_of(error)))) from None
 
     def load(self, items):
         """The frame of a mini-batch, of one file or of several whole ones. An item is ``<start> <end> <header> <first row> <rows>`` and, behind
-        a tab, the values of the partition; then a newline and the path. ``!`` and why the file can't be used stand in place of the numbers."""
-        frames = []
+        a tab, the values of the partition; then a newline and the path. ``!`` and why the file can't be used stand in place of the numbers; of
+        rows that were gathered ``@`` and where, as JSON."""
+        frames, gathered = [], 0
         for item in items:
             head, path = item.split("\n", 1)
             head, _, values = head.partition("\t")
             if head.startswith("!"):
                 raise Unreadable(head[1:])
-            start, end, header, first, rows = map(int, head.split(" "))
-            frame = self._frame(path, start, end, header, first, rows if len(items) == 1 else None)
+            if head.startswith("@"):
+                told = json.loads(head[1:])
+                first, rows = 0, gathered + told["rows"]
+                gathered = rows
+                frame = self._gathered(told, path)
+            else:
+                start, end, header, first, rows = map(int, head.split(" "))
+                frame = self._frame(path, start, end, header, first, rows if len(items) == 1 else None)
             if frame is None:
                 continue
             try:
@@ -71,10 +80,29 @@ class Tables:
                 raise Unreadable("{}: {}".format(_place(path, first, None), error)) from None
         if len(frames) == 1:
             return frames[0]
-        frame = self._pandas.concat(frames, ignore_index=True)
+        frame = self.pandas.concat(frames, ignore_index=True)
         if len(frame) != rows:
             text = "`{}` and {} files more have {} rows, where {} were counted when the job was listed"
             raise Unreadable(text.format(one_line(path), len(items) - 1, len(frame), rows))
+        return frame
+
+    def _gathered(self, told, path):
+        rows = told["rows"]
+        place = "`{}`, {} rows that `partition_keys` gathered there and in other files".format(one_line(path), rows)
+        try:
+            frame = groups.frame(self, told, path)
+        except MemoryError:
+            raise
+        except self.pandas.errors.ParserWarning:
+            raise Unreadable("{}: the first of these rows has more fields than the file has columns".format(place)) from None
+        except Exception as error:
+            reason = one_line(text_of(error)) or type(error).__name__
+            if " line " in reason:
+                reason += " (lines are counted from the header, which the first of these rows follows)"
+            raise Unreadable("{}: {}".format(place, reason)) from None
+        if len(frame) != rows:
+            text = "{}: {} reads {} rows where {} were counted when the job was listed"
+            raise Unreadable(text.format(place, self.pandas.__name__, len(frame), rows))
         return frame
 
     def _frame(self, path, start, end, header, first, rows):
@@ -82,11 +110,11 @@ class Tables:
             frame = self._read(path, start, end, header, first)
         except MemoryError:
             raise
-        except self._pandas.errors.ParserWarning:
+        except self.pandas.errors.ParserWarning:
             text = "{}: the first of these rows has more fields than the file has columns"
             raise Unreadable(text.format(_place(path, first, rows))) from None
         except Exception as error:
-            if rows is None and isinstance(error, self._pandas.errors.EmptyDataError):
+            if rows is None and isinstance(error, self.pandas.errors.EmptyDataError):
                 # One of several files, with nothing in it.
                 return None
             reason = one_line(text_of(error)) or type(error).__name__
@@ -95,16 +123,16 @@ class Tables:
             raise Unreadable("{}: {}".format(_place(path, first, rows), reason)) from None
         if rows is not None and len(frame) != rows:
             text = "{}: {} reads {} rows where {} were counted when the job was listed"
-            raise Unreadable(text.format(_place(path, first, rows), self._pandas.__name__, len(frame), rows))
+            raise Unreadable(text.format(_place(path, first, rows), self.pandas.__name__, len(frame), rows))
         return frame
 
     def _csv(self, path, start, end, header, _first):
-        options = self._csv_options()
+        options = self.csv_options()
         shape, own_header = self._shape_of(path, end)
         if end == _WHOLE:
             if own_header:
                 options.update(header=None, index_col=False, names=self._named[0])
-            return self._finished(self._pandas.read_csv(path, compression=_compression(path), **options))
+            return self.finished(self.pandas.read_csv(path, compression=_compression(path), **options))
         options.update(shape)
         text = _bytes(path, start, end, 0 if own_header else header)
         if own_header and start == 0 and text.startswith(codecs.BOM_UTF8):
@@ -115,15 +143,15 @@ class Tables:
             text = b"\n" + text
         with warnings.catch_warnings():
             # Of fields that belong to no column.
-            warnings.simplefilter("error", self._pandas.errors.ParserWarning)
-            frame = self._pandas.read_csv(io.BytesIO(own_header + text if own_header else text), **options)
+            warnings.simplefilter("error", self.pandas.errors.ParserWarning)
+            frame = self.pandas.read_csv(io.BytesIO(own_header + text if own_header else text), **options)
         if options["index_col"]:
             frame.index.names = [None] * frame.index.nlevels
-        return self._finished(frame)
+        return self.finished(frame)
 
     _tsv = _csv
 
-    def _finished(self, frame):
+    def finished(self, frame):
         """What the original makes of delimited text where that is not what pandas makes of it."""
         if self._mltable is None:
             return frame
@@ -131,11 +159,11 @@ class Tables:
             frame.columns = ["Column{}".format(number + 1) for number in range(frame.shape[1])]
         if self._mltable["empty_as_string"]:
             for at, kind in enumerate(frame.dtypes):
-                if self._pandas.api.types.is_object_dtype(kind) or self._pandas.api.types.is_string_dtype(kind):
+                if self.pandas.api.types.is_object_dtype(kind) or self.pandas.api.types.is_string_dtype(kind):
                     frame.isetitem(at, frame.iloc[:, at].fillna(""))
         return frame
 
-    def _csv_options(self):
+    def csv_options(self):
         given = self._options
         options = {
             "sep": given["sep"],
@@ -166,18 +194,18 @@ class Tables:
         named = self._mltable and self._mltable["header_of"]
         if named and path != named:
             if self._named is None:
-                names = self._pandas.read_csv(named, compression=_compression(named), nrows=0, **self._csv_options())
+                names = self.pandas.read_csv(named, compression=_compression(named), nrows=0, **self.csv_options())
                 self._named = (list(names.columns), self._header_of(names, 0))
             return {"index_col": False}, self._named[1]
         if end == _WHOLE:
             return {}, None
         if self._known[0] != path:
-            options = self._csv_options()
+            options = self.csv_options()
             options.pop("dtype", None)
-            first, own_header = self._pandas.read_csv(path, compression=None, nrows=1, **options), None
+            first, own_header = self.pandas.read_csv(path, compression=None, nrows=1, **options), None
             if not self._options["header"]:
                 shape = {"names": list(range(first.shape[1])), "index_col": False}
-            elif isinstance(first.index, self._pandas.RangeIndex):
+            elif isinstance(first.index, self.pandas.RangeIndex):
                 shape = {"index_col": False}
             else:
                 # More fields than names: pandas takes the first ones for the index, without a name.
@@ -204,27 +232,36 @@ class Tables:
 
     def _jsonl(self, path, start, end, header, _first):
         if end == _WHOLE:
-            return self._pandas.read_json(path, lines=True, compression=_compression(path))
+            return self.pandas.read_json(path, lines=True, compression=_compression(path))
         text = _bytes(path, start, end, header)
         if text.startswith(codecs.BOM_UTF8):
             text = text[len(codecs.BOM_UTF8) :]
-        return self._pandas.read_json(io.BytesIO(text), lines=True)
+        return self.pandas.read_json(io.BytesIO(text), lines=True)
 
     def _parquet(self, path, start, end, _header, first):
-        if self._known[0] != path:
-            self._known = (path, self._arrow.ParquetFile(path))
+        file = self.parquet_file(path)
         if end == _WHOLE:
-            end = self._known[1].num_row_groups
-        wanted = self._columns.wanted(self._known[1].schema_arrow.names)
-        table = self._known[1].read_row_groups(list(range(start, end)), columns=wanted, use_pandas_metadata=True)
+            end = file.num_row_groups
+        wanted = self.wanted_columns(file)
+        table = file.read_row_groups(list(range(start, end)), columns=wanted, use_pandas_metadata=True)
         frame = table.to_pandas()
         index = (table.schema.pandas_metadata or {}).get("index_columns") or [None]
         if isinstance(index[0], dict) and index[0].get("name") is not None:
             # An index that is written down as a range, and is more than the numbers of rows: it has a name.
             step = index[0]["step"]
             begin = index[0]["start"] + first * step
-            frame.index = self._pandas.RangeIndex(begin, begin + len(frame) * step, step, name=index[0]["name"])
+            frame.index = self.pandas.RangeIndex(begin, begin + len(frame) * step, step, name=index[0]["name"])
         return frame
+
+    def parquet_file(self, path):
+        """A file, open until another one is read."""
+        if self._known[0] != path:
+            self._known = (path, self._parquet_module.ParquetFile(path))
+        return self._known[1]
+
+    def wanted_columns(self, file):
+        """The columns of a Parquet file that are read; None: all."""
+        return self._columns.wanted(file.schema_arrow.names)
 
 
 class Unfit(Exception):
