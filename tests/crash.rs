@@ -173,6 +173,7 @@ fn every_named_point_may_kill_the_program() {
         let shape = match point.name.as_str() {
             "items_run_spilled" => Shape::LongNames,
             "items_slices_synced" => Shape::Parts,
+            "items_groups_synced" => Shape::Grouped(Kind::Csv, Kind::Parquet),
             _ if is_of_tables(point) => Shape::Table(Kind::Csv, Kind::Parquet),
             _ if builds => Shape::Few,
             _ => *random.pick(&[Shape::Files, Shape::Lines, Shape::Parts]),
@@ -204,7 +205,7 @@ fn every_named_point_may_kill_the_program() {
 
 /// Points of the pass that makes a Parquet file.
 fn is_of_tables(point: &Point) -> bool {
-    ["table_", "items_stretch_"].iter().any(|of_tables| point.name.starts_with(of_tables))
+    ["table_", "items_stretch_", "items_groups_"].iter().any(|of_tables| point.name.starts_with(of_tables))
 }
 
 #[test]
@@ -222,7 +223,11 @@ fn every_named_point_may_kill_a_job_over_tables() {
             let seed = seed::asked().unwrap_or(10_000_000 + number);
             // Each kind of input with each kind of output, in turn.
             let input = KINDS[(number / 2 % 2) as usize];
-            let job = Job::new(Shape::Table(input, *output), &mut Random::new(seed), MANY_TRIES);
+            let shape = match point.name.starts_with("items_groups_") {
+                true => Shape::Grouped(Kind::Csv, *output),
+                false => Shape::Table(input, *output),
+            };
+            let job = Job::new(shape, &mut Random::new(seed), MANY_TRIES);
             let mut life = Life::new(job, seed);
             let end = life.run(Some(&format!("{}:1", point.name)));
             assert_eq!(end, End::Killed, "`{}` in {} is never reached", point.name, point.file.display());
@@ -246,7 +251,8 @@ fn every_named_operation_may_fail_and_the_program_be_killed_meanwhile() {
                 true if !has_pandas() => continue,
                 // Reached once or twice.
                 true => (Shape::Table(Kind::Csv, Kind::Parquet), 1),
-                false => (Shape::Lines, 10),
+                // A slow disk makes few commits of many mini-batches.
+                false => (Shape::Lines, 3),
             };
             let mut life = Life::new(Job::new(shape, &mut random, MANY_TRIES), seed);
             for _ in 0..2 {

@@ -88,6 +88,11 @@ fn running(place: &Place) -> Child {
 /// Interrupts what [`running`] started.
 fn interrupt(place: &Place, child: Child) -> Ran {
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("our child");
+    // Else what waits may run to its end before the program looks at its signals.
+    wait_for("the log to say so", || {
+        let log = fs::read_to_string(place.job().join("logs/sys/master_role.txt")).ok()?;
+        log.contains("interrupted: ").then_some(())
+    });
     place.write("go", "");
     finish(child, LIMIT)
 }

@@ -28,6 +28,8 @@ pub enum Shape {
     Few,
     /// Rows of tables of one kind, which become a table of one kind.
     Table(Kind, Kind),
+    /// The same, where a mini-batch has all rows with the same value in a column.
+    Grouped(Kind, Kind),
 }
 
 /// What the script does with a mini-batch.
@@ -94,8 +96,8 @@ pub struct Job {
 impl Job {
     /// A job of that shape, everything else by chance. `more` goes into the job file.
     pub fn new(shape: Shape, random: &mut Random, more: &str) -> Job {
-        if let Shape::Table(input, output) = shape {
-            return Job::over_tables(input, output, random, more);
+        if let Shape::Table(input, output) | Shape::Grouped(input, output) = shape {
+            return Job::over_tables(shape, (input, output), random, more);
         }
         let place = Place::new();
         let (names, size) = match shape {
@@ -104,7 +106,7 @@ impl Job {
             Shape::LargeRows => (lines(&place, random, 60, 120), random.between(1, 3) as usize),
             Shape::LongNames => (long_names(&place), 500),
             Shape::Parts => (parts(&place, random), 0),
-            Shape::Few | Shape::Table(..) => (lines(&place, random, 12, 12), 1),
+            Shape::Few | Shape::Table(..) | Shape::Grouped(..) => (lines(&place, random, 12, 12), 1),
         };
         let part = |name: &[u8]| name.iter().position(|byte| *byte == b'-').map(|at| name[..at].to_vec());
         let chunks: Vec<&[Vec<u8>]> = match shape {
@@ -139,11 +141,14 @@ impl Job {
     }
 
     /// A job over tables: its output has a header, or is a Parquet file.
-    fn over_tables(input: Kind, output: Kind, random: &mut Random, more: &str) -> Job {
+    fn over_tables(shape: Shape, (input, output): (Kind, Kind), random: &mut Random, more: &str) -> Job {
         let place = Place::new();
         let size = random.between(2, 8) as usize;
         let keys = tables::make(&place, input, size, random);
-        let shape = Shape::Table(input, output);
+        let cut = match shape {
+            Shape::Grouped(..) => "partition_keys: [part]".to_string(),
+            _ => format!("mini_batch_size: {size}rows"),
+        };
         let mut mini_batches: Vec<MiniBatch> =
             keys.into_iter().map(|keys| MiniBatch { behaviour: behaviour(shape, keys.len(), random), keys }).collect();
         if output == Kind::Parquet && random.percent(30) {
@@ -162,7 +167,7 @@ impl Job {
             job.header = "key\n";
         }
         let what = format!(
-            "entry_script: score_table.py\ninputs: [data]\ninput_type: {input_type}\nmini_batch_size: {size}rows\n\
+            "entry_script: score_table.py\ninputs: [data]\ninput_type: {input_type}\n{cut}\n\
              append_row_file_name: {}\nappend_row_dataframe_header: true\nenvironment: {{python: {}}}\n{more}",
             job.output,
             python_with_pandas().display()
@@ -252,7 +257,9 @@ fn behaviour(shape: Shape, items: usize, random: &mut Random) -> Behaviour {
         // Never all of them: by its first row a test sees that a mini-batch is in.
         (_, 5..=7) if items > 1 => Behaviour::Short(random.between(1, items as u64 - 1) as usize),
         (Shape::LargeRows, 8..=60) => Behaviour::Large(random.magnitude(1e3, 1e6) as usize),
-        (Shape::Table(_, Kind::Parquet), 8..=20) => Behaviour::Large(random.magnitude(1.0, 1e5) as usize),
+        (Shape::Table(_, Kind::Parquet) | Shape::Grouped(_, Kind::Parquet), 8..=20) => {
+            Behaviour::Large(random.magnitude(1.0, 1e5) as usize)
+        }
         _ => Behaviour::Plain,
     }
 }

@@ -44,6 +44,11 @@ fn key(number: usize) -> String {
     format!("row-{number:05}")
 }
 
+/// What is in the column `part` in all rows of a mini-batch, and in no other.
+fn part(mini_batch: usize) -> String {
+    format!("p{mini_batch:05}")
+}
+
 /// Makes some files of tables. Returns the keys of the rows of each mini-batch, which are `size` rows of a file.
 pub fn make(place: &Place, kind: Kind, size: usize, random: &mut Random) -> Vec<Vec<String>> {
     fs::create_dir(place.path("data")).unwrap();
@@ -54,25 +59,27 @@ pub fn make(place: &Place, kind: Kind, size: usize, random: &mut Random) -> Vec<
         let path = place.path(format!("data/{file}"));
         match kind {
             Kind::Csv => {
-                let lines = rows.iter().map(|row| {
+                let lines = rows.iter().enumerate().map(|(at, row)| {
                     let quoted = text(*row).replace('"', "\"\"");
-                    format!("{},{row},\"{quoted}\"\n", key(*row))
+                    format!("{},{row},\"{quoted}\",{}\n", key(*row), part(mini_batches.len() + at / size))
                 });
-                fs::write(path, format!("key,number,text\n{}", lines.collect::<String>())).unwrap();
+                fs::write(path, format!("key,number,text,part\n{}", lines.collect::<String>())).unwrap();
             }
-            Kind::Parquet => write_parquet(&path, &rows, size),
+            Kind::Parquet => write_parquet(&path, &rows, size, mini_batches.len()),
         }
         mini_batches.extend(rows.chunks(size).map(|rows| rows.iter().map(|row| key(*row)).collect()));
     }
     mini_batches
 }
 
-/// With row groups of so many rows: one each is a mini-batch.
-fn write_parquet(path: &Path, rows: &[usize], group: usize) {
-    let columns: [(&str, ArrayRef); 3] = [
+/// With row groups of so many rows: one each is a mini-batch, the first of them the one with this number.
+fn write_parquet(path: &Path, rows: &[usize], group: usize, first: usize) {
+    let parts = (0..rows.len()).map(|at| Some(part(first + at / group)));
+    let columns: [(&str, ArrayRef); 4] = [
         ("key", Arc::new(rows.iter().map(|row| Some(key(*row))).collect::<StringArray>())),
         ("number", Arc::new(rows.iter().map(|row| Some(*row as i64)).collect::<Int64Array>())),
         ("text", Arc::new(rows.iter().map(|row| Some(text(*row))).collect::<StringArray>())),
+        ("part", Arc::new(parts.collect::<StringArray>())),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let options = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();

@@ -148,7 +148,8 @@ impl Observer {
 
     /// The user interrupted the job.
     pub fn interrupted(&mut self) {
-        self.tell("interrupted: finishing what runs; once more to kill it (nothing committed is lost either way)");
+        let text = "interrupted: finishing what runs; once more to kill it (nothing committed is lost either way)";
+        self.note(Level::Info, text);
     }
 
     /// Everything was published at least once.
