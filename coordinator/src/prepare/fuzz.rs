@@ -64,7 +64,7 @@ pub fn slices(
         Size::Bytes(bytes) => MiniBatchSize::Bytes(bytes),
     };
     let mut found = Vec::new();
-    let of = TableFile { input: "input", path, entry: 0, first: true };
+    let of = TableFile { input: "input", path, entry: 0, object: None, first: true };
     Tables::raw(kind, size, &read_csv).slices(
         of,
         after.map(|(slice, rows)| (slice, *rows)),

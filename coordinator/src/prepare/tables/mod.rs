@@ -158,8 +158,8 @@ impl TableFile<'_> {
 /// Whether a file that begins so is something else than text.
 #[cfg(fuzzing)]
 pub(super) fn is_no_text(head: &[u8]) -> bool {
-    let file = TableFile { input: "", path: Path::new(""), entry: 0, first: true };
-    !matches!(text::Compression::of(file, head), Ok(text::Compression::None))
+    let file = TableFile { input: "", path: Path::new(""), entry: 0, object: None, first: true };
+    !matches!(text::Compression::of(&file, head), Ok(text::Compression::None))
 }
 
 /// Reads until `buffer` is full or the file ends.
