@@ -163,7 +163,10 @@ impl Cache {
         let entry = self.entry(key);
         match fs::hard_link(&entry, to) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !entry.exists() => return Ok(false),
+            // Not asked of the entry: somebody may have made it just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && to.parent().is_some_and(Path::exists) => {
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         }
         // Looked at once it is ours: it can't be removed, or another one, any more.
