@@ -238,7 +238,7 @@ fn azure(
                 "$AZURE_STORAGE_CLIENT_SECRET of the environment"
             } else if set(AzureConfigKey::SasKey) {
                 "$AZURE_STORAGE_SAS_KEY of the environment"
-            } else if set(AzureConfigKey::SkipSignature) {
+            } else if builder.get_config_value(&AzureConfigKey::SkipSignature).as_deref() == Some("true") {
                 "nobody (anonymous, $AZURE_SKIP_SIGNATURE)"
             } else {
                 "what the machine itself is allowed, as $AZURE_STORAGE_ACCOUNT_KEY is not set"

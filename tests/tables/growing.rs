@@ -40,6 +40,7 @@ fn a_bad_file_behind_good_ones_stops_the_job_and_mended_it_goes_on() {
     }
     let status = place.status();
     assert_eq!(status["state"], "Paused");
+    assert_eq!(status["counts"]["items_succeeded"], 100, "what was split is run: {status}");
     assert!(status["cause"].as_str().unwrap().contains("data/b.csv"), "{status}");
     assert!(status["splitting"].is_number(), "{status}");
     place.run(&["doctor", "--verify", "job"]).expect(0);
@@ -95,7 +96,8 @@ fn a_bad_row_in_the_middle_of_a_file_says_that_it_can_not_be_gone_on_with() {
     for part in ["never closed", "in a new directory"] {
         assert!(stopped.stderr.contains(part), "{part} in\n{}", stopped.stderr);
     }
-    // What there was is there: nothing of it is lost.
+    // What comes before it is there.
+    assert_eq!(place.status()["counts"]["items_succeeded"], 500);
     place.run(&["doctor", "--verify", "job"]).expect(0);
 }
 

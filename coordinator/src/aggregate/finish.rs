@@ -90,6 +90,7 @@ impl Aggregate {
                 renamed => renamed.during("rename", &from).map_err(CommitError::Output)?,
             }
             self.output = Output::Finished;
+            self.written = None;
             failpoint!("finish_after_rename");
         }
         if let Some(dir) = target.as_deref().and_then(Path::parent) {
@@ -153,7 +154,8 @@ impl Aggregate {
                 }
             }
         }
-        Ok(self.written.take().expect("the pass was made"))
+        // Kept until it has its name: who meets a full disk before that need not make it again.
+        Ok(self.written.clone().expect("the pass was made"))
     }
 }
 

@@ -63,6 +63,7 @@ impl Aggregate {
             Ok(totals) => totals,
         };
         self.state = JobState::Running;
+        self.grown();
         self.settled = settled(self.ledger.reader(), &self.totals)?;
         self.spent = spent(self.ledger.reader(), &self.settled)?.into_iter().collect();
         Ok(failed)

@@ -89,7 +89,10 @@ impl Objects {
         }
         match has_any(&client) {
             Ok(true) => Ok(Objects::new(client, Which::All)),
-            Ok(false) | Err(_) => Err(missing.into()),
+            Ok(false) => Err(missing.into()),
+            // Who may neither look nor list is told what the first look said.
+            Err(error) if matches!(error.why, Why::Denied(_)) => Err(missing.into()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -209,6 +209,7 @@ impl Cutter {
         let stretch = Stretch {
             list: &list,
             shared: &self.shared,
+            fingerprints: &fingerprints,
             saved: Cell::new(None),
             failed: RefCell::default(),
             is_over: &|| self.grace.is_over(began),
@@ -217,6 +218,9 @@ impl Cutter {
         for (number, input) in names.split().inputs.iter().enumerate() {
             let client = input.uri().map(|uri| cloud.open(&uri)).transpose()?;
             for entry in first.max(input.entries.start)..input.entries.end {
+                if self.shared.stop.load(Ordering::SeqCst) {
+                    return Err(ListError::Canceled);
+                }
                 let place = Place { number, entry, entries: names.entries(), client: client.as_ref() };
                 let after = after.take();
                 self.cut(&names, &fingerprints, &stretch, place, after.as_ref().map(|(last, rows)| (last, *rows)))?;
@@ -226,6 +230,7 @@ impl Cutter {
             }
         }
         drop(stretch);
+        fingerprints.sync()?;
         list.into_inner().finish()?;
         Ok(())
     }
@@ -255,11 +260,20 @@ impl Cutter {
             fingerprints.take_anew(names, entry)?;
         } else if object.is_none() {
             let known = fingerprints.get(entry..entry + 1)?;
-            if let Some((_, trouble)) = check(root, [name.as_slice()], &known).pop() {
+            let trouble = match known.first() {
+                // Only what was lost is not there: it was safe before the first slice.
+                None | Some(Fingerprint::NotTaken) => {
+                    Some("was split when nobody had noted what it was like".to_string())
+                }
+                _ => check(root, [name.as_slice()], &known).pop().map(|(_, trouble)| trouble.to_string()),
+            };
+            if let Some(trouble) = trouble {
                 let what = format!("it {trouble}, and mini-batches were made of a part of it");
                 let hint = "bring the file back as it was, or run the job in a new directory".into();
                 return Err(ListError::Table { path, what, hint });
             }
+            // What there is can be run, whatever is found behind it.
+            self.shared.change(|state| state.stretches += 1);
         }
         let len = match &object {
             Some((_, Fingerprint::File { size, .. })) => (*size).max(1),
@@ -307,6 +321,8 @@ impl Cutter {
 struct Stretch<'a> {
     list: &'a RefCell<GrowingList>,
     shared: &'a Shared,
+    /// They are safe before any slice of their files is: else a change could not be told from what was split.
+    fingerprints: &'a Fingerprints,
     /// When that was done last.
     saved: Cell<Option<Instant>>,
     /// Why it could not be done, where that can't be said at once.
@@ -329,6 +345,7 @@ impl Stretch<'_> {
         let mut list = self.list.borrow_mut();
         // Of a list that is gone on with, what is there is to be heard of at once.
         let first = self.saved.replace(Some(Instant::now())).is_none();
+        self.fingerprints.sync()?;
         list.open()?;
         if list.save()? || first {
             self.shared.change(|state| state.stretches += 1);

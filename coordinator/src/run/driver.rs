@@ -104,6 +104,8 @@ struct Course {
     init_failures: u64,
     fingerprinted: u64,
     scheduled_noted: bool,
+    /// Why the rest of the data can't be split.
+    unsplit: Option<Unsplit>,
     /// When tasks that nobody holds were last looked for.
     looked: Instant,
 }
@@ -126,6 +128,7 @@ impl Driver<'_> {
             init_failures: 0,
             fingerprinted: 0,
             scheduled_noted: false,
+            unsplit: None,
             looked: Instant::now(),
         };
         loop {
@@ -191,7 +194,9 @@ impl Driver<'_> {
                 let exit = error.exit_code();
                 let failure = Failure::from(error);
                 let hint = failure.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-                course.end(Ending::Unsplit(Unsplit { text: format!("{failure}{hint}"), exit }));
+                // What was split before is run first.
+                course.unsplit = Some(Unsplit { text: format!("{failure}{hint}"), exit });
+                self.observer.log(Level::Error, &format!("the data can't be split on: {failure}"));
                 return Ok(());
             }
         }

@@ -34,6 +34,8 @@ use crate::report::Comeback;
 
 /// A job that is ready to run.
 pub struct Prepared {
+    /// What still splits the tables. Dropped first: it has ended before the ledger's lock is given up.
+    pub splitting: Option<Splitting>,
     /// Its directory.
     pub dir: JobDir,
     /// What it is.
@@ -50,8 +52,6 @@ pub struct Prepared {
     pub orders: Orders,
     /// It was there before.
     pub continued: bool,
-    /// What still splits the tables.
-    pub splitting: Option<Splitting>,
 }
 
 /// How a job is taken up.

@@ -132,6 +132,11 @@ impl Window {
         self.complete && self.next >= self.mini_batches && self.suspects.is_empty()
     }
 
+    /// Whether everything that there is now was published and answered.
+    pub fn all_answered(&self) -> bool {
+        self.next >= self.mini_batches && self.again.is_empty() && self.suspects.is_empty() && self.outstanding == 0
+    }
+
     /// Mini-batches that were published and not answered.
     pub fn outstanding(&self) -> u64 {
         self.outstanding

@@ -160,6 +160,11 @@ impl Fingerprints {
         Ok(self.file.write_all_at(&bytes, offset).during("write", &self.path)?)
     }
 
+    /// Makes those that were taken safe.
+    pub fn sync(&self) -> Result<(), ItemsError> {
+        Ok(self.file.sync_data().during("sync", &self.path)?)
+    }
+
     /// Those of `range`, in order.
     pub fn get(&self, range: Range<u64>) -> Result<Vec<Fingerprint>, ItemsError> {
         if range.start > range.end || range.end > self.items {

@@ -265,6 +265,17 @@ impl Cloud {
                         return Err(Trouble::Over);
                     }
                 }
+                // Nobody answers: no fault of this object's, and the next one would fail as well.
+                Err(Trouble::Store(error)) if matches!(error.why, Why::Unreachable(_) | Why::NoSuchHost(_)) => {
+                    if !said {
+                        said = true;
+                        waiter.held_up(Some(&told(&error)));
+                    }
+                    thread::sleep(10 * AGAIN);
+                    if waiter.is_over() {
+                        return Err(Trouble::Over);
+                    }
+                }
                 outcome => {
                     if said {
                         waiter.held_up(None);

@@ -76,7 +76,7 @@ pub enum Step {
 }
 
 /// A Parquet file that is whole and has not got its name yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Written {
     pub(in crate::aggregate) path: PathBuf,
     pub(in crate::aggregate) result: TableResult,

@@ -74,8 +74,8 @@ impl<'a> Tables<'a> {
         spec.input_type.is_table().then_some(tables)
     }
 
-    /// Reads a file and hands on its slices, in order; those behind `after`, if that is its last one with its rows. `cancel` is asked at every
-    /// piece.
+    /// Reads a file and hands on its slices, in order; those behind `after`, if that is its last one with its rows. `cancel` is asked before, and of
+    /// text at every piece.
     ///
     /// # Errors
     /// It can't be read, or is no table of this kind.
@@ -86,6 +86,9 @@ impl<'a> Tables<'a> {
         cancel: &dyn Fn() -> bool,
         take: &mut Take<'_>,
     ) -> Result<(), ListError> {
+        if cancel() {
+            return Err(ListError::Canceled);
+        }
         let after = after.map(|(last, rows)| After {
             end: last.part.end,
             header_len: last.header_len,

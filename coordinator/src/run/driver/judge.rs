@@ -35,6 +35,9 @@ impl Driver<'_> {
             } else if self.aggregate.all_settled() {
                 course.end(Ending::Settled);
                 self.drain(course);
+            } else if let Some(unsplit) = course.unsplit.take_if(|_| self.window.all_answered()) {
+                course.end(Ending::Unsplit(unsplit));
+                self.drain(course);
             } else if self.orders.count() > 0 && !self.orders.is_canceled() {
                 self.observer.log(Level::Info, "interrupted: nothing more is handed out, what runs is finished");
                 self.observer.interrupted();
@@ -42,7 +45,7 @@ impl Driver<'_> {
                 self.drain(course);
             }
         }
-        if self.orders.is_canceled() && matches!(course.ending, None | Some(Ending::Interrupted)) {
+        if self.orders.is_canceled() && matches!(course.ending, None | Some(Ending::Interrupted | Ending::Unsplit(_))) {
             course.ending = Some(Ending::Canceled);
             self.kill(course);
             match self.aggregate.set_state(JobState::CancelRequested, None) {

@@ -123,10 +123,6 @@ impl One<'_> {
         let name = &self.file.name;
         let row = self.prepared.aggregate.ledger().upload(name).map_err(failed)?;
         let (mut recorded, left) = row.map(|row| (row.there, row.upload_id)).unwrap_or_default();
-        if recorded.as_ref().is_some_and(|there| there.sum == self.sum && there.size == self.file.len) && left.is_none()
-        {
-            return Ok(());
-        }
         if let Some(id) = left {
             self.forget(&id, progress)?;
         }
