@@ -138,3 +138,26 @@ fn a_download_that_hangs_is_left_when_the_job_is_canceled() {
     world.run_job().expect(0);
     assert_eq!(world.place.rows().len(), 3);
 }
+
+#[test]
+fn an_outage_fails_nothing_and_is_waited_for() {
+    if !has_cloud_servers() {
+        return;
+    }
+    let world = World::new();
+    let expected = world.fill(5);
+    let faults = Faults::before(world.s3.port());
+    world.datastore(&faults.url(), &world.s3.key().id, &world.s3.key().secret);
+    faults.rule(Rule::new(Fault::Reset).method("GET").on("/bucket/in/"));
+    world.job("[datastore://store/in]", "");
+    let child = world.fanfold().args(["run", "job.yaml", "--job-dir", "job"]).spawn().unwrap();
+    let blocked = wait_for("the status to say so", || {
+        let status = std::fs::read(world.place.job().join("status.json")).ok()?;
+        let status: serde_json::Value = serde_json::from_slice(&status).expect("status.json is replaced whole");
+        status["blocked"].as_str().map(str::to_string)
+    });
+    assert!(blocked.contains("can't be reached"), "{blocked}");
+    faults.clear();
+    crate::finish(child, crate::LIMIT).expect(0);
+    assert_each_once(&world.place.rows(), &expected);
+}
