@@ -88,6 +88,22 @@ fn a_file_of_a_web_server_is_an_input() {
 }
 
 #[test]
+fn of_a_server_that_says_no_versions_nothing_is_kept_for_another_job() {
+    let place = crate::Place::new();
+    place.write("web/a.txt", "one");
+    let files = Files::serve(&place.path("web"));
+    files.set_versions(false);
+    place.write("score.py", crate::SAYS);
+    place.write("job.yaml", format!("name: web\nentry_script: score.py\ninputs: [{}]\n", files.url("a.txt")));
+    for content in ["one", "two"] {
+        place.write("web/a.txt", content);
+        place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
+        assert!(place.rows()[0].ends_with(&format!("/a.txt={content}")), "{:?}", place.rows());
+        std::fs::remove_dir_all(place.job()).unwrap();
+    }
+}
+
+#[test]
 fn partitions_by_path_hold_the_files_of_one_combination() {
     if !has_cloud_servers() {
         return;

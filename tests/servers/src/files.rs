@@ -15,6 +15,7 @@ pub struct Files {
     listening: Listening,
     scheme: &'static str,
     ranges: Arc<AtomicBool>,
+    versions: Arc<AtomicBool>,
 }
 
 impl Files {
@@ -30,12 +31,13 @@ impl Files {
 
     fn start(root: &Path, identity: Option<&Identity>) -> Files {
         let (root, ranges) = (root.to_path_buf(), Arc::new(AtomicBool::new(true)));
-        let knows_ranges = ranges.clone();
+        let versions = Arc::new(AtomicBool::new(true));
+        let (knows_ranges, says_versions) = (ranges.clone(), versions.clone());
         let listening = listen(identity, move |connection| {
             // A client that leaves is no fault of the server's.
-            let _ = serve(connection, &root, &knows_ranges);
+            let _ = serve(connection, &root, &knows_ranges, &says_versions);
         });
-        Files { listening, scheme: if identity.is_some() { "https" } else { "http" }, ranges }
+        Files { listening, scheme: if identity.is_some() { "https" } else { "http" }, ranges, versions }
     }
 
     /// Where it listens.
@@ -52,9 +54,14 @@ impl Files {
     pub fn set_ranges(&self, known: bool) {
         self.ranges.store(known, Ordering::SeqCst);
     }
+
+    /// Whether it says by ETag and time which version of a file it sends.
+    pub fn set_versions(&self, said: bool) {
+        self.versions.store(said, Ordering::SeqCst);
+    }
 }
 
-fn serve(mut connection: Connection, root: &Path, ranges: &AtomicBool) -> io::Result<()> {
+fn serve(mut connection: Connection, root: &Path, ranges: &AtomicBool, versions: &AtomicBool) -> io::Result<()> {
     while let Some(head) = connection.read_head()? {
         connection.read_body(Body::of_request(&head), |_| Ok(()))?;
         let with_body = match head.method() {
@@ -73,6 +80,9 @@ fn serve(mut connection: Connection, root: &Path, ranges: &AtomicBool) -> io::Re
         let modified = jiff::Timestamp::from_second(meta.mtime()).expect("a time of this age");
         let modified = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&modified);
         let mut about = vec![("etag", etag.clone()), ("last-modified", modified.expect("a time of this age"))];
+        if !versions.load(Ordering::SeqCst) {
+            about.clear();
+        }
         if head.get("if-match").is_some_and(|wanted| wanted != etag) {
             connection.write(&Head::response(412, &[("content-length", "0".into())]).bytes())?;
             continue;

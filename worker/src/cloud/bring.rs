@@ -67,6 +67,11 @@ impl Want {
         }
     }
 
+    /// Whether another content would have another key: a server may say neither version nor time.
+    fn is_told_apart(&self) -> bool {
+        !matches!(self.known, Fingerprint::File { mtime_ns: 0, .. })
+    }
+
     fn key(&self) -> Key {
         Key::new(&self.client.uri().to_string(), self.known, "", self.size())
     }
@@ -239,7 +244,7 @@ impl Cloud {
             let name = want.name.rsplit(|byte| *byte == b'/').next().unwrap_or(&want.name);
             cache::place(folder.path(), &[format!(".{at}/").as_bytes(), name].concat())
         })?;
-        let is_here = want.part.is_none() && self.cache.link(&want.key(), &place)?;
+        let is_here = want.part.is_none() && want.is_told_apart() && self.cache.link(&want.key(), &place)?;
         Ok((place, is_here))
     }
 
@@ -306,8 +311,9 @@ impl Cloud {
             }
             cache::dated(&file, object.modified_us);
             match room {
-                Some(room) => Ok(self.cache.keep(&want.key(), &path, place, room)?),
-                None => Ok(fs::rename(&path, place)?),
+                Some(room) if want.is_told_apart() => Ok(self.cache.keep(&want.key(), &path, place, room)?),
+                // It lasts as long as the mini-batch.
+                _ => Ok(fs::rename(&path, place)?),
             }
         })();
         if written.is_err() {
