@@ -101,6 +101,11 @@ fn of_a_server_that_says_no_versions_nothing_is_kept_for_another_job() {
         assert!(place.rows()[0].ends_with(&format!("/a.txt={content}")), "{:?}", place.rows());
         std::fs::remove_dir_all(place.job()).unwrap();
     }
+    // Nor is a whole job: each of these runs.
+    for _ in 0..2 {
+        place.run(&["run", "job.yaml"]).expect(0);
+    }
+    assert_eq!(std::fs::read_dir(place.path("fanfold-jobs")).unwrap().count(), 2);
 }
 
 #[test]

@@ -189,12 +189,14 @@ fn inputs_seen(dir: &JobDir, spec: &JobSpec, items: &ItemReader, began_us: u64) 
             let mut all = true;
             items.for_each(stretch.clone(), |at, entry| match known.get((at - stretch.start) as usize) {
                 _ if are_lines => sum.line(number, at, entry),
-                // A version says of an object whether it is the same, whenever it was written.
-                Some(found @ Fingerprint::File { .. }) if is_cloud => {
+                // A version says of an object whether it is the same, whenever it was written. Some servers say none.
+                Some(found @ Fingerprint::File { mtime_ns, .. }) if is_cloud && *mtime_ns != 0 => {
                     sum.file(&number.to_string(), Path::new(&input.root), entry, *found);
                 }
                 // What was written after the job began may have been written after it was read, too, and look the same.
-                Some(found @ Fingerprint::File { mtime_ns, .. }) if mtime_ns.div_euclid(1000) < began_us as i64 => {
+                Some(found @ Fingerprint::File { mtime_ns, .. })
+                    if !is_cloud && mtime_ns.div_euclid(1000) < began_us as i64 =>
+                {
                     sum.file(&number.to_string(), Path::new(&input.root), entry, *found);
                 }
                 _ => all = false,
