@@ -40,9 +40,10 @@ impl Driver<'_> {
                 self.drain(course);
             } else if self.orders.count() > 0 && !self.orders.is_canceled() {
                 self.observer.log(Level::Info, "interrupted: nothing more is handed out, what runs is finished");
-                self.observer.interrupted();
                 course.end(Ending::Interrupted);
                 self.drain(course);
+                // Said when it is so.
+                self.observer.interrupted();
             }
         }
         if self.orders.is_canceled() && matches!(course.ending, None | Some(Ending::Interrupted | Ending::Unsplit(_))) {
