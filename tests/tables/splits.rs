@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fanfold::prepare::listing;
 use fanfold::prepare::splitter::{Grace, News};
-use fanfold_shared::items::{ItemReader, ItemWriter};
+use fanfold_shared::items::{Fingerprints, ItemReader, ItemWriter};
 use fanfold_shared::job::{self, JobSpec};
 use fanfold_shared::split::{Split, SplitInput};
 use serde_json::{Value, json};
@@ -72,6 +72,7 @@ fn goes_on_anywhere(spec: &JobSpec, items: &ItemReader, dir: &Path, number: u64)
             begun.save().unwrap();
         }
     }
+    Fingerprints::create(dir, items.entries()).unwrap().take(items, 0..items.entries()).unwrap();
     drop(begun);
     // Who has it open meanwhile sees it grow.
     let early = ItemReader::open(dir).unwrap();
