@@ -38,7 +38,13 @@ pub(super) fn slices<R: ChunkReader>(
         let number = number as u64;
         let more =
             |what: i64| u64::try_from(what).map_err(|_| of.refuse("its footer has negative sizes", "write it anew"));
-        let (group_rows, group_bytes) = (more(group.num_rows())?, more(group.compressed_size())?);
+        let (group_rows, group_bytes) = (
+            more(group.num_rows())?,
+            group.columns().iter().try_fold(0u64, |sum, column| {
+                // Of a footer that is made up, the library's own sum overflows.
+                more(column.compressed_size()).map(|bytes| sum.saturating_add(bytes))
+            })?,
+        );
         all_rows = all_rows
             .checked_add(group_rows)
             .ok_or_else(|| of.refuse("its footer has too many rows", "write it anew"))?;
