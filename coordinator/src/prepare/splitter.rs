@@ -32,7 +32,7 @@ const STRETCH: Duration = Duration::from_millis(250);
 /// Between two looks at whether the caller still wants it.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Cutting that goes on while mini-batches run. Dropped, it ends after its next piece.
+/// Cutting that goes on while mini-batches run. Dropped, it ends after its next piece of text, or after its file.
 #[derive(Debug)]
 pub struct Splitting {
     shared: Arc<Shared>,
@@ -199,11 +199,11 @@ struct Place<'a> {
 }
 
 impl Cutter {
-    fn run(&self, list: GrowingList) -> Result<(), ListError> {
+    fn run(&self, mut list: GrowingList) -> Result<(), ListError> {
         let names = list.names()?;
         let fingerprints = Fingerprints::create(&self.dir, names.entries())?;
         let cloud = Cloud::default();
-        let (mut list, began) = (list, Instant::now());
+        let began = Instant::now();
         let mut after = list.last()?;
         let list = RefCell::new(list);
         let stretch = Stretch {
@@ -223,7 +223,7 @@ impl Cutter {
                 }
                 let place = Place { number, entry, entries: names.entries(), client: client.as_ref() };
                 let after = after.take();
-                self.cut(&names, &fingerprints, &stretch, place, after.as_ref().map(|(last, rows)| (last, *rows)))?;
+                self.cut(&names, &stretch, place, after.as_ref().map(|(last, rows)| (last, *rows)))?;
             }
             if list.borrow().rows_of(number) == 0 {
                 return Err(empty::no_rows_of(&names, number, self.spec.input_type)?);
@@ -239,7 +239,6 @@ impl Cutter {
     fn cut(
         &self,
         names: &ItemReader,
-        fingerprints: &Fingerprints,
         stretch: &Stretch<'_>,
         place: Place<'_>,
         after: Option<(&Slice, u64)>,
@@ -248,33 +247,26 @@ impl Cutter {
         let input = &names.split().inputs[number];
         let (name, root) = (names.item(entry)?, Path::new(&input.root));
         let path = root.join(OsStr::from_bytes(&name));
-        // What is known of an object came with the listing, and is compared with when it is read.
-        let object = match client {
-            Some(client) => {
-                let known = fingerprints.get(entry..entry + 1)?.pop().unwrap_or(Fingerprint::NotTaken);
-                Some((client.at(&String::from_utf8_lossy(&name)), known))
+        let known =
+            || Ok::<_, ItemsError>(stretch.fingerprints.get(entry..entry + 1)?.pop().unwrap_or(Fingerprint::NotTaken));
+        let object = match (client, after) {
+            // What is known of an object came with the listing, and is compared with when it is read.
+            (Some(client), _) => Some((client.at(&String::from_utf8_lossy(&name)), known()?)),
+            (None, None) => {
+                stretch.fingerprints.take_anew(names, entry)?;
+                None
             }
-            None => None,
-        };
-        if object.is_none() && after.is_none() {
-            fingerprints.take_anew(names, entry)?;
-        } else if object.is_none() {
-            let known = fingerprints.get(entry..entry + 1)?;
-            let trouble = match known.first() {
-                // Only what was lost is not there: it was safe before the first slice.
-                None | Some(Fingerprint::NotTaken) => {
-                    Some("was split when nobody had noted what it was like".to_string())
+            (None, Some(_)) => {
+                if let Some(trouble) = trouble_since(root, &name, known()?) {
+                    let what = format!("it {trouble}, and mini-batches were made of a part of it");
+                    let hint = "bring the file back as it was, or run the job in a new directory".into();
+                    return Err(ListError::Table { path, what, hint });
                 }
-                _ => check(root, [name.as_slice()], &known).pop().map(|(_, trouble)| trouble.to_string()),
-            };
-            if let Some(trouble) = trouble {
-                let what = format!("it {trouble}, and mini-batches were made of a part of it");
-                let hint = "bring the file back as it was, or run the job in a new directory".into();
-                return Err(ListError::Table { path, what, hint });
+                // What there is can be run, whatever is found behind it.
+                self.shared.change(|state| state.stretches += 1);
+                None
             }
-            // What there is can be run, whatever is found behind it.
-            self.shared.change(|state| state.stretches += 1);
-        }
+        };
         let len = match &object {
             Some((_, Fingerprint::File { size, .. })) => (*size).max(1),
             _ => std::fs::metadata(&path).map_or(1, |found| found.len()).max(1),
@@ -314,6 +306,15 @@ impl Cutter {
             }
             error => error,
         }
+    }
+}
+
+/// Why a file of which a part was split is not that file any more.
+fn trouble_since(root: &Path, name: &[u8], known: Fingerprint) -> Option<String> {
+    match known {
+        // It was safe before the first slice: it can only have been lost.
+        Fingerprint::NotTaken => Some("was split when nobody had noted what it was like".into()),
+        known => check(root, [name], &[known]).pop().map(|(_, trouble)| trouble.to_string()),
     }
 }
 
