@@ -26,6 +26,8 @@ _DEVICE_MEMORY = (
     "oom when allocating tensor",
     "resource_exhausted: out of memory",
 )
+# How CPython says that memory ran out while it was telling that memory ran out.
+_NO_MEMORY_TO_TELL = "error return without exception set"
 _DEVICE_LOST = (
     "cuda error",
     "cuda_error_",
@@ -152,7 +154,7 @@ def _is_between(path):
 
 def make_room(error):
     """Gives back what the frames of ``error`` hold, so that there is memory left to tell of it. Costs the traceback nothing."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, (MemoryError, SystemError)):
         traceback.clear_frames(error.__traceback__)
 
 
@@ -170,6 +172,9 @@ def classify(error):
         text = text_of(error)[:10000].lower()
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             return "oom", True
+        if isinstance(error, SystemError):
+            # The interpreter's own state is broken, or a C module's: nothing that runs here later is to be trusted.
+            return ("oom" if text == _NO_MEMORY_TO_TELL else "exception"), True
         if any(sign in text for sign in _DEVICE_MEMORY):
             return "oom", True
         lost = lost or any(sign in text for sign in _DEVICE_LOST)
