@@ -22,6 +22,7 @@ import time
 
 import fleet
 import tables
+from peak import Peak
 from spread import spread
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -157,32 +158,11 @@ def memory(bench, sizes):
     print("memory: VmHWM of fanfold itself", flush=True)
     rows = []
     for n in sizes:
-        peaks = [0.0]
-        run = bench.product(n, lambda pid: peaks.append(peak(pid)))
-        run["peak_mib"] = max(peaks)
-        rows.append((f"peak memory at {n:,} mini-batches", f"{run['peak_mib']:.1f}", "MiB, one run"))
+        peak = Peak()
+        run = bench.product(n, peak)
+        run["peak_mib"] = peak.mib
+        rows.append((f"peak memory at {n:,} mini-batches", f"{peak.mib:.1f}", "MiB, one run"))
     return rows
-
-
-def peak(pid):
-    """The largest peak (MiB) among this process and those of its children that run the same program."""
-    family, largest = [pid], 0.0
-    try:
-        program = os.readlink(f"/proc/{pid}/exe")
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as file:
-                family += file.read().split()
-    except OSError:
-        return largest  # it ended between two looks
-    for member in family:
-        try:
-            with open(f"/proc/{member}/status") as file:
-                status = dict(line.rstrip().split(":", 1) for line in file)
-            if os.readlink(f"/proc/{member}/exe") == program and "VmHWM" in status:
-                largest = max(largest, int(status["VmHWM"].split()[0]) / 1024)
-        except OSError:
-            pass
-    return largest
 
 
 def main():

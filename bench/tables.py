@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import subprocess
 import time
 
 from fleet import venv
+from peak import Peak
 from spread import spread
 
 PARTS = ["split", "table"]
@@ -16,6 +18,22 @@ CHUNKS = "import pandas, sys\nprint(sum(len(frame) for frame in pandas.read_csv(
 DATASET = "import pyarrow.dataset as ds, sys\nprint(ds.dataset(sys.argv[1], format='csv').count_rows())\n"
 # The same work without anything around it: each frame is looked at once.
 BARE = "import pandas, sys\nfor frame in pandas.read_csv(sys.argv[1], chunksize=250_000, low_memory=False):\n    print(len(frame))\n"
+BATCHES = """import pyarrow.dataset as ds, sys
+for batch in ds.dataset(sys.argv[1], format='parquet').to_batches():
+    print(len(batch.to_pandas()))
+"""
+# The same rows as Parquet, in row groups of 64 thousand.
+PARQUET = """import os, pyarrow.csv, pyarrow.parquet, sys
+source, path, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+options = pyarrow.csv.ReadOptions(block_size=64 << 20)
+with pyarrow.csv.open_csv(source, options) as reader:
+    # As many bytes as asked for, however well they are packed.
+    with pyarrow.parquet.ParquetWriter(path, reader.schema, compression='none', use_dictionary=False) as writer:
+        for batch in reader:
+            writer.write_batch(batch, row_group_size=1 << 16)
+            if os.path.getsize(path) >= size:
+                break
+"""
 ENTRY = """import os
 import time
 
@@ -41,6 +59,19 @@ def csv(bench, name, row, size):
     return path
 
 
+def parquet(bench, python, size):
+    """A Parquet file of about so many bytes, with the rows of the CSV file."""
+    path = bench.folder / f"plain-{size >> 20}.parquet"
+    if not path.exists():
+        part = path.with_suffix(".part")
+        # Its numbers are shorter than their digits: half as many bytes again are rows enough.
+        source = csv(bench, "plain", ROW, size * 3 // 2)
+        subprocess.run([str(word) for word in (python, "-c", PARQUET, source, part, size)], check=True)
+        source.unlink()
+        part.rename(path)
+    return path
+
+
 def job(bench, path, python):
     """Writes a job over the table."""
     (bench.folder / "table.py").write_text(ENTRY)
@@ -48,7 +79,7 @@ def job(bench, path, python):
         "name": "table",
         "entry_script": str(bench.folder / "table.py"),
         "inputs": [str(path)],
-        "input_type": "csv",
+        "input_type": path.suffix[1:],
         "mini_batch_size": "8MB",
         "process_count_per_node": 2,
         "output_action": "summary_only",
@@ -78,25 +109,32 @@ def split(bench, size, rounds):
 
 
 def table(bench, size, rounds):
-    """A whole job over a large table beside pandas in chunks in one process; when its first run() begins; the rows of the table."""
+    """Whole jobs over large tables, each beside one process that reads all of it in chunks; when the first run() begins; the memory of
+    fanfold's own process; the rows of the table."""
     python = venv(bench, "tables-venv", PACKAGES)
-    path = csv(bench, "plain", ROW, size)
-    gigabytes, begun, ours, theirs = path.stat().st_size / 1e9, [], [], []
-    for _ in range(rounds):
-        (bench.folder / "begun").unlink(missing_ok=True)
-        shutil.rmtree(bench.folder / "job", ignore_errors=True)
-        started = time.time()
-        run = [bench.programs / "fanfold", "run", job(bench, path, python), "--job-dir", bench.folder / "job"]
-        ours.append(bench.command("fanfold", run))
-        begun.append(float((bench.folder / "begun").read_text()) - started)
-        theirs.append(bench.command("pandas", [python, "-c", BARE, path]))
-    ratios = [b / a for a, b in zip(ours, theirs)]
-    return [
-        (f"table of {gigabytes:.1f} GB: first run() begins after", spread(begun, "{:.2f}"), "s"),
-        ("table: fanfold, 2 processes", spread([gigabytes / s for s in ours], "{:.2f}"), "GB/s, whole command"),
-        ("table: pandas.read_csv(chunksize=…), 1 process", spread([gigabytes / s for s in theirs], "{:.2f}"), "GB/s, whole command"),
-        ("table: fanfold / pandas", spread(ratios, "{:.2f}"), f"ratio of {rounds} pairs"),
-    ]
+    rows = []
+    for kind, path, peer, program in (
+        ("CSV", csv(bench, "plain", ROW, size), "pandas.read_csv(chunksize=…)", BARE),
+        ("Parquet", parquet(bench, python, size), "pyarrow.dataset, to_pandas()", BATCHES),
+    ):
+        gigabytes, begun, ours, theirs, peak = path.stat().st_size / 1e9, [], [], [], Peak()
+        for _ in range(rounds):
+            (bench.folder / "begun").unlink(missing_ok=True)
+            shutil.rmtree(bench.folder / "job", ignore_errors=True)
+            started = time.time()
+            run = [bench.programs / "fanfold", "run", job(bench, path, python), "--job-dir", bench.folder / "job"]
+            ours.append(bench.command("fanfold", run, peak))
+            begun.append(float((bench.folder / "begun").read_text()) - started)
+            theirs.append(bench.command("pandas", [python, "-c", program, path]))
+        ratios = [b / a for a, b in zip(ours, theirs)]
+        rows += [
+            (f"{kind} of {gigabytes:.1f} GB: first run() begins after", spread(begun, "{:.2f}"), "s"),
+            (f"{kind}: peak memory of fanfold, without its Python children", f"{peak.mib:.0f}", "MiB"),
+            (f"{kind}: fanfold, 2 processes", spread([gigabytes / s for s in ours], "{:.2f}"), "GB/s, whole command"),
+            (f"{kind}: {peer}, 1 process", spread([gigabytes / s for s in theirs], "{:.2f}"), "GB/s, whole command"),
+            (f"{kind}: fanfold / {peer}", spread(ratios, "{:.2f}"), f"ratio of {rounds} pairs"),
+        ]
+    return rows
 
 
 def measure(bench, parts, options):
