@@ -9,6 +9,7 @@ mod support;
 mod broken;
 mod cache;
 mod files;
+mod mltables;
 mod places;
 mod registered;
 mod side;

@@ -10,6 +10,7 @@ use fanfold_shared::fleet::SharedRoot;
 use fanfold_shared::job::{Dataset, DatasetRef, Datasets};
 use fanfold_shared::report::{During, ExitCode, Failure, Result};
 use fanfold_shared::text::{counted, grouped, harmless, size};
+use fanfold_shared::uri::Uri;
 use fanfold_worker::node::host_name;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use super::args::ServiceArgs;
 use super::client::{Client, ClientError};
 use super::written;
-use crate::datasets::{self, DatasetError, DatasetStore, Outcome, Registration};
+use crate::datasets::{self, DatasetError, DatasetStore, Outcome, Registration, objects};
 use crate::terminal::{self, Align, Table};
 
 /// The version of what `--json` writes.
@@ -350,6 +351,10 @@ impl Datasets for OfService<'_> {
     fn names(&self) -> Vec<String> {
         let list = self.0.get::<List>(&["v1", "datasets"], &[]).map(|list| list.datasets).unwrap_or_default();
         list.into_iter().map(|line| line.dataset.id.name).collect()
+    }
+
+    fn object(&self, uri: &Uri, most: u64) -> Result<Option<Vec<u8>>, Failure> {
+        objects::read(uri, most)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod error;
 pub mod notes;
+pub mod objects;
 mod register;
 mod store;
 

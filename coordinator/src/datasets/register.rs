@@ -56,7 +56,7 @@ pub fn register(
         return Err(DatasetError::BadName(name.clone()).into());
     }
     let declaration = Declaration { paths, input_type: input_type.as_deref(), read_csv: read_csv.as_deref() };
-    let Declared { paths, input_type, read_csv } = declared(&declaration, base)?;
+    let Declared { paths, input_type, read_csv } = declared(&declaration, base, store)?;
     let mut parts = Vec::with_capacity(paths.len());
     for path in paths {
         admit(Path::new(&path))?;

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use fanfold_shared::durable;
 use fanfold_shared::job::{Dataset, DatasetId, DatasetRef, Datasets, is_dataset_name, nearest_dataset};
 use fanfold_shared::report::{During, Failure};
+use fanfold_shared::uri::Uri;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::DatasetError;
+use super::{DatasetError, objects};
 
 /// The version of the form of a record, which is also what `--json` writes.
 const VERSION: u32 = 1;
@@ -170,6 +171,10 @@ impl Datasets for DatasetStore {
 
     fn names(&self) -> Vec<String> {
         self.all_names().unwrap_or_default()
+    }
+
+    fn object(&self, uri: &Uri, most: u64) -> Result<Option<Vec<u8>>, Failure> {
+        objects::read(uri, most)
     }
 }
 

@@ -76,6 +76,11 @@ impl Objects {
             Err(error) if matches!(error.why, Why::Missing(_) | Why::Denied(_)) && client.lists() => error,
             Err(error) => return Err(error.into()),
         };
+        // What lies there goes before what the name would mean as a pattern, as on a disk.
+        let any = has_any(&client);
+        if matches!(any, Ok(true)) {
+            return Ok(Objects::new(client, Which::All));
+        }
         let absolute = format!("/{}", uri.path());
         if let Some((root, rest)) = glob::take_apart(&absolute) {
             let pattern = Pattern::new(&rest, false).map_err(|source| ListError::Pattern {
@@ -87,12 +92,10 @@ impl Objects {
             let client = cloud.open(&uri.with_path(root))?;
             return Ok(Objects::new(client, Which::Matching(Box::new(pattern), rest)));
         }
-        match has_any(&client) {
-            Ok(true) => Ok(Objects::new(client, Which::All)),
-            Ok(false) => Err(missing.into()),
+        match any {
+            Err(error) if !matches!(error.why, Why::Denied(_)) => Err(error.into()),
             // Who may neither look nor list is told what the first look said.
-            Err(error) if matches!(error.why, Why::Denied(_)) => Err(missing.into()),
-            Err(error) => Err(error.into()),
+            _ => Err(missing.into()),
         }
     }
 

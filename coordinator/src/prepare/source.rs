@@ -44,6 +44,11 @@ pub(super) struct Look<'a> {
     pub(super) cloud: &'a Cloud,
 }
 
+/// Whether a file of an MLTable is the file `MLTable` itself, which is never data.
+fn is_the_mltable(look: Look<'_>, name: &[u8]) -> bool {
+    look.of_mltable && name.rsplit(|byte| *byte == b'/').next() == Some(MLTABLE.as_bytes())
+}
+
 impl Source {
     /// Looks at what `input` names. A path that exists is taken as it is, even with a wildcard in its name.
     pub(super) fn resolve(input: &Input, look: Look<'_>) -> Result<Source, ListError> {
@@ -115,7 +120,12 @@ impl Source {
         visit: &mut Visit<'_>,
     ) -> Result<(), ListError> {
         match self {
-            Source::Cloud(objects) => objects.for_each(look.cancel, visit),
+            Source::Cloud(objects) => {
+                objects.for_each(look.cancel, &mut |name, known| match is_the_mltable(look, name) {
+                    true => Ok(()),
+                    false => visit(name, known),
+                })
+            }
             Source::File(..) | Source::Folder(..) | Source::Glob(..) => {
                 self.for_each_file(input, look, notes, &mut |name| visit(name, None))
             }
@@ -130,9 +140,7 @@ impl Source {
         notes: &mut Notes,
         visit: &mut dyn FnMut(&[u8]) -> Result<(), ListError>,
     ) -> Result<(), ListError> {
-        let visit = &mut |name: &[u8]| match look.of_mltable
-            && name.rsplit(|byte| *byte == b'/').next() == Some(MLTABLE.as_bytes())
-        {
+        let visit = &mut |name: &[u8]| match is_the_mltable(look, name) {
             true => Ok(()),
             false => visit(name),
         };

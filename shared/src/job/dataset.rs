@@ -18,6 +18,7 @@ use super::spec::{Input, InputType, ReadCsv};
 use super::tree::{Node, Value};
 use crate::clock::serde_us;
 use crate::report::Failure;
+use crate::uri::Uri;
 
 /// Characters of a name.
 const NAME_MAX: usize = 64;
@@ -156,7 +157,7 @@ pub fn nearest_dataset<'a>(wanted: &str, names: &'a [String]) -> Option<&'a str>
     super::nearest::nearest(wanted, names.iter().map(String::as_str))
 }
 
-/// Where registered datasets are looked up.
+/// Where registered datasets are looked up, and what job files name at addresses is read.
 pub trait Datasets: fmt::Debug {
     /// One version; None: nothing is registered under that name.
     ///
@@ -166,6 +167,12 @@ pub trait Datasets: fmt::Debug {
 
     /// The names there are, to suggest one; empty if that can't be told.
     fn names(&self) -> Vec<String>;
+
+    /// The object at an address, of which at most `most` bytes are read; None: there is none.
+    ///
+    /// # Errors
+    /// The store can't be reached, or refuses it.
+    fn object(&self, uri: &Uri, most: u64) -> Result<Option<Vec<u8>>, Failure>;
 }
 
 /// Nothing is registered.
@@ -179,6 +186,10 @@ impl Datasets for NoDatasets {
 
     fn names(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    fn object(&self, _: &Uri, _: u64) -> Result<Option<Vec<u8>>, Failure> {
+        Ok(None)
     }
 }
 
@@ -204,11 +215,16 @@ pub struct Declared {
     pub read_csv: Option<ReadCsv>,
 }
 
-/// Reads what somebody wants to register, by the rules of job files. Relative paths start at `base`, an absolute folder.
+/// Reads what somebody wants to register, by the rules of job files. Relative paths start at `base`, an absolute folder; an `MLTable` at an
+/// address is read by `datasets`, and names of datasets mean nothing.
 ///
 /// # Errors
 /// Every fault of it.
-pub fn declared(declaration: &Declaration<'_>, base: &Path) -> Result<Declared, JobFileErrors> {
+pub fn declared(
+    declaration: &Declaration<'_>,
+    base: &Path,
+    datasets: &dyn Datasets,
+) -> Result<Declared, JobFileErrors> {
     let mut sources = Sources::default();
     let mut errors = Vec::new();
     let mut entries = BTreeMap::new();
@@ -236,7 +252,8 @@ pub fn declared(declaration: &Declaration<'_>, base: &Path) -> Result<Declared, 
     let file = sources.add(Origin::Registration, "");
     let all = Span { source: file, line: 1, column: 1, width: 1 };
     entries.insert("inputs", Node { span: all, value: Value::Sequence(paths), lenient: true });
-    let world = World { base: PathBuf::from(base), look: true, here: true, ..World::default() };
+    let world =
+        World { base: PathBuf::from(base), look: true, here: true, objects: Some(datasets), ..World::default() };
     let (overridden, meant) = Default::default();
     let mut reader = Reader { sources, file, world, entries, overridden, meant, errors };
     let (paths, input_type, read_csv) = check::data(&mut reader);
@@ -274,7 +291,7 @@ mod tests {
         std::fs::write(base.join("iris.csv"), "").unwrap();
         let declare = |paths: &[&str], input_type, read_csv| {
             let paths: Vec<String> = paths.iter().map(|path| path.to_string()).collect();
-            declared(&Declaration { paths: &paths, input_type, read_csv }, &base)
+            declared(&Declaration { paths: &paths, input_type, read_csv }, &base, &NoDatasets)
         };
         let path = |name: &str| base.join(name).to_str().unwrap().to_string();
         let files = declare(&["./iris.csv", "*.txt"], None, None).unwrap();

@@ -68,7 +68,7 @@ pub fn load(path: &Path, overrides: &[String], datasets: &dyn Datasets) -> Resul
 /// # Errors
 /// Every fault of the text and of the flags.
 pub fn parse(text: &str, path: &Path, overrides: &[String], datasets: &dyn Datasets) -> Result<JobSpec, JobFileErrors> {
-    let world = World { look: true, here: true, datasets: Some(datasets), ..World::default() };
+    let world = World { look: true, here: true, datasets: Some(datasets), objects: Some(datasets), ..World::default() };
     parse_in(text, path, overrides, world)
 }
 
@@ -82,7 +82,8 @@ pub fn parse_for_fleet(
     overrides: &[String],
     datasets: &dyn Datasets,
 ) -> Result<JobSpec, JobFileErrors> {
-    let world = World { look: true, here: false, datasets: Some(datasets), ..World::default() };
+    let world =
+        World { look: true, here: false, datasets: Some(datasets), objects: Some(datasets), ..World::default() };
     parse_in(text, path, overrides, world)
 }
 

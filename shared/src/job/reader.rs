@@ -27,6 +27,8 @@ pub(crate) struct World<'a> {
     pub(crate) search_path: OsString,
     /// Where registered datasets are looked up; None: an input is a path.
     pub(crate) datasets: Option<&'a dyn Datasets>,
+    /// Who reads an `MLTable` that lies at an address.
+    pub(crate) objects: Option<&'a dyn Datasets>,
 }
 
 /// See the module.

@@ -5,6 +5,7 @@ use fanfold_shared::job::{
     differences, load, load_resolved,
 };
 use fanfold_shared::report::{ExitCode, Failure, Report};
+use fanfold_shared::uri::Uri;
 
 use crate::folder::Folder;
 
@@ -37,6 +38,10 @@ impl Datasets for Registered {
 
     fn names(&self) -> Vec<String> {
         self.0.iter().map(|dataset| dataset.id.name.clone()).collect()
+    }
+
+    fn object(&self, _: &Uri, _: u64) -> Result<Option<Vec<u8>>, Failure> {
+        Ok(None)
     }
 }
 

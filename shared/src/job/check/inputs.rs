@@ -152,7 +152,7 @@ pub(super) fn paths_of_dataset(reader: &mut Reader) -> (Vec<String>, Option<Inpu
     let paths: Vec<String> = paths.collect();
     if input_type == Some(InputType::Mltable) {
         for (path, item) in paths.iter().zip(&items) {
-            mltable::read(reader, "--path", item.span, Path::new(path));
+            mltable::read(reader, "--path", item.span, path);
         }
     }
     (paths, input_type)

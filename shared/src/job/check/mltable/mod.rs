@@ -20,6 +20,7 @@ use crate::job::source::{Origin, Span};
 use crate::job::spec::{Input, InputType, ReadCsv};
 use crate::job::tree::{self, Node, Value};
 use crate::uri::Uri;
+use paths::Base;
 
 /// An `MLTable` file larger than this is something else, bytes.
 const FILE_MAX: u64 = 1 << 20;
@@ -51,7 +52,7 @@ pub(super) fn replace(reader: &mut Reader, read: &mut Inputs, groups: &mut [Grou
     for (key, item, name, inputs) in groups.iter_mut() {
         let mut replaced = Vec::new();
         for mut input in std::mem::take(inputs) {
-            let Some(mut table) = self::read(reader, key, item.span, Path::new(&input.path)) else { continue };
+            let Some(mut table) = self::read(reader, key, item.span, &input.path) else { continue };
             if let Some(from) = &mut input.dataset {
                 from.path = Some(input.path.clone());
             }
@@ -123,17 +124,21 @@ fn agrees(reader: &mut Reader, key: &str, span: Span, first: &Option<Table>, tab
     }
 }
 
-/// Reads the `MLTable` that `path` is or holds. `span` is where the job file, or whoever registers it, names it.
-pub(super) fn read(reader: &mut Reader, key: &str, span: Span, path: &Path) -> Option<Table> {
+/// Reads the `MLTable` that `path`, absolute or an address, is or holds. `span` is where the job file, or whoever registers it, names it.
+pub(super) fn read(reader: &mut Reader, key: &str, span: Span, path: &str) -> Option<Table> {
     let before = reader.errors.len();
-    if path.to_str().is_some_and(Uri::is_meant) {
-        let message = format!("`{key}`: an MLTable is a file on this machine");
-        let hint = "copy the file `MLTable` here and name that; its `paths` may be addresses";
-        reader.fault(key, span, message, Some(hint.to_string()));
-        return None;
-    }
-    let file = find(reader, key, span, path)?;
-    let text = text(reader, key, span, &file)?;
+    let (file, text, base) = match Uri::is_meant(path) {
+        true => {
+            let (uri, text) = fetched(reader, key, span, path)?;
+            (PathBuf::from(uri.to_string()), text, Base::Address(uri.split().0))
+        }
+        false => {
+            let file = find(reader, key, span, Path::new(path))?;
+            let text = text(reader, key, span, &file)?;
+            let base = file.parent().unwrap_or(Path::new("/")).to_path_buf();
+            (file, text, Base::Folder(base))
+        }
+    };
     let source = reader.sources.add(Origin::File(file.clone()), text);
     let root = tree::read(&reader.sources, source, &mut reader.errors);
     if reader.errors.len() > before {
@@ -148,7 +153,6 @@ pub(super) fn read(reader: &mut Reader, key: &str, span: Span, path: &Path) -> O
             return None;
         }
     };
-    let base = file.parent().unwrap_or(Path::new("/")).to_path_buf();
     let mut found = None;
     let mut steps = steps::Steps::default();
     for (name, node) in entries {
@@ -191,6 +195,36 @@ fn instead(name: &str, known: &[&str]) -> String {
     }
 }
 
+/// The address and the text of the `MLTable` that lies at `path`, or in it as in a folder.
+fn fetched(reader: &mut Reader, key: &str, span: Span, path: &str) -> Option<(Uri, String)> {
+    let objects = reader.world.objects?;
+    let given: Uri = path.parse().ok()?;
+    let uri = if given.file_name() == MLTABLE { given } else { given.join(MLTABLE) };
+    let (message, hint) = match objects.object(&uri, FILE_MAX + 1) {
+        Ok(Some(bytes)) => match as_text(bytes) {
+            Ok(text) => return Some((uri, text)),
+            Err((what, hint)) => (format!("`{key}`: `{uri}` {what}"), Some(hint.to_string())),
+        },
+        Ok(None) => {
+            let hint = "with `input_type: mltable` an address is a folder that holds a file `MLTable`, or that file; for files without one write \
+                        `input_type: csv`, `jsonl` or `parquet`";
+            (format!("`{key}`: there is no `{uri}`"), Some(hint.to_string()))
+        }
+        Err(failure) => (format!("`{key}`: its MLTable can't be read: {}", failure.one_line()), failure.hint()),
+    };
+    reader.fault(key, span, message, hint);
+    None
+}
+
+/// What an `MLTable` says as text; else what is wrong with it, and what to do.
+fn as_text(bytes: Vec<u8>) -> Result<String, (String, &'static str)> {
+    if bytes.len() as u64 > FILE_MAX {
+        let what = format!("is larger than {} MiB", FILE_MAX >> 20);
+        return Err((what, "an MLTable is a page of YAML that names the data"));
+    }
+    String::from_utf8(bytes).map_err(|_| ("is not UTF-8 text".to_string(), "save it as UTF-8"))
+}
+
 fn find(reader: &mut Reader, key: &str, span: Span, path: &Path) -> Option<PathBuf> {
     if path.is_dir() {
         let file = path.join(MLTABLE);
@@ -228,12 +262,9 @@ fn text(reader: &mut Reader, key: &str, span: Span, file: &Path) -> Option<Strin
         Ok(bytes)
     };
     let (what, hint) = match read() {
-        Ok(bytes) if bytes.len() as u64 > FILE_MAX => {
-            (format!("is larger than {} MiB", FILE_MAX >> 20), "an MLTable is a page of YAML that names the data")
-        }
-        Ok(bytes) => match String::from_utf8(bytes) {
+        Ok(bytes) => match as_text(bytes) {
             Ok(text) => return Some(text),
-            Err(_) => ("is not UTF-8 text".to_string(), "save it as UTF-8"),
+            Err(wrong) => wrong,
         },
         Err(error) => (format!("can't be read: {error}"), "check the owner and the mode of that file"),
     };

@@ -1,6 +1,6 @@
 //! `paths` of an `MLTable`: where its data lies.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::job::error::shown;
 use crate::job::paths;
@@ -10,8 +10,16 @@ use crate::uri::Uri;
 
 const KINDS: [&str; 3] = ["file", "folder", "pattern"];
 
-/// Reads `paths`. Relative ones start at `base`, the folder of the `MLTable`.
-pub(super) fn read(reader: &mut Reader, base: &Path, node: &Node) -> Vec<String> {
+/// The folder of an `MLTable`, at which relative paths start.
+pub(super) enum Base {
+    /// Absolute.
+    Folder(PathBuf),
+    /// At an address.
+    Address(Uri),
+}
+
+/// Reads `paths`.
+pub(super) fn read(reader: &mut Reader, base: &Base, node: &Node) -> Vec<String> {
     let example = || Some("for example `- file: ./data.csv`, `- folder: ./data` or `- pattern: ./*.csv`".to_string());
     let items = match &node.value {
         Value::Sequence(items) if !items.is_empty() => items,
@@ -46,11 +54,15 @@ pub(super) fn read(reader: &mut Reader, base: &Path, node: &Node) -> Vec<String>
 }
 
 /// The input that a path of an `MLTable` is: the one place where it is decided what such a path may be.
-fn place(reader: &mut Reader, base: &Path, key: &str, kind: &str, node: &Node) -> Option<String> {
+fn place(reader: &mut Reader, base: &Base, key: &str, kind: &str, node: &Node) -> Option<String> {
     let typed = node.scalar().map_or("", |scalar| scalar.text.as_str());
     if Uri::is_meant(typed) {
         return super::super::inputs::address(reader, key, node, typed).map(|uri| uri.to_string());
     }
+    let base = match base {
+        Base::Folder(base) => base,
+        Base::Address(base) => return below(reader, base, key, kind, node),
+    };
     let path = paths::local_from(reader, base, key, node)?;
     let fault = match kind {
         "pattern" => None,
@@ -79,6 +91,30 @@ fn place(reader: &mut Reader, base: &Path, key: &str, kind: &str, node: &Node) -
         ("pattern", Some(pattern), Some(base)) => Some(format!("{}/{pattern}", as_it_is(base))),
         _ => Some(text.to_string()),
     }
+}
+
+/// What a path means in an `MLTable` whose folder is the address `base`. Whether anything lies there is known when the items are listed.
+fn below(reader: &mut Reader, base: &Uri, key: &str, kind: &str, node: &Node) -> Option<String> {
+    let typed = node.scalar().map_or("", |scalar| scalar.text.as_str());
+    let mut parts: Vec<String> = base.path().split('/').filter(|part| !part.is_empty()).map(str::to_string).collect();
+    if kind == "pattern" {
+        parts.iter_mut().for_each(|part| *part = as_it_is(part));
+    }
+    let mut inside = !typed.is_empty() && !typed.starts_with(['/', '~']);
+    for part in typed.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => inside &= parts.pop().is_some(),
+            part => parts.push(part.to_string()),
+        }
+    }
+    if !inside {
+        let message = format!("`{key}`: `{}` means nothing at `{base}`, where its MLTable lies", shown(typed));
+        let hint = "write a path that starts at the folder of the MLTable, such as `./data.csv`, or a whole address";
+        reader.fault(key, node.span, message, Some(hint.to_string()));
+        return None;
+    }
+    Some(base.with_path(parts.join("/")).to_string())
 }
 
 /// A path as a pattern that matches nothing else.
