@@ -28,9 +28,9 @@ fn slices(place: &Place, number: u64, name: &str, more: &str) -> Result<Value, S
     let spec = job::parse(&yaml, &place.path("job.yaml"), &[], &job::NoDatasets)
         .unwrap_or_else(|errors| panic!("{yaml}\n{errors:?}"));
     let dir = place.path(format!("items-{name}"));
-    let listed = listing::list(&spec, &dir, &[], Grace::Endless, &|| false).map_err(|error| error.to_string())?;
+    let listed = listing::list(&spec, &dir, &[], Grace::Endless, &|| Ok(())).map_err(|error| error.to_string())?;
     let (items, split) = (&listed.items, listed.items.split());
-    let counted = listing::count(&spec, &[], &|| false).unwrap().split;
+    let counted = listing::count(&spec, &[], &|| Ok(())).unwrap().split;
     assert_eq!((counted.items(), counted.mini_batches()), (split.items(), split.mini_batches()), "{yaml}");
     goes_on_anywhere(&spec, items, &dir.with_extension("begun"), number);
     let slices: Vec<Value> = (0..split.mini_batches())
@@ -77,7 +77,7 @@ fn goes_on_anywhere(spec: &JobSpec, items: &ItemReader, dir: &Path, number: u64)
     // Who has it open meanwhile sees it grow.
     let early = ItemReader::open(dir).unwrap();
     assert!(!early.split().is_complete());
-    let mut listed = listing::list(spec, dir, &[], Grace::Over(Duration::ZERO), &|| false).unwrap();
+    let mut listed = listing::list(spec, dir, &[], Grace::Over(Duration::ZERO), &|| Ok(())).unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     while let Some(splitting) = &mut listed.splitting {
         match splitting.look() {

@@ -14,7 +14,7 @@ use fanfold_shared::failpoint;
 use fanfold_shared::items::spill_file;
 use fanfold_shared::report::{During, IoError};
 
-use super::ListError;
+use super::{Cancel, ListError};
 
 /// The memory that a run may take before it is spilled, bytes.
 pub(super) const RUN_BYTES: usize = 16 * 1024 * 1024;
@@ -80,14 +80,14 @@ impl<'a> Sorter<'a> {
     /// Gives the names back in order. `cancel` is asked regularly; true stops it.
     pub(super) fn drain(
         mut self,
-        cancel: &dyn Fn() -> bool,
+        cancel: &Cancel<'_>,
         mut visit: impl FnMut(&[u8]) -> Result<(), ListError>,
     ) -> Result<(), ListError> {
         let mut seen = 0u64;
         let mut visit = |name: &[u8]| {
             seen += 1;
-            if seen.is_multiple_of(CANCEL_EVERY) && cancel() {
-                return Err(ListError::Canceled);
+            if seen.is_multiple_of(CANCEL_EVERY) {
+                cancel()?;
             }
             visit(name)
         };
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "runs have no names");
         let mut out = Vec::new();
         sorter
-            .drain(&|| false, |name| {
+            .drain(&|| Ok(()), |name| {
                 out.push(name.to_vec());
                 Ok(())
             })
@@ -260,6 +260,6 @@ mod tests {
 
         let mut sorter = Sorter::new(missing, RUN_BYTES);
         (0..=CANCEL_EVERY).for_each(|i| sorter.push(&i.to_be_bytes()).unwrap());
-        assert!(matches!(sorter.drain(&|| true, |_| Ok(())), Err(ListError::Canceled)));
+        assert!(matches!(sorter.drain(&|| Err(ListError::Canceled), |_| Ok(())), Err(ListError::Canceled)));
     }
 }

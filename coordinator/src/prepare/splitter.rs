@@ -23,7 +23,7 @@ use fanfold_store::Client;
 
 use super::cloud::Cloud;
 use super::tables::{TableFile, Tables};
-use super::{ListError, empty};
+use super::{Cancel, ListError, empty};
 
 /// So long is waited for all of a table before a part of it may run.
 const GRACE: Duration = Duration::from_secs(1);
@@ -92,7 +92,7 @@ impl Splitting {
         list: GrowingList,
         dir: &Path,
         grace: Grace,
-        cancel: &dyn Fn() -> bool,
+        cancel: &Cancel<'_>,
     ) -> Result<Option<Splitting>, ListError> {
         let shared = Arc::new(Shared::default());
         let cutter = Cutter { spec: spec.clone(), dir: dir.to_path_buf(), shared: shared.clone(), grace };
@@ -106,9 +106,7 @@ impl Splitting {
             .map_err(ItemsError::from)?;
         let mut splitting = Splitting { shared, thread: Some(thread), heard: 0 };
         loop {
-            if cancel() {
-                return Err(ListError::Canceled);
-            }
+            cancel()?;
             match splitting.look() {
                 News::None => (),
                 News::More => return Ok(Some(splitting)),
@@ -211,16 +209,13 @@ impl Cutter {
             shared: &self.shared,
             fingerprints: &fingerprints,
             saved: Cell::new(None),
-            failed: RefCell::default(),
             is_over: &|| self.grace.is_over(began),
         };
         let first = after.as_ref().map_or(0, |(slice, _)| u64::from(slice.entry));
         for (number, input) in names.split().inputs.iter().enumerate() {
             let client = input.uri().map(|uri| cloud.open(&uri)).transpose()?;
             for entry in first.max(input.entries.start)..input.entries.end {
-                if self.shared.stop.load(Ordering::SeqCst) {
-                    return Err(ListError::Canceled);
-                }
+                self.wanted()?;
                 let place = Place { number, entry, entries: names.entries(), client: client.as_ref() };
                 let after = after.take();
                 self.cut(&names, &stretch, place, after.as_ref().map(|(last, rows)| (last, *rows)))?;
@@ -280,17 +275,22 @@ impl Cutter {
             object,
         };
         let tables = Tables::of(&self.spec).expect("only tables are cut");
-        let stop = || self.shared.stop.load(Ordering::SeqCst) || stretch.is_due_and_fails();
-        let cut = tables.slices(file, after, &stop, &mut |slice, rows| {
+        let go_on = || {
+            self.wanted()?;
+            Ok(stretch.look()?)
+        };
+        let cut = tables.slices(file, after, &go_on, &mut |slice, rows| {
             let within = slice.part.end.min(len) as f64 / len as f64;
             self.shared.lock().progress = (entry as f64 + within) / entries as f64;
             stretch.list.borrow_mut().push(&slice, rows, number)?;
             Ok(stretch.look()?)
         });
-        match stretch.failed.take() {
-            Some(error) => Err(error.into()),
-            None => cut.map_err(|error| self.with_consequences(error, entry, stretch)),
-        }
+        cut.map_err(|error| self.with_consequences(error, entry, stretch))
+    }
+
+    /// Whether anybody still waits for what is cut.
+    fn wanted(&self) -> Result<(), ListError> {
+        ListError::canceled_if(self.shared.stop.load(Ordering::SeqCst))
     }
 
     /// A file of which a part runs already can't be mended under it.
@@ -326,8 +326,6 @@ struct Stretch<'a> {
     fingerprints: &'a Fingerprints,
     /// When that was done last.
     saved: Cell<Option<Instant>>,
-    /// Why it could not be done, where that can't be said at once.
-    failed: RefCell<Option<ItemsError>>,
     /// The time before which nobody gets anything is over.
     is_over: &'a dyn Fn() -> bool,
 }
@@ -352,10 +350,5 @@ impl Stretch<'_> {
             self.shared.change(|state| state.stretches += 1);
         }
         Ok(())
-    }
-
-    /// As [`Stretch::look`], where cutting can only be told to stop.
-    fn is_due_and_fails(&self) -> bool {
-        self.look().map_err(|error| *self.failed.borrow_mut() = Some(error)).is_err()
     }
 }

@@ -26,7 +26,7 @@ use fanfold_shared::text::counted;
 
 use super::sort::Sorter;
 use super::tables::TableFile;
-use super::{ListError, empty};
+use super::{Cancel, ListError, empty};
 pub(super) use count::count;
 use rows::Reader;
 
@@ -53,7 +53,7 @@ pub(super) fn gather(
     spec: &JobSpec,
     dir: &Path,
     list: &mut GrowingList,
-    cancel: &dyn Fn() -> bool,
+    cancel: &Cancel<'_>,
     run_bytes: usize,
 ) -> Result<Vec<String>, ListError> {
     let names = list.names()?;
@@ -145,7 +145,7 @@ impl Gathering<'_> {
         number: usize,
         input: &Input,
         entry: u64,
-        cancel: &dyn Fn() -> bool,
+        cancel: &Cancel<'_>,
         sorter: &mut Sorter<'_>,
     ) -> Result<(), ListError> {
         let (name, path) = self.file(number, entry)?;
@@ -207,7 +207,7 @@ impl Gathering<'_> {
         &mut self,
         number: usize,
         sorter: Sorter<'_>,
-        cancel: &dyn Fn() -> bool,
+        cancel: &Cancel<'_>,
         list: &mut GrowingList,
     ) -> Result<(), ListError> {
         let first = self.names.split().inputs[number].entries.start as u32;
