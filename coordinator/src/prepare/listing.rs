@@ -202,7 +202,7 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &Cancel<'_>) -> Resul
             items += more;
             match ends.push(items, number) {
                 true => Ok(()),
-                false => Err(ListError::from(ItemsError::Unlistable { ordinal: items, what: TOO_MANY })),
+                false => Err(ListError::from(ItemsError::Unlistable { ordinal: items, what: NO_ITEMS })),
             }
         };
         let mut count = |name: &[u8], known: Option<Fingerprint>| {
@@ -241,7 +241,7 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &Cancel<'_>) -> Resul
     Ok(Counted { split, notes })
 }
 
-pub(super) const TOO_MANY: &str = "its mini-batch has too many items";
+pub(super) const NO_ITEMS: &str = "its mini-batch has no items";
 
 /// Whether mini-batches end where slices say, and not after a number of items.
 fn is_sliced(spec: &JobSpec) -> bool {

@@ -162,7 +162,7 @@ impl SliceWriter {
     pub(super) fn push(&mut self, slice: &Slice, rows: u64, input: usize) -> Result<(), ItemsError> {
         let ordinal = self.rows;
         if !self.ends.push(ordinal + rows, input) {
-            return Err(ItemsError::Unlistable { ordinal, what: "its mini-batch has no rows, or too many" });
+            return Err(ItemsError::Unlistable { ordinal, what: "its mini-batch has no rows" });
         }
         self.rows += rows;
         self.fresh += 1;

@@ -11,7 +11,7 @@ use fanfold_shared::split::{Cut, Ends};
 
 use super::rows::Reader;
 use super::table_of;
-use crate::prepare::listing::{Counted, TOO_MANY, first_file, split_inputs, table_file};
+use crate::prepare::listing::{Counted, NO_ITEMS, first_file, split_inputs, table_file};
 use crate::prepare::source::Source;
 use crate::prepare::tables::TableFile;
 use crate::prepare::{Cancel, ListError, empty};
@@ -61,7 +61,7 @@ pub(in crate::prepare) fn count(
             for rows in std::mem::take(&mut by_values).into_values() {
                 items += rows;
                 if !ends.push(items, table.start) {
-                    return Err(ItemsError::Unlistable { ordinal: items, what: TOO_MANY }.into());
+                    return Err(ItemsError::Unlistable { ordinal: items, what: NO_ITEMS }.into());
                 }
             }
         }
