@@ -116,14 +116,14 @@ pub(super) fn list_in_runs(
         writer.items_are_rows();
     }
     let split = split_inputs(spec, excluded, cancel, &mut notes, |number, source, look, notes| {
-        let (input, mut sorter) = (&spec.inputs[number], Sorter::new(dir, run_bytes));
+        let (input, mut sorter) = (&spec.inputs[number], Sorter::new(dir, run_bytes, cancel));
         match (&spec.partition, spec.input_type) {
             (_, InputType::Lines) => lines(input, source, look, notes, &mut |line| Ok(writer.push(line)?))?,
             (Some(partition @ Partition { format: Some(format), .. }), _) if !gathers => {
                 let mut parts = Parts::new(partition, format, source, input);
                 let visit = &mut |name: &[u8], known| sorter.push(&carried(&parts.keyed(name)?, known));
                 source.for_each_known(&input.name, look, notes, visit)?;
-                sorter.drain(cancel, |keyed| {
+                sorter.drain(|keyed| {
                     let (keyed, known) = apart(keyed, source.objects().is_some());
                     let (key, name) = partitions::key_and_name(keyed);
                     let entry = writer.entries();
@@ -143,7 +143,7 @@ pub(super) fn list_in_runs(
             }
             (Some(_), _) if gathers => {
                 source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(name))?;
-                sorter.drain(cancel, |name| Ok(writer.push(name)?))?;
+                sorter.drain(|name| Ok(writer.push(name)?))?;
             }
             (_, _) => {
                 let visit = &mut |name: &[u8], known: Option<Fingerprint>| match known {
@@ -151,7 +151,7 @@ pub(super) fn list_in_runs(
                     known => sorter.push(&carried(name, known)),
                 };
                 source.for_each_known(&input.name, look, notes, visit)?;
-                sorter.drain(cancel, |name| {
+                sorter.drain(|name| {
                     let (name, known) = apart(name, source.objects().is_some());
                     if let Some(format) = spec.path_format() {
                         partitions::values_of(format, input, &source.root().join(OsStr::from_bytes(name)))?;
