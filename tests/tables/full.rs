@@ -29,6 +29,15 @@ fn succeeded(status: &Value) -> u64 {
     status["counts"]["items_succeeded"].as_u64().unwrap()
 }
 
+/// The job of [`rows`], whose list has room for some hundred slices of 48 bytes only; once it waits for more.
+fn blocked_by_its_list(place: &Place, failpoint: Option<&str>) -> Option<(Running, SmallDisk)> {
+    let (mut command, disk) = SmallDisk::filled(place, "job/.fanfold/items", 48)?;
+    growing(&mut command, failpoint);
+    let mut running = Running::start(place, command);
+    running.wait_until_said("Blocked: disk full");
+    Some((running, disk))
+}
+
 #[test]
 fn a_list_that_grows_on_a_full_disk_waits_for_room_while_what_is_split_runs() {
     if !crate::has_pandas() {
@@ -36,11 +45,7 @@ fn a_list_that_grows_on_a_full_disk_waits_for_room_while_what_is_split_runs() {
     }
     let place = Place::new();
     let expected = rows(&place, 1500);
-    // Slices of 48 bytes: of this list there is room for some hundred.
-    let Some((mut command, disk)) = SmallDisk::filled(&place, "job/.fanfold/items", 48) else { return };
-    growing(&mut command, None);
-    let mut running = Running::start(&place, command);
-    running.wait_until_said("Blocked: disk full");
+    let Some((mut running, disk)) = blocked_by_its_list(&place, None) else { return };
     let (status, why) = blocked(&place);
     assert!(why.contains("/items/slices") && why.contains("goes on by itself"), "{why}");
     assert_eq!(status["state"], "Running");
@@ -106,6 +111,32 @@ fn who_waits_for_room_can_be_told_to_stop() {
     place.run(&["cancel", "job"]).expect(0);
     running.ends(LIMIT, 3);
     assert_eq!(place.status()["state"], "Canceled");
+}
+
+#[test]
+fn a_node_that_can_not_read_the_list_on_ends_the_job_and_a_moment_s_trouble_does_not() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let place = Place::new();
+    rows(&place, 1500);
+    let Some((running, disk)) = blocked_by_its_list(&place, Some("node_list_read:1:5")) else { return };
+    // What follows is not known to the node yet.
+    disk.make_room(&running);
+    let said = running.ends(LIMIT, 1);
+    for part in ["the list of mini-batches can't be read on", "os error 5", "retry --failed"] {
+        assert!(said.contains(part), "{part} in\n{said}");
+    }
+    let status = place.status();
+    assert_eq!((&status["state"], status["counts"]["attempts_failed"].as_u64()), (&"Failed".into(), Some(0)));
+
+    let place = Place::new();
+    let expected = rows(&place, 1500);
+    let Some((running, disk)) = blocked_by_its_list(&place, Some("node_list_read:1:5:5")) else { return };
+    disk.make_room(&running);
+    running.ends(LIMIT, 0);
+    assert_each_once(&place.rows(), &expected);
+    assert_eq!(place.status()["counts"]["attempts_failed"], 0);
 }
 
 #[test]
