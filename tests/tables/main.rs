@@ -20,6 +20,7 @@ mod memory;
 mod mltable;
 mod parquet_output;
 mod partitions;
+mod random;
 mod refusals;
 mod splits;
 
