@@ -96,7 +96,6 @@ impl Cutter {
                 return Err(empty::no_rows_of(&names, number, self.spec.input_type)?);
             }
         }
-        drop(stretch);
         fingerprints.sync()?;
         list.into_inner().finish()?;
         Ok(())
