@@ -81,6 +81,18 @@ impl Failure {
         any.is::<E>()
     }
 
+    /// Whether it is room on a disk that was wanting, wherever below.
+    pub fn is_disk_full(&self) -> bool {
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            if error.downcast_ref::<io::Error>().is_some_and(is_disk_full) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// The error itself, if it is an `E`.
     ///
     /// # Errors
@@ -164,6 +176,18 @@ pub struct IoError {
     pub source: io::Error,
 }
 
+impl IoError {
+    /// Whether it is room that was wanting.
+    pub fn is_disk_full(&self) -> bool {
+        is_disk_full(&self.source)
+    }
+}
+
+/// Whether it is room that was wanting: to be waited for, or made, and then tried again.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl Report for IoError {
     fn exit_code(&self) -> ExitCode {
         match self.source.kind() {
@@ -177,7 +201,7 @@ impl Report for IoError {
 
     fn hint(&self) -> Option<String> {
         match self.source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            _ if self.is_disk_full() => {
                 Some("make room on that file system, then run the same command again: nothing is lost".into())
             }
             io::ErrorKind::PermissionDenied => Some("check the owner and the mode of that path".into()),

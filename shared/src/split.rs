@@ -1,11 +1,14 @@
 //! How the items of a job are cut into mini-batches: fixed when they are written down, never changed by a retry.
 
+mod ends;
+
 use std::ops::Range;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::{Deserialize, Serialize};
 
 use crate::uri::Uri;
+
+pub use ends::Ends;
 
 /// One input of the job and the items it contributed. Each input is split on its own: no mini-batch crosses it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,186 +58,6 @@ pub enum Cut {
     Listed(Ends),
 }
 
-/// The ends of all mini-batches: 4 bytes for each. As text they are their number and a checksum of the list
-/// ([`crate::items`]) that they are read from again.
-///
-/// Where mini-batches run while the rest of the data is still being split, the list grows: then clones of one value grow together, and
-/// what is in is never changed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(from = "StatedEnds", into = "StatedEnds")]
-pub struct Ends {
-    /// What a text says of them; None: they are all in `table`, as far as there are any.
-    stated: Option<Complete>,
-    table: Arc<RwLock<Table>>,
-}
-
-/// What is known of a complete list of ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Complete {
-    mini_batches: u64,
-    slices_crc32: u32,
-}
-
-/// [`Ends`] as text. One that grows has neither number nor checksum yet.
-#[derive(Serialize, Deserialize)]
-struct StatedEnds {
-    mini_batches: u64,
-    slices_crc32: u32,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    growing: bool,
-}
-
-impl From<StatedEnds> for Ends {
-    fn from(stated: StatedEnds) -> Ends {
-        let StatedEnds { mini_batches, slices_crc32, growing } = stated;
-        let stated = (!growing).then_some(Complete { mini_batches, slices_crc32 });
-        Ends { stated, table: Arc::default() }
-    }
-}
-
-impl From<Ends> for StatedEnds {
-    fn from(ends: Ends) -> StatedEnds {
-        match ends.complete() {
-            Some(Complete { mini_batches, slices_crc32 }) => StatedEnds { mini_batches, slices_crc32, growing: false },
-            None => StatedEnds { mini_batches: 0, slices_crc32: 0, growing: true },
-        }
-    }
-}
-
-impl PartialEq for Ends {
-    /// Whether they are of one list: of two that grow nothing says otherwise.
-    fn eq(&self, other: &Ends) -> bool {
-        self.complete() == other.complete()
-    }
-}
-
-impl Eq for Ends {}
-
-/// Blocks of so many ends have a base.
-const BLOCK: usize = 256;
-
-#[derive(Debug, Default)]
-struct Table {
-    /// The end before each block.
-    bases: Vec<u64>,
-    /// Each end less the base of its block. Blocks of more than 2³² items are refused when they are made.
-    ends: Vec<u32>,
-    /// The last end.
-    last: u64,
-    /// The first mini-batch of each input that has one.
-    inputs: Vec<u64>,
-    /// Nothing is added any more.
-    complete: Option<Complete>,
-}
-
-impl Table {
-    fn push(&mut self, end: u64, input: usize) -> bool {
-        let first = self.ends.len().is_multiple_of(BLOCK);
-        let base = if first { self.last } else { *self.bases.last().expect("pushed at the first") };
-        let offset = end.checked_sub(base).and_then(|offset| u32::try_from(offset).ok());
-        let follows = end > self.last && (self.inputs.len()..=self.inputs.len() + 1).contains(&(input + 1));
-        let Some(offset) = offset.filter(|_| follows) else { return false };
-        if input == self.inputs.len() {
-            self.inputs.push(self.ends.len() as u64);
-        }
-        if first {
-            self.bases.push(base);
-        }
-        self.ends.push(offset);
-        self.last = end;
-        true
-    }
-
-    fn len(&self) -> u64 {
-        self.ends.len() as u64
-    }
-
-    fn end(&self, id: u64) -> u64 {
-        let at = id as usize;
-        self.bases[at / BLOCK] + u64::from(self.ends[at])
-    }
-
-    /// The end before mini-batch `id`.
-    fn start(&self, id: u64) -> u64 {
-        if id == 0 { 0 } else { self.end(id - 1) }
-    }
-
-    /// The number of the input that mini-batch `id` is of.
-    fn input(&self, id: u64) -> usize {
-        self.inputs.partition_point(|first| *first <= id) - 1
-    }
-
-    /// The mini-batches of the input with this number.
-    fn of_input(&self, input: usize) -> Range<u64> {
-        let first = |input: usize| self.inputs.get(input).copied().unwrap_or(self.len());
-        first(input)..first(input + 1)
-    }
-
-    /// The mini-batch that holds an item that there is.
-    fn mini_batch_of(&self, ordinal: u64) -> u64 {
-        let block = self.bases.partition_point(|base| *base <= ordinal) - 1;
-        let first = block * BLOCK;
-        let ends = &self.ends[first..self.ends.len().min(first + BLOCK)];
-        let offset = ordinal - self.bases[block];
-        (first + ends.partition_point(|end| u64::from(*end) <= offset)) as u64
-    }
-}
-
-impl Ends {
-    /// None yet, and open for more.
-    pub fn growing() -> Ends {
-        Ends { stated: None, table: Arc::default() }
-    }
-
-    /// The next mini-batch ends before item `end`, and is of the input with this number, the same as the one before or the next one. False: it
-    /// is not behind the one before, or too far.
-    #[must_use]
-    pub fn push(&self, end: u64, input: usize) -> bool {
-        self.write().push(end, input)
-    }
-
-    /// There are no more; `slices_crc32` is of the file that they are read from again.
-    pub fn complete_with(&self, slices_crc32: u32) {
-        let mut table = self.write();
-        table.complete = Some(Complete { mini_batches: table.len(), slices_crc32 });
-    }
-
-    /// How many there are, or are so far.
-    pub fn mini_batches(&self) -> u64 {
-        self.stated.map_or_else(|| self.read().len(), |stated| stated.mini_batches)
-    }
-
-    /// The checksum of the file that they are in; None: they grow.
-    pub fn slices_crc32(&self) -> Option<u32> {
-        self.complete().map(|complete| complete.slices_crc32)
-    }
-
-    /// The number of items in this mini-batch.
-    pub fn items(&self, mini_batch: u64) -> u64 {
-        let table = self.read();
-        table.end(mini_batch) - table.start(mini_batch)
-    }
-
-    /// The number of items of the input with this number, so far.
-    pub fn items_of(&self, input: usize) -> u64 {
-        let table = self.read();
-        let of_input = table.of_input(input);
-        table.start(of_input.end) - table.start(of_input.start)
-    }
-
-    fn complete(&self) -> Option<Complete> {
-        self.stated.or_else(|| self.read().complete)
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Split {
     /// One that is cut after `mini_batch_items` items, with no inputs yet.
     pub fn even(mini_batch_items: u64) -> Split {
@@ -245,7 +68,7 @@ impl Split {
     pub fn is_complete(&self) -> bool {
         match &self.cut {
             Cut::Even { .. } => true,
-            Cut::Listed(ends) => ends.complete().is_some(),
+            Cut::Listed(ends) => ends.is_complete(),
         }
     }
 
@@ -277,7 +100,7 @@ impl Split {
     /// The number of items, as far as they are split.
     pub fn items(&self) -> u64 {
         match &self.cut {
-            Cut::Listed(ends) if ends.stated.is_none() => ends.read().last,
+            Cut::Listed(ends) if ends.is_loaded() => ends.read().last(),
             _ => self.inputs.last().map_or(0, |input| input.items.end),
         }
     }
@@ -358,7 +181,7 @@ impl Split {
             }
             Cut::Listed(ends) => {
                 let table = ends.read();
-                if ordinal < table.last {
+                if ordinal < table.last() {
                     return table.mini_batch_of(ordinal);
                 }
             }
@@ -435,14 +258,5 @@ mod tests {
             prop_assert_eq!(&read, &split);
             prop_assert!(matches!(read.cut, Cut::Listed(ends) if ends.mini_batches() == sizes.len() as u64));
         }
-    }
-
-    #[test]
-    fn an_end_is_behind_the_one_before_and_not_too_far() {
-        let ends = Ends::growing();
-        assert!(ends.push(3, 0) && !ends.push(3, 0) && !ends.push(2, 0));
-        assert!(!ends.push(1 << 33, 0));
-        assert!(!ends.push(4, 2), "an input without any is refused where it is listed");
-        assert!(ends.push(4, 1) && !ends.push(5, 0));
     }
 }

@@ -29,6 +29,20 @@ fn table_job(world: &World, rows: usize, cut: &str) -> Vec<String> {
     expected
 }
 
+/// Runs the job on two workers, of which one is killed after so many mini-batches, and its coordinator after as many more; the next one ends
+/// it.
+fn ends_whoever_dies(world: &World, committed: u64) {
+    let victim = world.worker();
+    let _other = world.worker();
+    let coordinator = world.coordinator();
+    world.wait_for_nodes(2);
+    world.wait_for_committed(committed);
+    kill_9(&victim);
+    world.wait_for_more_committed(committed);
+    kill_9(&coordinator);
+    world.coordinator().ends(LONG, 0);
+}
+
 #[test]
 fn rows_of_tables_are_there_once_whoever_dies() {
     if !has_pandas() {
@@ -36,15 +50,7 @@ fn rows_of_tables_are_there_once_whoever_dies() {
     }
     let world = World::new();
     let expected = table_job(&world, 1200, "mini_batch_size: 5rows");
-    let victim = world.worker();
-    let _other = world.worker();
-    let coordinator = world.coordinator();
-    world.wait_for_nodes(2);
-    world.wait_for_committed(20);
-    kill_9(&victim);
-    world.wait_for_more_committed(20);
-    kill_9(&coordinator);
-    world.coordinator().ends(LONG, 0);
+    ends_whoever_dies(&world, 20);
     world.each_once_and_nothing_left(&expected);
 }
 
@@ -94,15 +100,7 @@ fn a_parquet_file_has_each_row_once_whoever_dies() {
                   frame = mini_batch.assign(ballast='x' * (200_000 if i % 50 == 0 else 10), half=None if i % 3 else mini_batch.id / 2)\n    \
                   return frame[list(reversed(frame.columns))] if i % 2 else frame\n";
     world.place.write("score.py", script);
-    let victim = world.worker();
-    let _other = world.worker();
-    let coordinator = world.coordinator();
-    world.wait_for_nodes(2);
-    world.wait_for_committed(20);
-    kill_9(&victim);
-    world.wait_for_more_committed(20);
-    kill_9(&coordinator);
-    world.coordinator().ends(LONG, 0);
+    ends_whoever_dies(&world, 20);
     world.nothing_left();
     world.place.run(&["doctor", "--verify", "job"]).expect(0);
     let look = "import pandas\nframe = pandas.read_parquet('job/output/rows.parquet').sort_values('id')\n\
@@ -120,14 +118,7 @@ fn rows_of_a_combination_go_to_any_worker() {
     }
     let world = World::new();
     let expected = table_job(&world, 60, "partition_keys: [name]");
-    let victim = world.worker();
-    let _other = world.worker();
-    let coordinator = world.coordinator();
-    world.wait_for_nodes(2);
-    world.wait_for_committed(5);
-    kill_9(&victim);
-    kill_9(&coordinator);
-    world.coordinator().ends(LONG, 0);
+    ends_whoever_dies(&world, 5);
     assert_eq!(world.place.status()["counts"]["mini_batches"], 60);
     world.each_once_and_nothing_left(&expected);
 }

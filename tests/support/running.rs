@@ -216,6 +216,17 @@ pub struct SmallDisk {
 impl SmallDisk {
     /// The command `fanfold` with a disk of `size` (as mount spells it) at `name` in the place. None: this user may not mount.
     pub fn command(place: &Place, name: &str, size: &str) -> Option<(Command, SmallDisk)> {
+        SmallDisk::mounted(place, name, size, "true")
+    }
+
+    /// The same with a disk of 1 MiB, of which only so many KiB are free when the program starts.
+    pub fn filled(place: &Place, name: &str, free: usize) -> Option<(Command, SmallDisk)> {
+        let fill = format!("head -c {}k /dev/zero > filler", 1024 - free);
+        SmallDisk::mounted(place, name, "1m", &fill)
+    }
+
+    /// `first` is done on the disk before the program starts.
+    fn mounted(place: &Place, name: &str, size: &str, first: &str) -> Option<(Command, SmallDisk)> {
         let at = place.path(name);
         fs::create_dir_all(&at).unwrap();
         let may = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "tmpfs"]).arg(&at).output();
@@ -225,8 +236,9 @@ impl SmallDisk {
         }
         let fanfold = place.fanfold();
         let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", "mount -t tmpfs -o size=\"$0\" tmpfs \"$1\" && shift && exec \"$@\"", size]);
-        command.arg(&at).arg(fanfold.get_program());
+        let mount =
+            format!("mount -t tmpfs -o size=\"$0\" tmpfs \"$1\" && (cd \"$1\" && {first}) && shift && exec \"$@\"");
+        command.args(["-m", "sh", "-c", &mount, size]).arg(&at).arg(fanfold.get_program());
         for (name, value) in fanfold.get_envs() {
             match value {
                 Some(value) => command.env(name, value),

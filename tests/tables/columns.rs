@@ -13,10 +13,6 @@ const TELLS: &str = "def run(mini_batch, context):\n    \
     assert list(mini_batch.index) == list(range(len(mini_batch))), mini_batch.index\n    \
     return [f'{key}|' + ','.join(f'{k}={v!r}' for k, v in row.items()) for row in mini_batch.astype(object).to_dict('records')]\n";
 
-fn job(place: &Place, more: &str) {
-    job_of(place, TELLS, more);
-}
-
 fn job_of(place: &Place, script: &str, more: &str) {
     place.write("score.py", script);
     let python = python();
@@ -27,8 +23,17 @@ fn job_of(place: &Place, script: &str, more: &str) {
     place.write("job.yaml", yaml);
 }
 
-/// Runs it as planned, and compares its rows and how many mini-batches they came in.
-fn expect(place: &Place, mini_batches: u64, expected: &[&str]) {
+/// A place with an empty folder `data`, where `script` makes files.
+fn made(script: &str) -> Place {
+    let place = Place::new();
+    fs::create_dir_all(place.path("data")).unwrap();
+    python_makes(&place, script);
+    place
+}
+
+/// Runs the job as planned, and compares its rows and how many mini-batches they came in.
+fn expect(place: &Place, script: &str, more: &str, mini_batches: u64, expected: &[&str]) {
+    job_of(place, script, more);
     let plan = place.run(&["plan", "job.yaml", "--json"]).expect(0).stdout;
     let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
     place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
@@ -54,9 +59,10 @@ fn rows_of_csv_come_by_the_texts_of_their_fields() {
     place.write("data/3.csv", "user,n,note\n");
     // Another order of columns, and one more.
     place.write("data/4.csv", "n,note,user,more\n5,e,ann,m\n");
-    job(&place, "input_type: csv\nread_csv: {dtype: str}\npartition_keys: [user]");
     expect(
         &place,
+        TELLS,
+        "input_type: csv\nread_csv: {dtype: str}\npartition_keys: [user]",
         4,
         &[
             "{'user': 'ann'}|user='ann',n='1',note='x\\ny',more=nan",
@@ -72,9 +78,10 @@ fn rows_of_csv_come_by_the_texts_of_their_fields() {
     // The text counts, not the number; several keys; types are those of the part.
     let place = Place::new();
     place.write("data/1.csv", "user,n\nann,1\nann,1.0\nbob,1\nann,1\n");
-    job(&place, "input_type: csv\npartition_keys: [n, user]");
     expect(
         &place,
+        TELLS,
+        "input_type: csv\npartition_keys: [n, user]",
         3,
         &[
             "{'n': '1', 'user': 'ann'}|user='ann',n=1",
@@ -90,25 +97,26 @@ fn columns_may_have_numbers_and_files_any_form() {
     if !crate::has_pandas() {
         return;
     }
-    let place = Place::new();
-    fs::create_dir_all(place.path("data")).unwrap();
-    python_makes(
-        &place,
+    let place = made(
         "import gzip\nopen('data/1.tsv', 'wb').write('\\ufeffé\\t1\\nb\\t2\\n'.encode('utf-8'))\n\
          gzip.open('data/2.tsv', 'wb').write('b\\t3\\nc\\n'.encode())\n",
     );
-    job(&place, "input_type: tsv\nread_csv: {header: false}\npartition_keys: [0]");
     expect(
         &place,
+        TELLS,
+        "input_type: tsv\nread_csv: {header: false}\npartition_keys: [0]",
         3,
         &["{'0': 'é'}|0='é',1=1", "{'0': 'b'}|0='b',1=2", "{'0': 'b'}|0='b',1=3", "{'0': 'c'}|0='c',1=nan"],
     );
 
-    let place = Place::new();
-    fs::create_dir_all(place.path("data")).unwrap();
-    python_makes(&place, "open('data/1.csv', 'wb').write('größe;x\\n1é;2\\n'.encode('latin-1'))\n");
-    job(&place, "input_type: csv\nread_csv: {sep: ';', encoding: latin-1}\npartition_keys: [größe]");
-    expect(&place, 1, &["{'größe': '1é'}|größe='1é',x=2"]);
+    let place = made("open('data/1.csv', 'wb').write('größe;x\\n1é;2\\n'.encode('latin-1'))\n");
+    expect(
+        &place,
+        TELLS,
+        "input_type: csv\nread_csv: {sep: ';', encoding: latin-1}\npartition_keys: [größe]",
+        1,
+        &["{'größe': '1é'}|größe='1é',x=2"],
+    );
 }
 
 #[test]
@@ -127,9 +135,10 @@ fn rows_of_json_lines_come_by_what_stands_there() {
     );
     let script =
         "def run(mini_batch, context):\n    return [f'{context.partition_key_value} {i}' for i in mini_batch.i]\n";
-    job_of(&place, script, "input_type: jsonl\npartition_keys: [k]");
     expect(
         &place,
+        script,
+        "input_type: jsonl\npartition_keys: [k]",
         6,
         &[
             "{'k': 'é'} 1",
@@ -149,10 +158,7 @@ fn rows_of_parquet_come_by_their_values_as_text() {
     if !crate::has_pandas() {
         return;
     }
-    let place = Place::new();
-    fs::create_dir_all(place.path("data")).unwrap();
-    python_makes(
-        &place,
+    let place = made(
         "import datetime, pandas\nf = pandas.DataFrame({'i': range(6), 'd': [datetime.date(2026, 1, 1 + i % 2) for i in range(6)],\n  \
          't': pandas.Categorical(['a', 'b', 'a', None, 'a', 'b']), 'ok': [True, False] * 3})\n\
          f.to_parquet('data/1.parquet', row_group_size=2, compression='snappy')\n\
@@ -160,7 +166,6 @@ fn rows_of_parquet_come_by_their_values_as_text() {
     );
     let script = "def run(mini_batch, context):\n    key = list(context.partition_key_value.values())\n    \
                   return [f'{key} {r.i} {r.d} {r.t} {r.ok}' for r in mini_batch.itertuples()]\n";
-    job_of(&place, script, "input_type: parquet\npartition_keys: [d, t, ok]");
     let mut expected = Vec::new();
     for n in [0, 10] {
         for i in 0..6 {
@@ -171,13 +176,10 @@ fn rows_of_parquet_come_by_their_values_as_text() {
         }
     }
     let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    expect(&place, 3, &expected);
+    expect(&place, script, "input_type: parquet\npartition_keys: [d, t, ok]", 3, &expected);
 
     // Rows that are all over the file make it be read again and again, which is said.
-    let place = Place::new();
-    fs::create_dir_all(place.path("data")).unwrap();
-    python_makes(
-        &place,
+    let place = made(
         "import pandas\npandas.DataFrame({'id': [n % 20 for n in range(80)]}).to_parquet('data/1.parquet', row_group_size=20)\n",
     );
     job_of(
@@ -204,9 +206,10 @@ fn an_mltable_may_say_what_becomes_of_their_columns() {
     place.write("data/a/2.csv", "ann,3\n");
     place.write("data/b/1.csv", "ann,4\n");
     // A column, and a value of the path.
-    job(&place, "input_type: mltable\npartition_keys: [user, store]");
     expect(
         &place,
+        TELLS,
+        "input_type: mltable\npartition_keys: [user, store]",
         3,
         &[
             "{'user': 'ann', 'store': 'a'}|Path='/data/a/1.csv',n=1,store='a'",
@@ -224,9 +227,10 @@ fn an_mltable_may_say_what_becomes_of_their_columns() {
     );
     place.write("data/x/1.csv", "ann,1\nNA,2\n");
     place.write("data/y/2.csv", "ann,3\n,4\n");
-    job(&place, "input_type: mltable\npartition_keys: Column1");
     expect(
         &place,
+        TELLS,
+        "input_type: mltable\npartition_keys: Column1",
         3,
         &[
             "{'Column1': 'ann'}|Column1='ann',Column2=1",

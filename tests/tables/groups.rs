@@ -4,25 +4,25 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use fanfold::prepare::listing;
-use fanfold_shared::job;
 use serde_json::{Value, json};
 
 use crate::python;
+use crate::random::{compared, numbers, options, place, spec, well_formed};
 use crate::seed::Random;
-use crate::splits::{numbers, well_formed};
 use crate::support::Place;
+
+/// What compares the frames of all groups with those of the whole files.
+const SCRIPT: &str = "compare_groups.py";
 
 /// Lists the tables in the folder `name` as the job says, and returns its groups, for `compare_groups.py`.
 fn groups(place: &Place, name: &str, more: &str) -> Value {
-    let yaml = format!("name: table\nentry_script: score.py\ninputs: [{name}]\n{more}\n");
-    let spec = job::parse(&yaml, &place.path("job.yaml"), &[], &job::NoDatasets)
-        .unwrap_or_else(|errors| panic!("{yaml}\n{errors:?}"));
+    let spec = spec(place, name, more);
     let dir = place.path(format!("items-{name}"));
     // Runs of the sort so short that all of it is spilled.
-    let listed = listing::list_with(&spec, &dir, &[], 500).unwrap_or_else(|error| panic!("{yaml}\n{error}"));
+    let listed = listing::list_with(&spec, &dir, &[], 500).unwrap_or_else(|error| panic!("{more}\n{error}"));
     let (items, split) = (&listed.items, listed.items.split());
-    let counted = listing::count(&spec, &[], &|| false).unwrap().split;
-    assert_eq!((counted.items(), counted.mini_batches()), (split.items(), split.mini_batches()), "{yaml}");
+    let counted = listing::count(&spec, &[], &|| Ok(())).unwrap().split;
+    assert_eq!((counted.items(), counted.mini_batches()), (split.items(), split.mini_batches()), "{more}");
     let (records, origins) = items.group_files();
     let groups: Vec<Value> = (0..split.mini_batches())
         .map(|id| {
@@ -64,35 +64,9 @@ fn groups(place: &Place, name: &str, more: &str) -> Value {
         "files": items.paths(0..items.entries()).unwrap(),
         "kind": spec.input_type.name(),
         "keys": spec.partition.as_ref().unwrap().keys,
-        "options": {
-            "kind": spec.input_type.name(),
-            "sep": spec.read_csv.sep,
-            "encoding": spec.read_csv.encoding,
-            "header": spec.read_csv.header,
-            "quotechar": spec.read_csv.quotechar,
-            "dtype": spec.read_csv.dtype,
-        },
+        "options": options(&spec),
         "groups": groups,
     })
-}
-
-/// Has Python compare the frames of all groups with those of the whole files.
-fn compare(place: &Place, cases: &[Value]) {
-    let text: String = cases.iter().map(|case| format!("{case}\n")).collect();
-    let path = place.write("cases.jsonl", text);
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let script = format!("{root}/tests/tables/compare_groups.py");
-    let ran = Command::new(python()).arg(script).arg(path).arg(format!("{root}/worker/python/host")).output().unwrap();
-    let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{said}");
-    let compared: usize = said.trim().parse().unwrap_or_else(|_| panic!("{said}"));
-    assert!(compared >= cases.len(), "every table has a group: {said}");
-}
-
-fn place() -> Place {
-    let place = Place::new();
-    place.write("score.py", "def run(mini_batch):\n    return mini_batch\n");
-    place
 }
 
 /// One or two of so many columns.
@@ -128,7 +102,7 @@ fn groups_of_csv_are_those_of_pandas() {
         let more = format!("input_type: {kind}\nread_csv: {{{sep}header: {header}, dtype: str}}\n{keys}");
         cases.push(groups(&place, &number.to_string(), &more));
     }
-    compare(&place, &cases);
+    assert!(compared(&place, &cases, SCRIPT) >= cases.len(), "every table has a group");
 }
 
 /// Lines with keys of all kinds, or without.
@@ -181,7 +155,7 @@ fn groups_of_json_lines_are_those_of_pandas() {
         let keys = chosen(&mut random, 2, |column| ["a", "b"][column as usize].into());
         cases.push(groups(&place, &number.to_string(), &format!("input_type: jsonl\n{keys}")));
     }
-    compare(&place, &cases);
+    assert!(compared(&place, &cases, SCRIPT) >= cases.len(), "every table has a group");
 }
 
 #[test]
@@ -203,5 +177,5 @@ fn groups_of_parquet_are_those_of_pandas() {
         let keys = chosen(&mut random, KEYS.len() as u64, |column| KEYS[column as usize].into());
         cases.push(groups(&place, &format!("parquet{number}"), &format!("input_type: parquet\n{keys}")));
     }
-    compare(&place, &cases);
+    assert!(compared(&place, &cases, SCRIPT) >= cases.len(), "every table has a group");
 }

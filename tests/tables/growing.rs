@@ -1,27 +1,29 @@
 //! Tables whose mini-batches run while the rest is still being split.
 
 use std::fs::{self, File};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use crate::jobs::job;
+use crate::jobs::{ROWS, job};
 use crate::support::{LIMIT, Place, Ran, assert_each_once, finish};
 
-const ROWS: &str =
-    "def run(mini_batch):\n    return [f'{row.id}:{row.name}' for row in mini_batch.itertuples(index=False)]\n";
-
 /// Writes a table; returns what [`ROWS`] says of it.
-fn table(place: &Place, name: &str, ids: std::ops::Range<usize>) -> Vec<String> {
+pub fn table(place: &Place, name: &str, ids: std::ops::Range<usize>) -> Vec<String> {
     let text: String = ids.clone().map(|id| format!("{id},name {id}\n")).collect();
     place.write(name, format!("id,name\n{text}"));
     ids.map(|id| format!("{id}:name {id}")).collect()
 }
 
-/// Runs the job so that every mini-batch is told by itself, from the first one on.
-fn run(place: &Place, failpoint: Option<&str>) -> Ran {
-    let mut command = place.fanfold();
+/// Has `command` run the job so that every mini-batch is told by itself, from the first one on.
+pub fn growing(command: &mut Command, failpoint: Option<&str>) {
     command.args(["run", "job.yaml", "--job-dir", "job"]);
     command.env("FANFOLD_SPLIT_GRACE_MS", "0").env("FANFOLD_SPLIT_STRETCH_MS", "0");
     command.envs(failpoint.map(|point| ("FANFOLD_FAILPOINT", point)));
+}
+
+/// Runs the job like that.
+pub fn run(place: &Place, failpoint: Option<&str>) -> Ran {
+    let mut command = place.fanfold();
+    growing(&mut command, failpoint);
     finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts"), LIMIT)
 }
 

@@ -9,7 +9,7 @@ use crate::python;
 use crate::support::{LIMIT, Place, assert_each_once, finish, wait_for};
 
 /// Says of each row what it is.
-const ROWS: &str =
+pub const ROWS: &str =
     "def run(mini_batch):\n    return [f'{row.id}:{row.name}' for row in mini_batch.itertuples(index=False)]\n";
 
 /// The job over `input`, an entry for the job file.

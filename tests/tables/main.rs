@@ -2,6 +2,8 @@
 //!
 //! They need pandas and pyarrow: `tests/run.sh` installs both into a virtual environment under `target`.
 
+#[path = "../support/running.rs"]
+mod running;
 #[allow(dead_code, reason = "the crash tests use the rest of it")]
 #[path = "../crash/seed.rs"]
 mod seed;
@@ -10,6 +12,7 @@ mod support;
 
 mod columns;
 mod examples;
+mod full;
 mod groups;
 mod growing;
 mod jobs;
@@ -17,6 +20,7 @@ mod memory;
 mod mltable;
 mod parquet_output;
 mod partitions;
+mod random;
 mod refusals;
 mod splits;
 

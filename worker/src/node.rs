@@ -32,7 +32,7 @@ use fanfold_shared::items::{Fingerprints, ItemReader};
 use fanfold_shared::job::ProfilingModule;
 use fanfold_shared::layout::{JobDir, NodeDir, Stream};
 use fanfold_shared::message::NodeEvent;
-use fanfold_shared::report::{During, Result};
+use fanfold_shared::report::{During, Result, is_disk_full};
 
 use crate::cloud::{Cloud, Fetchers};
 use crate::devices::{Binding, ChildEnv, NodeDevices, child_env};
@@ -348,7 +348,7 @@ impl Node {
     /// Whether a process that could not be started is simply tried again later: the disk is full, which never fails a job, or
     /// this machine is short of something while other processes of the node go on.
     pub fn is_only_short(&self, error: &io::Error) -> bool {
-        is_full(error)
+        is_disk_full(error)
             || matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::ENOMEM))
                 && !self.running.is_empty()
     }
@@ -439,11 +439,6 @@ impl Node {
         let text = process.map_or_else(|| text.to_string(), |process| format!("{process}: {text}"));
         lock(&self.errors).error(clock::wall_us(), std::process::id(), &text);
     }
-}
-
-/// Whether it is room that was wanting.
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Counts a slot's thread out, whichever way it ends.

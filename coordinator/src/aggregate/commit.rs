@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -10,7 +9,7 @@ use std::time::Instant;
 use fanfold_shared::failpoint;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::message::{AttemptError, FromNode, NodeEvent, NodeMessage, Results};
-use fanfold_shared::report::IoError;
+use fanfold_shared::report::{IoError, is_disk_full};
 
 use super::output::WriteError;
 use super::plan::Plan;
@@ -156,7 +155,7 @@ impl Aggregate {
             // A failed sync has made the kernel forget which pages are not on disk: a new descriptor and all the bytes again.
             let reopened = output.reopen(committed);
             let path = output.path().to_path_buf();
-            if is_full(&error) {
+            if is_disk_full(&error) {
                 return Err(CommitError::DiskFull { path, source: error.into() }.into());
             }
             if tries == 2 || reopened.is_err() {
@@ -255,8 +254,4 @@ impl From<CommitError> for Refused {
     fn from(error: CommitError) -> Refused {
         Refused::Commit(error)
     }
-}
-
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -151,7 +151,11 @@ impl Report for CommitError {
     fn hint(&self) -> Option<String> {
         match self {
             CommitError::DiskFull { path, .. } => {
-                Some(format!("make room on the file system of `{}`; the job goes on by itself", path.display()))
+                // Who reads it as an error has a program that ended: nobody was there yet who waits, or there was no use in it.
+                Some(format!(
+                    "make room on the file system of `{}`, then run the same command again: nothing is lost",
+                    path.display()
+                ))
             }
             CommitError::Output(_) | CommitError::Stopped => {
                 Some("check the disk, then run the same command again: it goes on from what the ledger proves".into())

@@ -67,7 +67,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     };
     let own = listing::own_directories(&dir, &output_dir(&spec, &dir));
     let snapshot = snapshot::preview(&spec, &own)?;
-    let counted = listing::count(&spec, &own, &|| false)?;
+    let counted = listing::count(&spec, &own, &|| Ok(()))?;
     let nodes = if args.fleet.is_given() {
         Nodes::Fleet
     } else {
@@ -77,7 +77,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     };
     let base = std::path::absolute(&args.job_file).during("find", &args.job_file)?;
     let of_datasets =
-        [notes::shadowed(&spec, durable::parent(&base), &datasets), notes::changed(&spec, &own, &|| false)];
+        [notes::shadowed(&spec, durable::parent(&base), &datasets), notes::changed(&spec, &own, &|| Ok(()))];
     let reused = stand_in(&spec, &args.job_file, args.fleet.is_given())
         .map(|id| format!("`fanfold run` would use the result of {id}, which was the same job; `--no-reuse` runs it"));
     let unasked = match reused {

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use fanfold_shared::job::{Contents, Datasets, FromDataset, JobSpec, is_dataset_name};
 use fanfold_shared::text::{counted, size};
 
-use crate::prepare::contents;
+use crate::prepare::{Cancel, contents};
 
 /// A line for each input whose data is not what was registered. Directories in `excluded` are the job's own. What can't be looked
 /// at is told by whoever lists it.
-pub fn changed(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) -> Vec<String> {
+pub fn changed(spec: &JobSpec, excluded: &[PathBuf], cancel: &Cancel<'_>) -> Vec<String> {
     let note = |input: &fanfold_shared::job::Input| {
         let FromDataset { dataset, contents: then, path } = input.dataset.as_ref()?;
         let now = contents(&input.name, path.as_ref().unwrap_or(&input.path), excluded, cancel).ok()?;

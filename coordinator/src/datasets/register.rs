@@ -60,7 +60,7 @@ pub fn register(
     let mut parts = Vec::with_capacity(paths.len());
     for path in paths {
         admit(Path::new(&path))?;
-        let contents = contents(name, &path, &[], &|| false)?;
+        let contents = contents(name, &path, &[], &|| Ok(()))?;
         parts.push(DatasetPath { path, contents });
     }
     let mut dataset = Dataset {

@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use fanfold_shared::report::is_disk_full;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::LedgerError;
 use super::reader::damaged;
@@ -45,6 +47,28 @@ fn immutable_uri(path: &Path) -> PathBuf {
 /// For a file that nobody writes to while it is read.
 pub(super) fn connect_immutable(path: &Path) -> rusqlite::Result<Connection> {
     connect(immutable_uri(path), READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
+}
+
+/// Sorts an error of a connection that may write. SQLite has no code for a full quota, or for shared memory (which readers make, too) without
+/// room: it reports a failed write, and keeps the number.
+pub(super) fn write_error(
+    connection: &Connection,
+    operation: &'static str,
+    path: &Path,
+    error: rusqlite::Error,
+) -> LedgerError {
+    if let rusqlite::Error::SqliteFailure(failure, _) = &error
+        && failure.code == ErrorCode::SystemIoFailure
+        // A failed sync (another extended code) is not lack of space even if the number says so: the commit may be in the log.
+        && matches!(failure.extended_code, rusqlite::ffi::SQLITE_IOERR_WRITE | rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
+    {
+        // SAFETY: the handle belongs to `connection`, which is alive and used by this thread only.
+        let errno = unsafe { rusqlite::ffi::sqlite3_system_errno(connection.handle()) };
+        if is_disk_full(&io::Error::from_raw_os_error(errno)) {
+            return LedgerError::Full { path: path.to_path_buf(), source: Box::new(error) };
+        }
+    }
+    LedgerError::from_sqlite(operation, path, error)
 }
 
 /// Bytes of the write-ahead log: of commits that may not be in the database file yet.

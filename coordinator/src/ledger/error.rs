@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fanfold_shared::report::{ExitCode, IoError, Report};
+use fanfold_shared::report::{ExitCode, IoError, Report, is_disk_full};
 use rusqlite::ErrorCode;
 
 /// Why a ledger can't be opened, read or written.
@@ -126,11 +126,9 @@ impl LedgerError {
 
     /// An error of the operating system on the ledger itself.
     pub(super) fn from_io(operation: &'static str, path: &Path, source: io::Error) -> LedgerError {
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                LedgerError::Full { path: path.to_path_buf(), source: Box::new(source) }
-            }
-            _ => IoError { operation, path: path.to_path_buf(), source }.into(),
+        match is_disk_full(&source) {
+            true => LedgerError::Full { path: path.to_path_buf(), source: Box::new(source) },
+            false => IoError { operation, path: path.to_path_buf(), source }.into(),
         }
     }
 }

@@ -15,7 +15,7 @@ use fanfold_shared::split::{Cut, Split};
 use fanfold_shared::state::JobState;
 use rusqlite::{Connection, ErrorCode, Row, Rows};
 
-use super::connection::{READ_ONLY, connect, connect_immutable, log_len, version};
+use super::connection::{READ_ONLY, connect, connect_immutable, log_len, version, write_error};
 use super::packed::{Record, Unpacker};
 use super::schema::{closed, meta, sql, totals, unsigned};
 use super::{
@@ -97,15 +97,11 @@ impl LedgerReader {
 
     /// Takes over a connection after checking that it leads to a ledger that we can read.
     pub(super) fn attach(path: &Path, connection: rusqlite::Result<Connection>) -> Result<LedgerReader, LedgerError> {
-        let opened = connection.and_then(|connection| {
-            let version = version(&connection)?;
-            Ok((connection, version))
-        });
-        let (connection, version) = opened.map_err(|error| LedgerError::from_sqlite("open", path, error))?;
-        version.check(path)?;
+        let connection = connection.map_err(|error| LedgerError::from_sqlite("open", path, error))?;
+        version(&connection).map_err(|error| write_error(&connection, "open", path, error))?.check(path)?;
         let split: String = meta(&connection, "split")
             .and_then(|split| split.ok_or(rusqlite::Error::QueryReturnedNoRows))
-            .map_err(|error| LedgerError::from_sqlite("read", path, error))?;
+            .map_err(|error| write_error(&connection, "read", path, error))?;
         let split: Split =
             serde_json::from_str(&split).map_err(|error| damaged(path, format!("its split can't be read: {error}")))?;
         let knows_end = split.is_complete();

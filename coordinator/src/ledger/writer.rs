@@ -14,9 +14,9 @@ use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::During;
 use fanfold_shared::split::Split;
 use fanfold_shared::state::JobState;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-use super::connection::{READ_ONLY, connect, with_suffix};
+use super::connection::{READ_ONLY, connect, with_suffix, write_error};
 use super::reader::damaged;
 use super::record::{self, Fate, GroupRecord};
 use super::schema::{APPLICATION_ID, TABLES, VERSION, set_meta, set_totals, sql, totals};
@@ -110,7 +110,7 @@ impl Ledger {
         let pages: i64 = reader
             .connection
             .query_row("PRAGMA page_count", [], |row| row.get(0))
-            .map_err(|error| LedgerError::from_sqlite("open", path, error))?;
+            .map_err(|error| write_error(&reader.connection, "open", path, error))?;
         if pages <= QUICK_CHECK_PAGES
             && let Some(problem) = reader.integrity(1)?.into_iter().next()
         {
@@ -291,23 +291,6 @@ pub(super) fn transaction<T>(
     fanfold_shared::failpoint_error!("ledger_commit").map_err(|error| LedgerError::from_io("write to", path, error))?;
     transaction.commit().map_err(|error| write_error(connection, "write to", path, error))?;
     Ok(value)
-}
-
-/// Sorts an error of a write. SQLite has no code for a full quota: it reports a failed write, and keeps the number.
-fn write_error(connection: &Connection, operation: &'static str, path: &Path, error: rusqlite::Error) -> LedgerError {
-    if let rusqlite::Error::SqliteFailure(failure, _) = &error
-        && failure.code == ErrorCode::SystemIoFailure
-        // A failed sync (another extended code) is not lack of space even if the number says so: the commit may be in the log.
-        && matches!(failure.extended_code, rusqlite::ffi::SQLITE_IOERR_WRITE | rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
-    {
-        // SAFETY: the handle belongs to `connection`, which is alive and used by this thread only.
-        let errno = unsafe { rusqlite::ffi::sqlite3_system_errno(connection.handle()) };
-        let system = io::Error::from_raw_os_error(errno);
-        if matches!(system.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            return LedgerError::Full { path: path.to_path_buf(), source: Box::new(error) };
-        }
-    }
-    LedgerError::from_sqlite(operation, path, error)
 }
 
 /// Makes an empty ledger at `path`, whole or not at all.

@@ -11,9 +11,9 @@ use fanfold_shared::job::Input;
 use fanfold_shared::uri::Uri;
 use fanfold_store::{Client, Datastores, Next, Object, StoreError, Stores, Why};
 
-use super::ListError;
 use super::glob::{self, Pattern};
 use super::source::Visit;
+use super::{Cancel, ListError};
 
 /// Objects between two looks at whether to stop.
 const CANCEL_EVERY: u64 = 1024;
@@ -114,15 +114,15 @@ impl Objects {
     }
 
     /// Calls `visit` with the name of every object and what is known of it, in no particular order.
-    pub(super) fn for_each(&self, cancel: &dyn Fn() -> bool, visit: &mut Visit<'_>) -> Result<(), ListError> {
+    pub(super) fn for_each(&self, cancel: &Cancel<'_>, visit: &mut Visit<'_>) -> Result<(), ListError> {
         if let Which::One(object) = &self.which {
             return visit(object.path.as_bytes(), Some(fingerprint(object)));
         }
         let mut seen = 0u64;
         self.client.list(&mut |object| {
             seen += 1;
-            if seen.is_multiple_of(CANCEL_EVERY) && cancel() {
-                return Err(ListError::Canceled);
+            if seen.is_multiple_of(CANCEL_EVERY) {
+                cancel()?;
             }
             let name = object.path.as_bytes();
             match &self.which {

@@ -15,19 +15,14 @@ use super::cloud::Cloud;
 use super::notes::Notes;
 use super::source::{Look, Source};
 use super::walk::Identities;
-use super::{ListError, empty};
+use super::{Cancel, ListError, empty};
 
 /// The files of the path, folder or pattern `path`, which messages call the input `name`. Directories in `excluded` are left
 /// out; `cancel` is asked every few thousand files.
 ///
 /// # Errors
 /// It is not there, has no files or can't be read.
-pub fn contents(
-    name: &str,
-    path: &str,
-    excluded: &[PathBuf],
-    cancel: &dyn Fn() -> bool,
-) -> Result<Contents, ListError> {
+pub fn contents(name: &str, path: &str, excluded: &[PathBuf], cancel: &Cancel<'_>) -> Result<Contents, ListError> {
     let excluded = Identities::new(excluded);
     let look = Look { excluded: &excluded, cancel, of_mltable: false, cloud: &Cloud::default() };
     let source = Source::resolve(&Input { name: name.into(), path: path.into(), dataset: None }, look)?;
@@ -51,7 +46,7 @@ pub fn contents(
         hasher.update(file);
         let hash = hasher.finalize();
         files.push(hash.as_bytes()[..16].try_into().expect("it has 32"));
-        if files.len().is_multiple_of(4096) && cancel() { Err(ListError::Canceled) } else { Ok(()) }
+        if files.len().is_multiple_of(4096) { cancel() } else { Ok(()) }
     })?;
     if files.is_empty() {
         return Err(empty::explain(name, InputType::Files, &source, &notes, look));
@@ -80,7 +75,7 @@ mod tests {
             File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
         };
         let look = |folder: &str| {
-            contents("x", dir.path().join(folder).to_str().unwrap(), &[], &|| false).map_err(|error| error.to_string())
+            contents("x", dir.path().join(folder).to_str().unwrap(), &[], &|| Ok(())).map_err(|error| error.to_string())
         };
         for folder in ["one", "two"] {
             write(folder, "a", "1", then);

@@ -30,7 +30,7 @@ fn prepare(dir: &Path) -> (Vec<u8>, Snapshot) {
     }
     let items = match is_listed(&job.items()) {
         true => ItemReader::open(&job.items()).unwrap(),
-        false => list_in_runs(&spec, &job.items(), &[], Grace::Endless, &|| false, 1000).unwrap().items,
+        false => list_in_runs(&spec, &job.items(), &[], Grace::Endless, &|| Ok(()), 1000).unwrap().items,
     };
     let snapshot = snapshot::take(&spec, &job, &[]).unwrap();
     let mut listed = items.read(0..items.entries()).unwrap();

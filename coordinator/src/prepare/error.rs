@@ -9,6 +9,9 @@ use fanfold_shared::text::size;
 use fanfold_store::datastores::DatastoresError;
 use fanfold_store::{Download, StoreError};
 
+/// Whether the caller still wants what is being made: asked regularly, and an error, as a rule [`ListError::Canceled`], ends it with that.
+pub type Cancel<'a> = dyn Fn() -> Result<(), ListError> + 'a;
+
 /// See the variants. `input` is the input's name in the job file.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
@@ -161,6 +164,11 @@ pub enum ListError {
 }
 
 impl ListError {
+    /// What a [`Cancel`] answers: [`ListError::Canceled`] if it `is` so.
+    pub fn canceled_if(is: bool) -> Result<(), ListError> {
+        if is { Err(ListError::Canceled) } else { Ok(()) }
+    }
+
     /// `path` of the input called `input` can't be read; what the cloud says of an object is told as it is.
     pub(super) fn unreadable(input: &str, operation: &'static str, path: &Path, error: io::Error) -> ListError {
         match Download::error(&error) {

@@ -68,7 +68,7 @@ pub fn slices(
     Tables::raw(kind, size, &read_csv).slices(
         of,
         after.map(|(slice, rows)| (slice, *rows)),
-        &|| false,
+        &|| Ok(()),
         &mut |slice, rows| {
             found.push((slice, rows));
             Ok(())

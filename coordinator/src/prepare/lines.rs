@@ -9,7 +9,7 @@ use std::path::Path;
 
 use fanfold_shared::items::MAX_ITEM_BYTES;
 
-use super::ListError;
+use super::{Cancel, ListError};
 
 const BUFFER: usize = 256 * 1024;
 
@@ -19,7 +19,7 @@ const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 pub(super) fn for_each_line(
     input: &str,
     path: &Path,
-    cancel: &dyn Fn() -> bool,
+    cancel: &Cancel<'_>,
     visit: &mut dyn FnMut(&[u8]) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
     let file = File::open(path).map_err(|error| ListError::unreadable(input, "open", path, error))?;
@@ -31,7 +31,7 @@ pub(super) fn for_each_line_of(
     input: &str,
     path: &Path,
     file: impl Read,
-    cancel: &dyn Fn() -> bool,
+    cancel: &Cancel<'_>,
     visit: &mut dyn FnMut(&[u8]) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
     let unreadable = |operation| move |error: io::Error| ListError::unreadable(input, operation, path, error);
@@ -62,9 +62,7 @@ pub(super) fn for_each_line_of(
         if buffer.is_empty() {
             return if begun.is_empty() { Ok(()) } else { take(&begun) };
         }
-        if cancel() {
-            return Err(ListError::Canceled);
-        }
+        cancel()?;
         let len = buffer.len();
         let mut rest = buffer;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
@@ -95,7 +93,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
         let mut items = Vec::new();
-        for_each_line("list", file.path(), &|| false, &mut |item| {
+        for_each_line("list", file.path(), &|| Ok(()), &mut |item| {
             items.push(item.to_vec());
             Ok(())
         })?;

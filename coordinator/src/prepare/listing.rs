@@ -29,7 +29,7 @@ use super::source::{Look, Source};
 use super::splitter::{Grace, Splitting};
 use super::tables::{TableFile, Tables};
 use super::walk::Identities;
-use super::{ListError, empty};
+use super::{Cancel, ListError, empty};
 
 /// Entries between two looks at whether to stop.
 const CANCEL_EVERY: u64 = 4096;
@@ -73,7 +73,7 @@ pub fn list(
     dir: &Path,
     excluded: &[PathBuf],
     grace: Grace,
-    cancel: &dyn Fn() -> bool,
+    cancel: &Cancel<'_>,
 ) -> Result<Listed, ListError> {
     if is_listed(dir) {
         let splitting = match GrowingList::resume(dir)? {
@@ -88,7 +88,7 @@ pub fn list(
 /// [`list`] with runs of a sort that take so many bytes of memory, however few: for tests of what is larger than memory.
 #[doc(hidden)]
 pub fn list_with(spec: &JobSpec, dir: &Path, excluded: &[PathBuf], run_bytes: usize) -> Result<Listed, ListError> {
-    list_in_runs(spec, dir, excluded, Grace::Endless, &|| false, run_bytes)
+    list_in_runs(spec, dir, excluded, Grace::Endless, &|| Ok(()), run_bytes)
 }
 
 pub(super) fn list_in_runs(
@@ -96,14 +96,14 @@ pub(super) fn list_in_runs(
     dir: &Path,
     excluded: &[PathBuf],
     grace: Grace,
-    cancel: &dyn Fn() -> bool,
+    cancel: &Cancel<'_>,
     run_bytes: usize,
 ) -> Result<Listed, ListError> {
     let mut writer = ItemWriter::create(dir, spec.input_type.separator())?;
     if let Some(count) = spec.rank_mini_batch_count {
         for rank in 0..count {
-            if rank % CANCEL_EVERY == 0 && cancel() {
-                return Err(ListError::Canceled);
+            if rank % CANCEL_EVERY == 0 {
+                cancel()?;
             }
             writer.push(format!("rank {rank}").as_bytes())?;
         }
@@ -116,14 +116,14 @@ pub(super) fn list_in_runs(
         writer.items_are_rows();
     }
     let split = split_inputs(spec, excluded, cancel, &mut notes, |number, source, look, notes| {
-        let (input, mut sorter) = (&spec.inputs[number], Sorter::new(dir, run_bytes));
+        let (input, mut sorter) = (&spec.inputs[number], Sorter::new(dir, run_bytes, cancel));
         match (&spec.partition, spec.input_type) {
             (_, InputType::Lines) => lines(input, source, look, notes, &mut |line| Ok(writer.push(line)?))?,
             (Some(partition @ Partition { format: Some(format), .. }), _) if !gathers => {
                 let mut parts = Parts::new(partition, format, source, input);
                 let visit = &mut |name: &[u8], known| sorter.push(&carried(&parts.keyed(name)?, known));
                 source.for_each_known(&input.name, look, notes, visit)?;
-                sorter.drain(cancel, |keyed| {
+                sorter.drain(|keyed| {
                     let (keyed, known) = apart(keyed, source.objects().is_some());
                     let (key, name) = partitions::key_and_name(keyed);
                     let entry = writer.entries();
@@ -143,7 +143,7 @@ pub(super) fn list_in_runs(
             }
             (Some(_), _) if gathers => {
                 source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(name))?;
-                sorter.drain(cancel, |name| Ok(writer.push(name)?))?;
+                sorter.drain(|name| Ok(writer.push(name)?))?;
             }
             (_, _) => {
                 let visit = &mut |name: &[u8], known: Option<Fingerprint>| match known {
@@ -151,7 +151,7 @@ pub(super) fn list_in_runs(
                     known => sorter.push(&carried(name, known)),
                 };
                 source.for_each_known(&input.name, look, notes, visit)?;
-                sorter.drain(cancel, |name| {
+                sorter.drain(|name| {
                     let (name, known) = apart(name, source.objects().is_some());
                     if let Some(format) = spec.path_format() {
                         partitions::values_of(format, input, &source.root().join(OsStr::from_bytes(name)))?;
@@ -176,7 +176,7 @@ pub(super) fn list_in_runs(
 }
 
 /// Counts what [`list`] would list, and writes nothing.
-pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) -> Result<Counted, ListError> {
+pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &Cancel<'_>) -> Result<Counted, ListError> {
     if let Some(count) = spec.rank_mini_batch_count {
         return Ok(ranks(spec, count));
     }
@@ -202,7 +202,7 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) ->
             items += more;
             match ends.push(items, number) {
                 true => Ok(()),
-                false => Err(ListError::from(ItemsError::Unlistable { ordinal: items, what: TOO_MANY })),
+                false => Err(ListError::from(ItemsError::Unlistable { ordinal: items, what: NO_ITEMS })),
             }
         };
         let mut count = |name: &[u8], known: Option<Fingerprint>| {
@@ -241,7 +241,7 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &dyn Fn() -> bool) ->
     Ok(Counted { split, notes })
 }
 
-pub(super) const TOO_MANY: &str = "its mini-batch has too many items";
+pub(super) const NO_ITEMS: &str = "its mini-batch has no items";
 
 /// Whether mini-batches end where slices say, and not after a number of items.
 fn is_sliced(spec: &JobSpec) -> bool {
@@ -264,7 +264,7 @@ fn ranks(spec: &JobSpec, count: u64) -> Counted {
 pub fn each_entry(
     spec: &JobSpec,
     excluded: &[PathBuf],
-    cancel: &dyn Fn() -> bool,
+    cancel: &Cancel<'_>,
     mut visit: impl FnMut(usize, &Path, &[u8], Option<Fingerprint>) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
     let (excluded, cloud) = (Identities::new(excluded), Cloud::default());
@@ -289,7 +289,7 @@ pub fn each_entry(
 pub fn each_file(
     name: &str,
     path: &Path,
-    cancel: &dyn Fn() -> bool,
+    cancel: &Cancel<'_>,
     mut visit: impl FnMut(&Path, &[u8], Option<Fingerprint>) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
     let (excluded, cloud) = (Identities::default(), Cloud::default());
@@ -338,7 +338,7 @@ pub(super) fn first_file(input: &Input, source: &Source, look: Look<'_>) -> Resu
 pub(super) fn split_inputs(
     spec: &JobSpec,
     excluded: &[PathBuf],
-    cancel: &dyn Fn() -> bool,
+    cancel: &Cancel<'_>,
     lines: &mut Vec<String>,
     mut take: impl FnMut(usize, &Source, Look<'_>, &mut Notes) -> Result<(u64, u64), ListError>,
 ) -> Result<Split, ListError> {
@@ -350,9 +350,7 @@ pub(super) fn split_inputs(
         MiniBatchSize::Rows(_) | MiniBatchSize::Bytes(_) => 1,
     });
     for (number, input) in spec.inputs.iter().enumerate() {
-        if cancel() {
-            return Err(ListError::Canceled);
-        }
+        cancel()?;
         let source = Source::resolve(input, look)?;
         let mut notes = Notes::default();
         let (items, entries) = (split.items(), split.entries());

@@ -30,4 +30,4 @@ mod tests;
 mod walk;
 
 pub use contents::contents;
-pub use error::ListError;
+pub use error::{Cancel, ListError};

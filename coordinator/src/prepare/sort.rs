@@ -2,19 +2,18 @@
 //!
 //! A spilled run has no name (it is unlinked as soon as it is open): what dies in the middle leaves nothing behind. Few
 //! enough names are never spilled.
+//!
+//! Memory is bounded whatever comes: one run, and what a merge holds, which is a buffer and a name of each of its runs; where names are long, fewer runs
+//! are merged at once.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+mod runs;
+
 use std::path::Path;
 
 use fanfold_shared::failpoint;
-use fanfold_shared::items::spill_file;
-use fanfold_shared::report::{During, IoError};
 
-use super::ListError;
+use super::{Cancel, ListError};
+use runs::{Run, merge, write_run};
 
 /// The memory that a run may take before it is spilled, bytes.
 pub(super) const RUN_BYTES: usize = 16 * 1024 * 1024;
@@ -22,17 +21,20 @@ pub(super) const RUN_BYTES: usize = 16 * 1024 * 1024;
 /// Runs that are merged at once. Each holds a descriptor; when there are so many of one level, they are merged into one.
 const FAN_IN: usize = 128;
 
-/// The buffer of each run while merging: all of them together stay below a run's own size.
-const MERGE_BUFFER: usize = 64 * 1024;
+/// The memory that the runs of a merge may take, bytes, if a run of the sort takes less. Two are merged whatever they take.
+const MERGE_BYTES: usize = RUN_BYTES;
 
-/// Names between two looks at whether to stop.
+/// Names, and bytes of them, between two looks at whether to stop.
 const CANCEL_EVERY: u64 = 4096;
+const CANCEL_BYTES: usize = 1024 * 1024;
 
 /// Takes names in any order and gives them back sorted.
 pub(super) struct Sorter<'a> {
     dir: &'a Path,
     run_bytes: usize,
     fan_in: usize,
+    merge_bytes: usize,
+    cancel: &'a Cancel<'a>,
     names: Vec<u8>,
     entries: Vec<Entry>,
     /// By how often their names were written already: those of one level are about as long as each other.
@@ -49,16 +51,16 @@ struct Entry {
     len: u32,
 }
 
-/// A sorted run on disk: each name with its length before it.
-struct Run(BufReader<File>);
-
 impl<'a> Sorter<'a> {
-    /// Spills into `dir` (the list's) whenever it holds `run_bytes`, at most 4 GiB.
-    pub(super) fn new(dir: &'a Path, run_bytes: usize) -> Sorter<'a> {
+    /// Spills into `dir` (the list's) whenever it holds `run_bytes`, at most 4 GiB. `cancel` is asked regularly while names are written or given
+    /// back.
+    pub(super) fn new(dir: &'a Path, run_bytes: usize, cancel: &'a Cancel<'a>) -> Sorter<'a> {
         Sorter {
             dir,
             run_bytes,
             fan_in: FAN_IN,
+            merge_bytes: run_bytes.max(MERGE_BYTES),
+            cancel,
             names: Vec::new(),
             entries: Vec::new(),
             levels: Vec::new(),
@@ -77,18 +79,11 @@ impl<'a> Sorter<'a> {
         Ok(())
     }
 
-    /// Gives the names back in order. `cancel` is asked regularly; true stops it.
-    pub(super) fn drain(
-        mut self,
-        cancel: &dyn Fn() -> bool,
-        mut visit: impl FnMut(&[u8]) -> Result<(), ListError>,
-    ) -> Result<(), ListError> {
-        let mut seen = 0u64;
+    /// Gives the names back in order.
+    pub(super) fn drain(mut self, mut visit: impl FnMut(&[u8]) -> Result<(), ListError>) -> Result<(), ListError> {
+        let mut asking = Asking::new(self.cancel);
         let mut visit = |name: &[u8]| {
-            seen += 1;
-            if seen.is_multiple_of(CANCEL_EVERY) && cancel() {
-                return Err(ListError::Canceled);
-            }
+            asking.before(name)?;
             visit(name)
         };
         if self.levels.is_empty() {
@@ -98,7 +93,28 @@ impl<'a> Sorter<'a> {
         self.spill()?;
         self.names = Vec::new();
         self.entries = Vec::new();
-        merge(self.dir, self.levels.into_iter().flatten().collect(), visit)
+        let mut runs: Vec<Run> = std::mem::take(&mut self.levels).into_iter().flatten().collect();
+        loop {
+            // The shortest are written once more, if not all of them can be merged at once.
+            runs.sort_by_key(|run| run.bytes);
+            let at_once = self.at_once(&runs);
+            if at_once == runs.len() {
+                return merge(self.dir, runs, visit);
+            }
+            let rest = runs.split_off(at_once);
+            runs = vec![self.merged(runs)?];
+            runs.extend(rest);
+        }
+    }
+
+    /// How many of `runs`, from the first one on, may be merged at once: as many as memory is for, and two in any case.
+    fn at_once(&self, runs: &[Run]) -> usize {
+        let mut memory = 0;
+        let fit = runs.iter().take_while(|run| {
+            memory += run.memory();
+            memory <= self.merge_bytes
+        });
+        fit.count().max(2).min(runs.len())
     }
 
     fn sort(&mut self) {
@@ -122,9 +138,13 @@ impl<'a> Sorter<'a> {
 
     fn spill(&mut self) -> Result<(), ListError> {
         self.sort();
-        let (names, entries) = (&self.names, &self.entries);
-        let run =
-            write_run(self.dir, self.spilled, |run| entries.iter().try_for_each(|entry| run(name(names, entry))))?;
+        let (names, entries, mut asking) = (&self.names, &self.entries, Asking::new(self.cancel));
+        let run = write_run(self.dir, self.spilled, |run| {
+            entries.iter().try_for_each(|entry| {
+                asking.before(name(names, entry))?;
+                run(name(names, entry))
+            })
+        })?;
         self.spilled += 1;
         self.names.clear();
         self.entries.clear();
@@ -138,13 +158,29 @@ impl<'a> Sorter<'a> {
             self.levels.push(Vec::new());
         }
         self.levels[level].push(run);
-        if self.levels[level].len() < self.fan_in {
+        let there = &self.levels[level];
+        if there.len() < self.fan_in && self.at_once(there) == there.len() {
             return Ok(());
         }
-        let (dir, runs) = (self.dir, std::mem::take(&mut self.levels[level]));
-        let merged = write_run(dir, self.spilled, |run| merge(dir, runs, run))?;
-        self.spilled += 1;
+        let mut runs = std::mem::take(&mut self.levels[level]);
+        // The last one, which may be one too many, is the first of the next ones.
+        let at_once = self.at_once(&runs);
+        self.levels[level] = runs.split_off(at_once);
+        let merged = self.merged(runs)?;
         self.keep(merged, level + 1)
+    }
+
+    /// One run of several.
+    fn merged(&mut self, runs: Vec<Run>) -> Result<Run, ListError> {
+        let (dir, mut asking) = (self.dir, Asking::new(self.cancel));
+        let merged = write_run(dir, self.spilled, |run| {
+            merge(dir, runs, |name| {
+                asking.before(name)?;
+                run(name)
+            })
+        })?;
+        self.spilled += 1;
+        Ok(merged)
     }
 }
 
@@ -152,76 +188,40 @@ fn name<'n>(names: &'n [u8], entry: &Entry) -> &'n [u8] {
     &names[entry.start as usize..][..entry.len as usize]
 }
 
-/// Writes a run: `fill` calls what it is given with each name, in order.
-fn write_run(
-    dir: &Path,
-    n: u64,
-    fill: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<(), ListError>) -> Result<(), ListError>,
-) -> Result<Run, ListError> {
-    let path = spill_file(dir, n);
-    let failed = |operation| {
-        let path = path.clone();
-        move |source: io::Error| ListError::Spill(IoError { operation, path: path.clone(), source })
-    };
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(failed("create"))?;
-    fs::remove_file(&path).map_err(failed("remove"))?;
-    let mut writer = BufWriter::with_capacity(MERGE_BUFFER, file);
-    fill(&mut |name| {
-        let len = (name.len() as u32).to_le_bytes();
-        writer.write_all(&len).and_then(|()| writer.write_all(name)).map_err(failed("write"))
-    })?;
-    let mut file = writer.into_inner().map_err(|error| failed("write")(error.into_error()))?;
-    file.rewind().map_err(failed("read"))?;
-    Ok(Run(BufReader::with_capacity(MERGE_BUFFER, file)))
+/// Asks every some names whether to go on, and oftener where they are long.
+struct Asking<'a> {
+    cancel: &'a Cancel<'a>,
+    names: u64,
+    bytes: usize,
 }
 
-impl Run {
-    /// Reads the next name into `name`; false at the end.
-    fn next(&mut self, name: &mut Vec<u8>) -> io::Result<bool> {
-        let mut len = [0; 4];
-        match self.0.read_exact(&mut len) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            outcome => outcome?,
-        }
-        name.resize(u32::from_le_bytes(len) as usize, 0);
-        self.0.read_exact(name)?;
-        Ok(true)
+impl<'a> Asking<'a> {
+    fn new(cancel: &'a Cancel<'a>) -> Asking<'a> {
+        Asking { cancel, names: 0, bytes: 0 }
     }
-}
 
-/// Calls `visit` with the names of all `runs`, in order.
-fn merge(
-    dir: &Path,
-    mut runs: Vec<Run>,
-    mut visit: impl FnMut(&[u8]) -> Result<(), ListError>,
-) -> Result<(), ListError> {
-    let mut heap = BinaryHeap::with_capacity(runs.len());
-    for (at, run) in runs.iter_mut().enumerate() {
-        let mut name = Vec::new();
-        if run.next(&mut name).during("read a sorted run in", dir).map_err(ListError::Spill)? {
-            heap.push(Reverse((name, at)));
+    fn before(&mut self, name: &[u8]) -> Result<(), ListError> {
+        (self.names, self.bytes) = (self.names + 1, self.bytes + name.len());
+        if self.names < CANCEL_EVERY && self.bytes < CANCEL_BYTES {
+            return Ok(());
         }
+        (self.names, self.bytes) = (0, 0);
+        (self.cancel)()
     }
-    while let Some(mut top) = heap.peek_mut() {
-        let Reverse((name, at)) = &mut *top;
-        visit(name)?;
-        if !runs[*at].next(name).during("read a sorted run in", dir).map_err(ListError::Spill)? {
-            PeekMut::pop(top);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::cell::Cell;
     use std::collections::BTreeSet;
+    use std::fs;
 
-    fn sorted(names: &BTreeSet<Vec<u8>>, run_bytes: usize, fan_in: usize) -> Vec<Vec<u8>> {
+    fn sorted(names: &BTreeSet<Vec<u8>>, run_bytes: usize, fan_in: usize, merge_bytes: usize) -> Vec<Vec<u8>> {
         let dir = tempfile::tempdir().unwrap();
-        let mut sorter = Sorter::new(dir.path(), run_bytes);
-        sorter.fan_in = fan_in;
+        let mut sorter = Sorter::new(dir.path(), run_bytes, &|| Ok(()));
+        (sorter.fan_in, sorter.merge_bytes) = (fan_in, merge_bytes);
         // A fixed order that is not the sorted one.
         let mut shuffled: Vec<_> = names.iter().collect();
         shuffled.sort_by_key(|name| crc32fast::hash(name));
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "runs have no names");
         let mut out = Vec::new();
         sorter
-            .drain(&|| false, |name| {
+            .drain(|name| {
                 out.push(name.to_vec());
                 Ok(())
             })
@@ -244,22 +244,53 @@ mod tests {
             names in prop::collection::btree_set(prop::collection::vec(prop::sample::select(&b"ab/\0\xff"[..]), 0..24), 0..80),
             run_bytes in 1usize..2000,
             fan_in in 2usize..6,
+            merge_bytes in prop::sample::select(&[1, 200_000, MERGE_BYTES][..]),
         ) {
             let expected: Vec<_> = names.iter().cloned().collect();
-            prop_assert_eq!(sorted(&names, run_bytes, fan_in), expected);
+            prop_assert_eq!(sorted(&names, run_bytes, fan_in, merge_bytes), expected);
         }
     }
 
     #[test]
     fn what_cannot_be_spilled_names_the_path_and_stopping_stops() {
         let missing = Path::new("/nonexistent");
-        let mut sorter = Sorter::new(missing, 1);
+        let mut sorter = Sorter::new(missing, 1, &|| Ok(()));
         sorter.push(b"a").unwrap();
         let error = sorter.push(b"b").unwrap_err();
         assert_eq!(error.to_string(), "cannot create `/nonexistent/sort-0.tmp`");
 
-        let mut sorter = Sorter::new(missing, RUN_BYTES);
+        let mut sorter = Sorter::new(missing, RUN_BYTES, &|| Err(ListError::Canceled));
         (0..=CANCEL_EVERY).for_each(|i| sorter.push(&i.to_be_bytes()).unwrap());
-        assert!(matches!(sorter.drain(&|| true, |_| Ok(())), Err(ListError::Canceled)));
+        assert!(matches!(sorter.drain(|_| Ok(())), Err(ListError::Canceled)));
+    }
+
+    #[test]
+    fn merging_is_stopped_while_names_come_and_when_they_go() {
+        let dir = tempfile::tempdir().unwrap();
+        for (fan_in, most) in [(8, 5), (9, 3)] {
+            let (asked, counts) = (Cell::new(0), Cell::new(false));
+            let cancel = || {
+                asked.set(asked.get() + u32::from(counts.get()));
+                ListError::canceled_if(asked.get() > most)
+            };
+            // Each is a run of its own, and asks once wherever it goes.
+            let mut sorter = Sorter::new(dir.path(), 1, &cancel);
+            sorter.fan_in = fan_in;
+            let name = vec![7; CANCEL_BYTES];
+            (0..8).for_each(|_| sorter.push(&name).unwrap());
+            counts.set(true);
+            let mut given_back = 0;
+            let stopped = match fan_in {
+                // The eighth run makes a level full.
+                8 => sorter.push(&name),
+                _ => sorter.drain(|_| {
+                    given_back += 1;
+                    Ok(())
+                }),
+            };
+            assert!(matches!(stopped, Err(ListError::Canceled)), "{stopped:?}");
+            assert_eq!(asked.get(), most + 1, "it stops where it is told");
+            assert!(given_back < most);
+        }
     }
 }

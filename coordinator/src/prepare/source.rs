@@ -9,12 +9,12 @@ use fanfold_shared::job::{Input, MLTABLE};
 use fanfold_shared::report::IoError;
 use fanfold_shared::uri::Uri;
 
-use super::ListError;
 use super::cloud::{Cloud, Objects};
 use super::empty;
 use super::glob::{self, Pattern};
 use super::notes::Notes;
 use super::walk::{Identities, Walk};
+use super::{Cancel, ListError};
 
 /// An input, looked at. Names of its files are relative to its root.
 pub(super) enum Source {
@@ -37,7 +37,7 @@ pub(super) struct Look<'a> {
     /// Identities of the job itself, to be left out.
     pub(super) excluded: &'a Identities,
     /// Asked regularly; true stops.
-    pub(super) cancel: &'a dyn Fn() -> bool,
+    pub(super) cancel: &'a Cancel<'a>,
     /// Files called `MLTable` say what the data is, and are none of it.
     pub(super) of_mltable: bool,
     /// Opens addresses.

@@ -6,29 +6,27 @@
 //!
 //! A file is looked at before it is read: should it change after that, its mini-batches say so when they are handed over, and who goes on in
 //! the middle of it refuses.
+//!
+//! A full disk ends nothing once the list is open: the thread ([`cutter`]) says so, waits for room, and goes on behind what is safe, as the
+//! next start would.
 
-use std::cell::{Cell, RefCell};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+mod cutter;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use fanfold_shared::items::{Fingerprint, Fingerprints, GrowingList, ItemReader, ItemsError, Slice, check};
+use fanfold_shared::items::{GrowingList, ItemsError};
 use fanfold_shared::job::JobSpec;
 use fanfold_shared::report::During;
-use fanfold_store::Client;
 
-use super::cloud::Cloud;
-use super::tables::{TableFile, Tables};
-use super::{ListError, empty};
+use super::{Cancel, ListError};
+use cutter::Cutter;
 
 /// So long is waited for all of a table before a part of it may run.
 const GRACE: Duration = Duration::from_secs(1);
-/// Between two stretches.
-const STRETCH: Duration = Duration::from_millis(250);
 /// Between two looks at whether the caller still wants it.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -54,6 +52,15 @@ pub enum News {
     Failed(ListError),
 }
 
+/// What keeps cutting from going on: it waits, and goes on by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoRoom {
+    /// What could not be written.
+    pub path: PathBuf,
+    /// What the system says.
+    pub why: String,
+}
+
 /// What both sides see.
 #[derive(Debug, Default)]
 struct Shared {
@@ -68,6 +75,8 @@ struct State {
     stretches: u64,
     /// How much was read, 0 to 1.
     progress: f64,
+    /// There is no room for more.
+    blocked: Option<NoRoom>,
     end: Option<Result<(), ListError>>,
 }
 
@@ -80,10 +89,22 @@ impl Shared {
         change(&mut self.lock());
         self.changed.notify_all();
     }
+
+    /// Whether anybody still waits for what is cut.
+    fn wanted(&self) -> Result<(), ListError> {
+        ListError::canceled_if(self.stop.load(Ordering::SeqCst))
+    }
+
+    /// Nobody does any more.
+    fn stop(&self) {
+        // Under the lock: else who has just looked and begins to wait would not hear of it.
+        self.change(|_| self.stop.store(true, Ordering::SeqCst));
+    }
 }
 
 impl Splitting {
-    /// Begins with the list, or goes on with it. Returns when there are mini-batches to run, which may be all: then there is nothing left to do.
+    /// Begins with the list, or goes on with it. Returns when there are mini-batches to run, which may be all: then there is nothing left to do;
+    /// or when there is no room to go on with it.
     ///
     /// # Errors
     /// A file can't be cut, and nothing was opened to others. [`ListError::Canceled`]: the caller said stop.
@@ -92,7 +113,7 @@ impl Splitting {
         list: GrowingList,
         dir: &Path,
         grace: Grace,
-        cancel: &dyn Fn() -> bool,
+        cancel: &Cancel<'_>,
     ) -> Result<Option<Splitting>, ListError> {
         let shared = Arc::new(Shared::default());
         let cutter = Cutter { spec: spec.clone(), dir: dir.to_path_buf(), shared: shared.clone(), grace };
@@ -106,9 +127,7 @@ impl Splitting {
             .map_err(ItemsError::from)?;
         let mut splitting = Splitting { shared, thread: Some(thread), heard: 0 };
         loop {
-            if cancel() {
-                return Err(ListError::Canceled);
-            }
+            cancel()?;
             match splitting.look() {
                 News::None => (),
                 News::More => return Ok(Some(splitting)),
@@ -116,6 +135,10 @@ impl Splitting {
                 News::Failed(error) => return Err(error),
             }
             let state = splitting.shared.lock();
+            if state.blocked.is_some() {
+                drop(state);
+                return Ok(Some(splitting));
+            }
             if state.stretches == 0 && state.end.is_none() {
                 drop(splitting.shared.changed.wait_timeout(state, LOOK));
             }
@@ -140,11 +163,16 @@ impl Splitting {
     pub fn progress(&self) -> f64 {
         self.shared.lock().progress
     }
+
+    /// What it waits for, if it does.
+    pub fn blocked(&self) -> Option<NoRoom> {
+        self.shared.lock().blocked.clone()
+    }
 }
 
 impl Drop for Splitting {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.stop();
         if let Some(thread) = self.thread.take() {
             // It ends by itself; a panic of it was told by the hook.
             let _ = thread.join();
@@ -179,183 +207,4 @@ fn wait(variable: &str, usual: Duration) -> Duration {
     }
     let told = std::env::var(variable).ok().and_then(|told| told.parse().ok());
     told.map_or(usual, Duration::from_millis)
-}
-
-/// The thread's side.
-struct Cutter {
-    spec: JobSpec,
-    dir: PathBuf,
-    shared: Arc<Shared>,
-    grace: Grace,
-}
-
-/// Where it stands in the files.
-struct Place<'a> {
-    number: usize,
-    entry: u64,
-    entries: u64,
-    /// If the input lies in the cloud.
-    client: Option<&'a Client>,
-}
-
-impl Cutter {
-    fn run(&self, mut list: GrowingList) -> Result<(), ListError> {
-        let names = list.names()?;
-        let fingerprints = Fingerprints::create(&self.dir, names.entries())?;
-        let cloud = Cloud::default();
-        let began = Instant::now();
-        let mut after = list.last()?;
-        let list = RefCell::new(list);
-        let stretch = Stretch {
-            list: &list,
-            shared: &self.shared,
-            fingerprints: &fingerprints,
-            saved: Cell::new(None),
-            failed: RefCell::default(),
-            is_over: &|| self.grace.is_over(began),
-        };
-        let first = after.as_ref().map_or(0, |(slice, _)| u64::from(slice.entry));
-        for (number, input) in names.split().inputs.iter().enumerate() {
-            let client = input.uri().map(|uri| cloud.open(&uri)).transpose()?;
-            for entry in first.max(input.entries.start)..input.entries.end {
-                if self.shared.stop.load(Ordering::SeqCst) {
-                    return Err(ListError::Canceled);
-                }
-                let place = Place { number, entry, entries: names.entries(), client: client.as_ref() };
-                let after = after.take();
-                self.cut(&names, &stretch, place, after.as_ref().map(|(last, rows)| (last, *rows)))?;
-            }
-            if list.borrow().rows_of(number) == 0 {
-                return Err(empty::no_rows_of(&names, number, self.spec.input_type)?);
-            }
-        }
-        drop(stretch);
-        fingerprints.sync()?;
-        list.into_inner().finish()?;
-        Ok(())
-    }
-
-    /// Cuts one file, behind the slice `after` if there is one of it.
-    fn cut(
-        &self,
-        names: &ItemReader,
-        stretch: &Stretch<'_>,
-        place: Place<'_>,
-        after: Option<(&Slice, u64)>,
-    ) -> Result<(), ListError> {
-        let Place { number, entry, entries, client } = place;
-        let input = &names.split().inputs[number];
-        let (name, root) = (names.item(entry)?, Path::new(&input.root));
-        let path = root.join(OsStr::from_bytes(&name));
-        let known =
-            || Ok::<_, ItemsError>(stretch.fingerprints.get(entry..entry + 1)?.pop().unwrap_or(Fingerprint::NotTaken));
-        let object = match (client, after) {
-            // What is known of an object came with the listing, and is compared with when it is read.
-            (Some(client), _) => Some((client.at(&String::from_utf8_lossy(&name)), known()?)),
-            (None, None) => {
-                stretch.fingerprints.take_anew(names, entry)?;
-                None
-            }
-            (None, Some(_)) => {
-                if let Some(trouble) = trouble_since(root, &name, known()?) {
-                    let what = format!("it {trouble}, and mini-batches were made of a part of it");
-                    let hint = "bring the file back as it was, or run the job in a new directory".into();
-                    return Err(ListError::Table { path, what, hint });
-                }
-                // What there is can be run, whatever is found behind it.
-                self.shared.change(|state| state.stretches += 1);
-                None
-            }
-        };
-        let len = match &object {
-            Some((_, Fingerprint::File { size, .. })) => (*size).max(1),
-            _ => std::fs::metadata(&path).map_or(1, |found| found.len()).max(1),
-        };
-        let beyond = |_| ItemsError::Unlistable { ordinal: entry, what: "there are more than 4 billion files" };
-        let file = TableFile {
-            input: &input.name,
-            path: &path,
-            entry: u32::try_from(entry).map_err(beyond)?,
-            first: entry == 0,
-            object,
-        };
-        let tables = Tables::of(&self.spec).expect("only tables are cut");
-        let stop = || self.shared.stop.load(Ordering::SeqCst) || stretch.is_due_and_fails();
-        let cut = tables.slices(file, after, &stop, &mut |slice, rows| {
-            let within = slice.part.end.min(len) as f64 / len as f64;
-            self.shared.lock().progress = (entry as f64 + within) / entries as f64;
-            stretch.list.borrow_mut().push(&slice, rows, number)?;
-            Ok(stretch.look()?)
-        });
-        match stretch.failed.take() {
-            Some(error) => Err(error.into()),
-            None => cut.map_err(|error| self.with_consequences(error, entry, stretch)),
-        }
-    }
-
-    /// A file of which a part runs already can't be mended under it.
-    fn with_consequences(&self, error: ListError, entry: u64, stretch: &Stretch<'_>) -> ListError {
-        let mut list = stretch.list.borrow_mut();
-        let is_begun = list.is_open() && matches!(list.last(), Ok(Some((slice, _))) if u64::from(slice.entry) == entry);
-        match error {
-            ListError::Table { path, what, hint } if is_begun => {
-                let then =
-                    "mini-batches were made of what comes before it: mend the file and run the job in a new directory";
-                let hint = if hint.is_empty() { then.to_string() } else { format!("{hint}; {then}") };
-                ListError::Table { path, what, hint }
-            }
-            error => error,
-        }
-    }
-}
-
-/// Why a file of which a part was split is not that file any more.
-fn trouble_since(root: &Path, name: &[u8], known: Fingerprint) -> Option<String> {
-    match known {
-        // It was safe before the first slice: it can only have been lost.
-        Fingerprint::NotTaken => Some("was split when nobody had noted what it was like".into()),
-        known => check(root, [name], &[known]).pop().map(|(_, trouble)| trouble.to_string()),
-    }
-}
-
-/// Makes what was cut safe from time to time.
-struct Stretch<'a> {
-    list: &'a RefCell<GrowingList>,
-    shared: &'a Shared,
-    /// They are safe before any slice of their files is: else a change could not be told from what was split.
-    fingerprints: &'a Fingerprints,
-    /// When that was done last.
-    saved: Cell<Option<Instant>>,
-    /// Why it could not be done, where that can't be said at once.
-    failed: RefCell<Option<ItemsError>>,
-    /// The time before which nobody gets anything is over.
-    is_over: &'a dyn Fn() -> bool,
-}
-
-impl Stretch<'_> {
-    /// Saves a stretch if it is time.
-    fn look(&self) -> Result<(), ItemsError> {
-        let every = wait("FANFOLD_SPLIT_STRETCH_MS", STRETCH);
-        let due = match self.saved.get() {
-            None => self.list.borrow().is_open() || (self.is_over)(),
-            Some(saved) => saved.elapsed() >= every,
-        };
-        if !due || (self.saved.get().is_none() && self.list.borrow().rows() == 0) {
-            return Ok(());
-        }
-        let mut list = self.list.borrow_mut();
-        // Of a list that is gone on with, what is there is to be heard of at once.
-        let first = self.saved.replace(Some(Instant::now())).is_none();
-        self.fingerprints.sync()?;
-        list.open()?;
-        if list.save()? || first {
-            self.shared.change(|state| state.stretches += 1);
-        }
-        Ok(())
-    }
-
-    /// As [`Stretch::look`], where cutting can only be told to stop.
-    fn is_due_and_fails(&self) -> bool {
-        self.look().map_err(|error| *self.failed.borrow_mut() = Some(error)).is_err()
-    }
 }

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use fanfold_shared::report::IoError;
 
-use super::ListError;
 use super::notes::{LeftOut, Notes};
+use super::{Cancel, ListError};
 
 /// Folders within folders: each holds a descriptor while it is read.
 const MAX_DEPTH: usize = 256;
@@ -59,7 +59,7 @@ pub(super) struct Walk<'a> {
     /// Whether to enter a folder, by its depth (1: directly below the root) and its name.
     pub(super) enter: &'a dyn Fn(usize, &[u8]) -> bool,
     /// Asked regularly; true stops the walk.
-    pub(super) cancel: &'a dyn Fn() -> bool,
+    pub(super) cancel: &'a Cancel<'a>,
 }
 
 /// A folder being read.
@@ -111,8 +111,8 @@ impl Walk<'_> {
             }
             state.name.extend_from_slice(file_name.as_bytes());
             state.seen += 1;
-            if state.seen.is_multiple_of(CANCEL_EVERY) && (self.cancel)() {
-                return Err(ListError::Canceled);
+            if state.seen.is_multiple_of(CANCEL_EVERY) {
+                (self.cancel)()?;
             }
             // A file system that does not tell kinds costs a system call here.
             let Ok(kind) = entry.file_type() else { continue };

@@ -4,12 +4,11 @@
 //! nothing here is shared and nothing can be seen half done. What may die between two steps is `docs/design/ledger.md`.
 
 mod judge;
+mod room;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::backend::{Backend, Delivery};
@@ -22,12 +21,13 @@ use fanfold_shared::report::{ExitCode, Failure, Report, Result};
 use fanfold_worker::logs::Level;
 
 use super::Orders;
-use super::nodes::{Change, End, Nodes, Wanted};
+use super::nodes::{Change, Nodes, Wanted};
 use super::observer::Observer;
 use super::verdict::{Cause, ProgressClock};
 use super::window::{Blame, Window};
 use crate::aggregate::{Aggregate, CommitError, Committed, Part};
-use crate::prepare::splitter::{News, Splitting};
+use crate::prepare::splitter::{News, NoRoom, Splitting};
+use room::disk_full;
 
 /// Rows that are committed at once, bytes.
 const GROUP_BYTES: usize = 16 << 20;
@@ -37,8 +37,6 @@ const LOOK: Duration = Duration::from_millis(50);
 pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
 /// A mini-batch never takes longer, whatever somebody says.
 const DAY_US: u64 = 24 * 3600 * 1_000_000;
-/// Items whose fingerprints are taken at once.
-const STRETCH: u64 = 4096;
 /// Between two looks for tasks that nobody holds.
 const UNHELD_LOOK: Duration = Duration::from_secs(3);
 
@@ -140,7 +138,9 @@ impl Driver<'_> {
             }
             self.window.set_slots(slots);
             self.grow(&mut course)?;
-            self.publish(&mut course)?;
+            if !self.publish(&mut course)? {
+                return Ok(self.give_up_on_room(course));
+            }
             if self.nodes.all_gone(now) {
                 break;
             }
@@ -205,26 +205,17 @@ impl Driver<'_> {
         Ok(())
     }
 
-    fn publish(&mut self, course: &mut Course) -> Result<()> {
+    /// False: something had to be written first, there is no room for it, and the user does not wait.
+    fn publish(&mut self, course: &mut Course) -> Result<bool> {
         let now = Instant::now();
         if course.ending.is_some() || self.nodes.is_settling(now) {
-            return Ok(());
+            return Ok(true);
         }
         let (settled, split) = (self.aggregate.settled(), self.aggregate.split());
         let tasks = self.window.tasks(settled, split, now);
-        if let (Some(fingerprints), None, Some(last)) =
-            (&self.fingerprints, &self.splitting, tasks.iter().map(|task| task.mini_batches.end).max())
-        {
-            let items = self.observer.items();
-            let needed = items.entries_of(last - 1..last)?.end;
-            if needed > course.fingerprinted {
-                let to = needed.next_multiple_of(STRETCH).min(split.entries());
-                fingerprints.take(items, course.fingerprinted..to)?;
-                course.fingerprinted = to;
-            }
-        }
-        if tasks.is_empty() {
-            return Ok(());
+        let Some(last) = tasks.iter().map(|task| task.mini_batches.end).max() else { return Ok(true) };
+        if !self.look_at_files(course, last)? {
+            return Ok(false);
         }
         failpoint!("before_publish");
         self.nodes.publish(tasks);
@@ -233,7 +224,7 @@ impl Driver<'_> {
             course.scheduled_noted = true;
             self.observer.scheduling_finished(course.began.elapsed());
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Commits a group, then acknowledges it: never the other way round. False: there is no room for it, and the user does
@@ -332,27 +323,6 @@ impl Driver<'_> {
             course.clock.progress(Instant::now());
         }
         Ok(true)
-    }
-
-    /// Shows that the disk is full and waits a moment.
-    fn wait_for_room(&mut self, course: &mut Course, path: &Path, why: &str) {
-        course.clock.run(false, Instant::now());
-        let blocked =
-            format!("disk full: cannot write `{}` ({why}); make room, the job goes on by itself", path.display());
-        self.observer.tick(self.aggregate, &self.window, self.nodes, Some(&blocked));
-        // Or they leave, as if nobody were there.
-        self.nodes.tell(Instant::now());
-        thread::sleep(DISK_FULL_RETRY);
-    }
-
-    /// How a job ends whose user does not wait for room on the disk: nothing that a node still says could be committed, so nobody waits for
-    /// it.
-    fn give_up_on_room(&mut self, course: Course) -> Ending {
-        self.nodes.end(End::Kill, Instant::now());
-        match course.ending {
-            Some(Ending::Canceled) => Ending::Canceled,
-            _ => Ending::Interrupted,
-        }
     }
 
     /// False: something had to be recorded, and there is no room for it.
@@ -457,7 +427,8 @@ impl Driver<'_> {
     }
 
     fn blocked(&self, course: &Course) -> Option<String> {
-        self.nodes.blocked().or_else(|| course.held_up.values().next().cloned())
+        let splitting = || self.splitting.as_ref()?.blocked().map(|NoRoom { path, why }| disk_full(&path, &why));
+        self.nodes.blocked().or_else(|| course.held_up.values().next().cloned()).or_else(splitting)
     }
 }
 

@@ -123,7 +123,7 @@ fn run_prepared(prepared: &mut Prepared, orders: &Orders, bound: Option<&mut Bou
     if orders.count() > 0 {
         return Ok(asked_to_stop(orders));
     }
-    let suspects = take_blame(prepared)?;
+    let Some(suspects) = take_blame(prepared)? else { return Ok(asked_to_stop(orders)) };
     if until_there_is_room(prepared, |aggregate| aggregate.set_state(JobState::Running, None))?.is_none() {
         return Ok(asked_to_stop(orders));
     }
@@ -173,8 +173,8 @@ fn drive(
 /// runs again: those that ran beside others become suspects, and the one that ran alone is charged (`docs/design/ledger.md`).
 ///
 /// It may die before it forgets the pages, and then sees them again. So it goes by what they say and by nothing that it changes:
-/// a suspect stays one, and an attempt is charged once.
-fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
+/// a suspect stays one, and an attempt is charged once. None: there is no room to record it, and the user does not wait.
+fn take_blame(prepared: &mut Prepared) -> Result<Option<Vec<u64>>> {
     let node = places::node_id();
     let left = node::left_running(&prepared.dir.node(&node));
     let split = prepared.aggregate.split();
@@ -197,7 +197,9 @@ fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
         parts.push(Part::Failed { node: &node, process: None, mini_batch, attempt, error: &died_alone });
     }
     if !fresh.is_empty() || !culprits.is_empty() {
-        let committed = prepared.aggregate.commit(&parts)?;
+        let Some(committed) = until_there_is_room(prepared, |aggregate| aggregate.commit(&parts))? else {
+            return Ok(None);
+        };
         let text = format!(
             "a former run died with {} running, which will run alone",
             counted((others.len() + culprits.len()) as u64, "mini-batch")
@@ -208,7 +210,7 @@ fn take_blame(prepared: &mut Prepared) -> Result<Vec<u64>> {
     }
     failpoint!("blame_before_forget");
     node::forget_pages(&prepared.dir.node(&node))?;
-    Ok(prepared.aggregate.suspects().map(|suspect| suspect.mini_batch).collect())
+    Ok(Some(prepared.aggregate.suspects().map(|suspect| suspect.mini_batch).collect()))
 }
 
 /// Reports, then the output's final name, then the final state: what is under its final name is complete.
@@ -345,14 +347,20 @@ fn stopped(orders: &Orders) -> ExitCode {
 }
 
 /// The job can't be run. If that is its own fault (its environment can't be built) it is Failed, and `retry --failed` goes on once
-/// that is mended; if it is that of what it was told or found (a GPU that others hold), the same command goes on.
+/// that is mended; if it is that of what it was told or found (a GPU that others hold, a full disk), the same command goes on.
 fn cannot_run(aggregate: &mut Aggregate, observer: &mut Observer, failure: &Failure) -> Result<ExitCode> {
     let exit = failure.exit_code();
-    let state = if exit == ExitCode::Failed { JobState::Failed } else { JobState::Paused };
+    let state = match exit {
+        ExitCode::Failed if !failure.is_disk_full() => JobState::Failed,
+        _ => JobState::Paused,
+    };
     let hint = failure.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
     let cause = format!("{failure}{hint}");
-    aggregate.set_state(state, Some(&cause))?;
-    observer.state(state, Some(&cause));
+    match aggregate.set_state(state, Some(&cause)) {
+        // As when it is paused.
+        Ok(()) | Err(CommitError::DiskFull { .. }) => observer.state(state, Some(&cause)),
+        Err(error) => return Err(error.into()),
+    }
     observer.finish(aggregate, exit, "");
     Ok(exit)
 }

@@ -28,7 +28,7 @@ use crate::datasets;
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::listing::Listed;
 use crate::prepare::splitter::{Grace, Splitting};
-use crate::prepare::{listing, snapshot};
+use crate::prepare::{ListError, listing, snapshot};
 use crate::registry::{Entry, Registry};
 use crate::report::Comeback;
 
@@ -377,7 +377,7 @@ fn same_script(submitted: &Submitted) -> Result<()> {
 fn list(spec: &JobSpec, dir: &JobDir, own: &[PathBuf], began: Instant, orders: &Orders) -> Result<Option<Listed>> {
     let there = is_listed(&dir.items());
     let limit = Duration::from_secs(spec.first_task_creation_timeout);
-    let cancel = || orders.count() > 0 || began.elapsed() >= limit;
+    let cancel = || ListError::canceled_if(orders.count() > 0 || began.elapsed() >= limit);
     match listing::list(spec, &dir.items(), own, Grace::usual(), &cancel) {
         Ok(mut listed) => {
             if there {

@@ -36,7 +36,7 @@ use super::places::{output_dir, output_file, output_uri};
 use super::{Orders, upload};
 use crate::datasets::DatasetStore;
 use crate::ledger::{LedgerReader, Totals};
-use crate::prepare::{ListError, listing, snapshot};
+use crate::prepare::{Cancel, ListError, listing, snapshot};
 use crate::registry::{Entry, Registry};
 use crate::report::{OutputPlace, output_in_words, replace_file};
 use sum::Sum;
@@ -141,7 +141,7 @@ fn side_inputs(spec: &JobSpec) -> Result<String, ListError> {
     let inputs = unsplit.map(|input| (named("inputs", &input.name), Path::new(&input.path)));
     let mut sum = Sum::default();
     for (name, path) in side_inputs.chain(models).chain(inputs) {
-        listing::each_file(&name, path, &|| false, |root, file, known| {
+        listing::each_file(&name, path, &|| Ok(()), |root, file, known| {
             if sum.count() == MOST_SIDE_FILES {
                 return Err(ListError::Canceled);
             }
@@ -154,7 +154,7 @@ fn side_inputs(spec: &JobSpec) -> Result<String, ListError> {
 }
 
 /// All inputs as they are now.
-fn inputs_now(spec: &JobSpec, own: &[PathBuf], cancel: &dyn Fn() -> bool) -> Result<String, ListError> {
+fn inputs_now(spec: &JobSpec, own: &[PathBuf], cancel: &Cancel<'_>) -> Result<String, ListError> {
     let mut sum = Sum::default();
     if spec.input_type == InputType::Ranks {
         return Ok(sum.word());
@@ -269,7 +269,7 @@ pub fn reuse(job_file: &Path, overrides: &[String], on_fleet: bool, orders: &Ord
         false => job::load(job_file, overrides, &datasets)?,
     };
     let audience = Audience::default();
-    match find(&spec, job_file, on_fleet, &|| orders.count() > 0) {
+    match find(&spec, job_file, on_fleet, &|| ListError::canceled_if(orders.count() > 0)) {
         Some(Found::Whole(entry, finished)) => {
             let id = &entry.id;
             audience.tell(&format!("{id} was the same job and is Completed: its result is used, nothing was run"));
@@ -292,7 +292,7 @@ pub fn reuse(job_file: &Path, overrides: &[String], on_fleet: bool, orders: &Ord
 
 /// The job that would stand in for the one of `spec`, if it were run without `--job-dir`.
 pub fn stand_in(spec: &JobSpec, job_file: &Path, on_fleet: bool) -> Option<String> {
-    match find(spec, job_file, on_fleet, &|| false)? {
+    match find(spec, job_file, on_fleet, &|| Ok(()))? {
         Found::Whole(entry, _) => Some(entry.id),
         Found::Broken(..) => None,
     }
@@ -307,7 +307,7 @@ enum Found {
 }
 
 /// Cheap things first: small files of known jobs, then the script and the environment, then the outputs, and last a look at every input.
-fn find(spec: &JobSpec, job_file: &Path, on_fleet: bool, cancel: &dyn Fn() -> bool) -> Option<Found> {
+fn find(spec: &JobSpec, job_file: &Path, on_fleet: bool, cancel: &Cancel<'_>) -> Option<Found> {
     if !may_be_reused(spec) {
         return None;
     }

@@ -63,6 +63,13 @@ pub enum ItemsError {
     Io(#[from] IoError),
 }
 
+impl ItemsError {
+    /// Whether it is room that was wanting.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, ItemsError::Io(error) if error.is_disk_full())
+    }
+}
+
 impl Report for ItemsError {
     fn exit_code(&self) -> ExitCode {
         match self {

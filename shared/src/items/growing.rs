@@ -2,12 +2,13 @@
 //!
 //! Order: names durable → slices. As long as nobody uses the list it has no manifest, and is begun anew if the program dies. Once it is opened
 //! to others: log → manifest (its slices grow) → slices, sync → log, sync, again and again → manifest (complete). Whatever dies in
-//! between, the next start goes on behind what the log says is safe ([`GrowingList::resume`]).
+//! between, the next start goes on behind what the log says is safe ([`GrowingList::resume`]); so does its maker when something of it could
+//! not be written, once the writer that failed is dropped.
 
 use std::path::{Path, PathBuf};
 
 use super::format::Manifest;
-use super::slices::SliceWriter;
+use super::slices::{Safe, SliceWriter};
 use super::{ItemReader, ItemsError, Slice};
 use crate::failpoint;
 use crate::split::{Cut, Split};
@@ -27,7 +28,7 @@ impl GrowingList {
         Ok(GrowingList { dir, manifest, slices, is_open: false })
     }
 
-    /// Goes on with the list in `dir`, which was opened to others and not finished. None: it is complete.
+    /// Goes on with the list in `dir`, which was opened to others and not finished; nobody else writes to it any more. None: it is complete.
     pub fn resume(dir: &Path) -> Result<Option<GrowingList>, ItemsError> {
         let manifest = Manifest::read(dir)?;
         if manifest.split.is_complete() {
@@ -70,7 +71,7 @@ impl GrowingList {
     /// Opens it to others, with what is in it so far. From here on it is this job's for good.
     pub fn open(&mut self) -> Result<(), ItemsError> {
         if !self.is_open {
-            self.slices.open_log(0)?;
+            self.slices.open_log(Safe::default())?;
             self.slices.save()?;
             self.manifest.clone().publish(&self.dir)?;
             self.is_open = true;

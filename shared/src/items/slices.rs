@@ -18,9 +18,9 @@ use std::sync::Mutex;
 use super::reader::missing_is_damage;
 use super::{ItemsError, format};
 use crate::durable;
-use crate::failpoint;
 use crate::report::During;
 use crate::split::{Ends, SplitInput};
+use crate::{failpoint, failpoint_error};
 
 /// Bytes of a slice in the file, and of a record in its log.
 const SIZE: usize = 48;
@@ -136,7 +136,7 @@ impl SliceWriter {
             ends: load.ends,
             fresh: 0,
         };
-        writer.open_log(safe.records)?;
+        writer.open_log(safe)?;
         Ok(writer)
     }
 
@@ -162,7 +162,7 @@ impl SliceWriter {
     pub(super) fn push(&mut self, slice: &Slice, rows: u64, input: usize) -> Result<(), ItemsError> {
         let ordinal = self.rows;
         if !self.ends.push(ordinal + rows, input) {
-            return Err(ItemsError::Unlistable { ordinal, what: "its mini-batch has no rows, or too many" });
+            return Err(ItemsError::Unlistable { ordinal, what: "its mini-batch has no rows" });
         }
         self.rows += rows;
         self.fresh += 1;
@@ -171,13 +171,18 @@ impl SliceWriter {
         Ok(self.file.write_all(&bytes).during("write", format::slices(&self.dir))?)
     }
 
-    /// Makes sure that there is a log from now on, if an empty one.
-    pub(super) fn open_log(&mut self, records: u64) -> Result<(), ItemsError> {
+    /// Makes sure that there is a log from now on, which ends as `safe` says.
+    pub(super) fn open_log(&mut self, safe: Safe) -> Result<(), ItemsError> {
         let path = format::slices_log(&self.dir);
         let mut log =
             OpenOptions::new().write(true).create(true).truncate(false).open(&path).during("create", &path)?;
-        log.set_len(records * LOGGED as u64).during("cut", &path)?;
+        log.set_len(safe.records * LOGGED as u64).during("cut", &path)?;
         log.seek(SeekFrom::End(0)).during("cut", &path)?;
+        if safe.records > 0 {
+            // A sync of it that failed has made the kernel forget that it is not on the disk; and who died before the sync never asked.
+            log.write_all_at(&safe.encode(), (safe.records - 1) * LOGGED as u64).during("write", &path)?;
+            log.sync_data().during("sync", &path)?;
+        }
         durable::sync_dir(&self.dir)?;
         self.log = Some(log);
         Ok(())
@@ -193,16 +198,12 @@ impl SliceWriter {
         }
         let (path, log) = (format::slices(&self.dir), self.log.as_mut().expect("a list that grows has one"));
         self.file.flush().during("write", &path)?;
-        self.file.get_ref().sync_data().during("sync", &path)?;
+        failpoint_error!("items_stretch_sync").and_then(|()| self.file.get_ref().sync_data()).during("sync", &path)?;
         failpoint!("items_stretch_synced");
-        let mut record = [0; LOGGED];
-        record[..8].copy_from_slice(&self.ends.mini_batches().to_le_bytes());
-        record[8..12].copy_from_slice(&self.crc32.clone().finalize().to_le_bytes());
-        let crc32 = crc32fast::hash(&record[..12]);
-        record[12..].copy_from_slice(&crc32.to_le_bytes());
+        let safe = Safe { records: 0, mini_batches: self.ends.mini_batches(), crc32: self.crc32.clone().finalize() };
         let path = format::slices_log(&self.dir);
-        log.write_all(&record).during("write", &path)?;
-        log.sync_data().during("sync", &path)?;
+        log.write_all(&safe.encode()).during("write", &path)?;
+        failpoint_error!("items_stretch_log").and_then(|()| log.sync_data()).during("sync", &path)?;
         failpoint!("items_stretch_logged");
         self.fresh = 0;
         Ok(true)
@@ -219,14 +220,24 @@ impl SliceWriter {
 
 /// How far a list that grows is safe.
 #[derive(Clone, Copy, Debug, Default)]
-struct Safe {
-    /// Records of the log.
+pub(super) struct Safe {
+    /// Records of the log, of which it is the last one.
     records: u64,
     mini_batches: u64,
     crc32: u32,
 }
 
 impl Safe {
+    /// The record that says so.
+    fn encode(self) -> [u8; LOGGED] {
+        let mut record = [0; LOGGED];
+        record[..8].copy_from_slice(&self.mini_batches.to_le_bytes());
+        record[8..12].copy_from_slice(&self.crc32.to_le_bytes());
+        let crc32 = crc32fast::hash(&record[..12]);
+        record[12..].copy_from_slice(&crc32.to_le_bytes());
+        record
+    }
+
     /// What the log says. A record that is torn was never promised.
     fn of(dir: &Path) -> Result<Safe, ItemsError> {
         let path = format::slices_log(dir);

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::items::Fingerprint;
-use fanfold_shared::report::IoError;
+use fanfold_shared::report::{IoError, is_disk_full};
 use fanfold_store::{Client, StoreError, Why};
 
 use super::Cloud;
@@ -256,7 +256,7 @@ impl Cloud {
                 Some(part) => self.part(want, part, place, waiter),
             };
             match outcome {
-                Err(Trouble::Disk(error)) if crate::node::is_full(&error) => {
+                Err(Trouble::Disk(error)) if is_disk_full(&error) => {
                     let _ = fs::remove_file(place);
                     let freed = self.cache.shrink(want.bytes()).map_err(|error| error.source)?;
                     if !freed {

@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::backend::Delivery;
-use fanfold_shared::failpoint;
+use fanfold_shared::items::ItemsError;
 use fanfold_shared::message::{NodeEvent, NodeMessage, Task};
+use fanfold_shared::report::{During, Failure};
+use fanfold_shared::{failpoint, failpoint_error};
 
 use super::{LOOK, Node, Order};
 use crate::work::Hold;
 
 /// Tasks taken at once on a fleet, where the broker does not send more ahead than the node wants.
 const MOST: usize = 1024;
+/// So long a list of mini-batches that can't be read on is tried again: a network file system may need a moment.
+const READ_ON: Duration = Duration::from_secs(5);
 
 /// How a wait for a node without work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,14 +103,20 @@ impl Node {
     /// Takes a task in hand, unless it is not this node's to run.
     fn hold(&self, delivery: Delivery<Task>, hand_overs: u32) -> Option<Arc<Hold>> {
         let mini_batches = &delivery.mini_batches;
+        let known = || mini_batches.end <= self.items.split().mini_batches();
         // Published after this node had opened the list: what it names is safe by then.
-        if mini_batches.end > self.items.split().mini_batches()
-            && let Err(error) = self.items.grow()
-        {
-            self.sys_error(None, &format!("the list of mini-batches cannot be read on: {error}"));
+        if !known() && !self.read_on() {
+            // The task goes back: others may be able to.
+            return None;
         }
-        let Some(member) = &self.member else { return Some(Hold::new(delivery)) };
-        if mini_batches.is_empty() || mini_batches.end > self.items.split().mini_batches() || delivery.attempt == 0 {
+        let Some(member) = &self.member else {
+            if !known() {
+                self.broken(format!("the list of mini-batches ends before {mini_batches:?}, which are to be run"));
+                return None;
+            }
+            return Some(Hold::new(delivery));
+        };
+        if mini_batches.is_empty() || !known() || delivery.attempt == 0 {
             self.sys_error(None, &format!("a task that this job can't have is rejected: {:?}", *delivery));
             delivery.reject();
             return None;
@@ -129,6 +140,21 @@ impl Node {
         let hold = Hold::new(delivery);
         member.holds(&hold);
         Some(hold)
+    }
+
+    /// Takes in what was added to the list of mini-batches. False: that is not possible, and the node is to end.
+    fn read_on(&self) -> bool {
+        let began = Instant::now();
+        while self.order() == Order::Work {
+            let grown = failpoint_error!("node_list_read").during("read", self.job.items());
+            let Err(error) = grown.map_err(ItemsError::from).and_then(|()| self.items.grow()) else { return true };
+            if began.elapsed() >= READ_ON {
+                self.broken(format!("the list of mini-batches can't be read on: {}", Failure::from(error)));
+                break;
+            }
+            thread::sleep(LOOK);
+        }
+        false
     }
 
     /// Evidence, should the node never be heard of again. False: the node is to end.

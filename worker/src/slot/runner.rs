@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use fanfold_shared::clock;
 use fanfold_shared::layout::Stream;
 use fanfold_shared::message::{AttemptError, ErrorKind, NodeEvent, NodeMessage, Results};
+use fanfold_shared::report::is_disk_full;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
@@ -26,7 +27,7 @@ use super::protocol::{self, FromHost};
 use super::state::{self, Action, Event, Limits, State, StopReason};
 use crate::host;
 use crate::logs::{Level, Stage};
-use crate::node::{Node, Order, is_full};
+use crate::node::{Node, Order};
 
 /// Between two looks at what is due about once a second: logs, caps, other slots that starve.
 const TICK: Duration = Duration::from_millis(500);
@@ -218,7 +219,7 @@ impl Slot {
     /// A process can't be started now, which is nobody's fault: waits a moment, or until the node is told to end.
     fn wait_for_better_times(&mut self, error: &io::Error) {
         let why = format!("cannot start a process: {error}; the slot tries again by itself");
-        match is_full(error) {
+        match is_disk_full(error) {
             true => self.hold_up(Some(why)),
             false if !self.told_short => self.node.sys_error(None, &format!("slot {}: {why}", self.index)),
             false => (),

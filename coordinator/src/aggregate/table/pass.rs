@@ -17,7 +17,7 @@ use arrow_cast::{CastOptions, cast_with_options};
 use arrow_ipc::reader::StreamReader;
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use crc32fast::Hasher;
-use fanfold_shared::report::IoError;
+use fanfold_shared::report::{IoError, is_disk_full};
 use fanfold_shared::text::size;
 use fanfold_shared::{failpoint, failpoint_error};
 use parquet::arrow::ArrowWriter;
@@ -28,7 +28,6 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use super::super::CommitError;
-use super::super::commit::is_full;
 use super::super::output::crc_of;
 use super::{TableResult, TableSchema};
 use crate::ledger::{GroupRow, LedgerReader};
@@ -366,7 +365,7 @@ fn there_is_room(path: &Path, needed: u64) -> Result<(), CommitError> {
 
 fn failed(operation: &'static str, path: &Path, source: io::Error) -> CommitError {
     let path = path.to_path_buf();
-    match is_full(&source) {
+    match is_disk_full(&source) {
         true => CommitError::DiskFull { path, source: source.into() },
         false => CommitError::Output(IoError { operation, path, source }),
     }

@@ -20,6 +20,7 @@ use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::{AttemptError, ErrorKind, Outcome, OutcomeEnd, Results};
 use fanfold_shared::split::{Split, SplitInput};
+use fanfold_shared::state::JobState;
 use tempfile::TempDir;
 
 use super::{Aggregate, AggregateConfig, Committed, OpenError, Part, Recovered, verify};
@@ -118,6 +119,20 @@ impl TestJob {
         let report = verify(&self.dir).unwrap();
         assert!(report.is_clean(), "{:#?}", report.problems);
     }
+}
+
+/// `job`, which is Completed, was to be given another try and died before that was recorded, with `left` in its unfinished file: it is as
+/// Completed as before. Retried again, it is returned.
+fn retried_after_a_death(job: &TestJob, left: &str) -> Aggregate {
+    let mut aggregate = job.open();
+    aggregate.ledger.set_meta(&[("replaces", &1)]).unwrap();
+    drop(aggregate);
+    fs::write(job.partial(), left).unwrap();
+    job.assert_sound();
+    let mut aggregate = job.open();
+    assert_eq!(aggregate.state(), JobState::Completed);
+    assert_eq!(aggregate.retry_failed().unwrap(), 1);
+    aggregate
 }
 
 /// On a memory disk where there is one: the tests sync thousands of times.

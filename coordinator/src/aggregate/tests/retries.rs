@@ -1,7 +1,6 @@
 //! Mini-batches out of tries are tried again on request.
 
 use super::*;
-use fanfold_shared::state::JobState;
 
 /// A Completed job in which mini-batch 3 is out of tries and 0 returned short.
 fn completed() -> TestJob {
@@ -58,14 +57,7 @@ fn the_output_of_a_completed_job_stays_until_the_longer_one_replaces_it() {
 #[test]
 fn a_death_before_the_retry_is_recorded_leaves_the_job_completed() {
     let job = completed();
-    let mut aggregate = job.open();
-    aggregate.ledger.set_meta(&[("replaces", &1)]).unwrap();
-    drop(aggregate);
-    fs::write(job.partial(), "half a copy").unwrap();
-    job.assert_sound();
-    let mut aggregate = job.open();
-    assert_eq!(aggregate.state(), JobState::Completed);
-    assert_eq!(aggregate.retry_failed().unwrap(), 1);
+    let mut aggregate = retried_after_a_death(&job, "half a copy");
     complete(&job, &mut aggregate);
     job.assert_sound();
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_ipc::writer::StreamWriter;
-use fanfold_shared::state::JobState;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
@@ -198,14 +197,7 @@ fn what_is_retried_later_comes_behind_the_rows_of_the_finished_file() {
 #[test]
 fn a_death_before_the_retry_is_recorded_leaves_the_job_completed() {
     let job = completed();
-    let mut aggregate = job.open();
-    aggregate.ledger.set_meta(&[("replaces", &1)]).unwrap();
-    drop(aggregate);
-    fs::write(job.partial(), "").unwrap();
-    job.assert_sound();
-    let mut aggregate = job.open();
-    assert_eq!(aggregate.state(), JobState::Completed);
-    assert_eq!(aggregate.retry_failed().unwrap(), 1);
+    let mut aggregate = retried_after_a_death(&job, "");
     commit(&mut aggregate, &framed(&job, [usual(&job, 3)]));
     aggregate.finish().unwrap();
     assert_eq!(ids(&job).len(), 40);

@@ -11,10 +11,10 @@ use fanfold_shared::split::{Cut, Ends};
 
 use super::rows::Reader;
 use super::table_of;
-use crate::prepare::listing::{Counted, TOO_MANY, first_file, split_inputs, table_file};
+use crate::prepare::listing::{Counted, NO_ITEMS, first_file, split_inputs, table_file};
 use crate::prepare::source::Source;
 use crate::prepare::tables::TableFile;
-use crate::prepare::{ListError, empty};
+use crate::prepare::{Cancel, ListError, empty};
 
 /// Counts what would be gathered, and writes nothing. The combinations are held in memory.
 ///
@@ -23,7 +23,7 @@ use crate::prepare::{ListError, empty};
 pub(in crate::prepare) fn count(
     spec: &JobSpec,
     excluded: &[PathBuf],
-    cancel: &dyn Fn() -> bool,
+    cancel: &Cancel<'_>,
 ) -> Result<Counted, ListError> {
     let mut reader = Reader::of(spec).expect("the job is partitioned by columns");
     let only_first = spec.mltable.as_ref().is_some_and(|mltable| mltable.header_in_first_file);
@@ -61,7 +61,7 @@ pub(in crate::prepare) fn count(
             for rows in std::mem::take(&mut by_values).into_values() {
                 items += rows;
                 if !ends.push(items, table.start) {
-                    return Err(ItemsError::Unlistable { ordinal: items, what: TOO_MANY }.into());
+                    return Err(ItemsError::Unlistable { ordinal: items, what: NO_ITEMS }.into());
                 }
             }
         }

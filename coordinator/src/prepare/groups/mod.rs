@@ -8,6 +8,8 @@ mod count;
 mod csv;
 mod json;
 mod key;
+#[cfg(test)]
+mod memory_tests;
 mod parquet;
 mod room;
 mod rows;
@@ -26,7 +28,7 @@ use fanfold_shared::text::counted;
 
 use super::sort::Sorter;
 use super::tables::TableFile;
-use super::{ListError, empty};
+use super::{Cancel, ListError, empty};
 pub(super) use count::count;
 use rows::Reader;
 
@@ -53,7 +55,7 @@ pub(super) fn gather(
     spec: &JobSpec,
     dir: &Path,
     list: &mut GrowingList,
-    cancel: &dyn Fn() -> bool,
+    cancel: &Cancel<'_>,
     run_bytes: usize,
 ) -> Result<Vec<String>, ListError> {
     let names = list.names()?;
@@ -77,14 +79,14 @@ pub(super) fn gather(
     while next < spec.inputs.len() {
         let table = table_of(spec, next);
         next = table.end;
-        let mut sorter = Sorter::new(dir, run_bytes);
+        let mut sorter = Sorter::new(dir, run_bytes, cancel);
         for number in table.clone() {
             for entry in names.split().inputs[number].entries.clone() {
                 gathering.read(number, &spec.inputs[number], entry, cancel, &mut sorter)?;
             }
         }
         gathering.reader.end_table(&spec.inputs[table.end - 1])?;
-        gathering.write(table.start, sorter, cancel, list)?;
+        gathering.write(table.start, sorter, list)?;
         if list.rows_of(table.start) == 0 {
             return Err(empty::no_rows_of(&names, table.start, spec.input_type)?);
         }
@@ -145,7 +147,7 @@ impl Gathering<'_> {
         number: usize,
         input: &Input,
         entry: u64,
-        cancel: &dyn Fn() -> bool,
+        cancel: &Cancel<'_>,
         sorter: &mut Sorter<'_>,
     ) -> Result<(), ListError> {
         let (name, path) = self.file(number, entry)?;
@@ -203,13 +205,7 @@ impl Gathering<'_> {
     }
 
     /// Writes the groups of a table that begins with the input of this number.
-    fn write(
-        &mut self,
-        number: usize,
-        sorter: Sorter<'_>,
-        cancel: &dyn Fn() -> bool,
-        list: &mut GrowingList,
-    ) -> Result<(), ListError> {
+    fn write(&mut self, number: usize, sorter: Sorter<'_>, list: &mut GrowingList) -> Result<(), ListError> {
         let first = self.names.split().inputs[number].entries.start as u32;
         let keys = self.reader.keys().len();
         // Columns made of the path differ from file to file.
@@ -226,7 +222,7 @@ impl Gathering<'_> {
             let (slice, rows) = writer.end(key::values(key), first)?;
             Ok::<_, ListError>(list.push(&slice, rows, number)?)
         };
-        sorter.drain(cancel, |sorted| {
+        sorter.drain(|sorted| {
             let (key, rest) = sorted.split_at(key::len(sorted, keys));
             let (place, record) = rest.split_at(PLACE);
             let half = |at: usize| u32::from_be_bytes(place[at..at + 4].try_into().expect("four bytes"));

@@ -15,8 +15,8 @@ use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 use super::columns::{Keys, Place};
 use super::key;
 use super::rows::{Row, TakeRow};
-use crate::prepare::ListError;
 use crate::prepare::tables::TableFile;
+use crate::prepare::{Cancel, ListError};
 
 /// Rows that are read together.
 const BATCH: usize = 8192;
@@ -36,7 +36,7 @@ pub(super) fn rows(
     keys: &Keys<'_>,
     of: &TableFile<'_>,
     in_path: &[Option<Vec<u8>>],
-    cancel: &dyn Fn() -> bool,
+    cancel: &Cancel<'_>,
     take: &mut TakeRow<'_>,
 ) -> Result<(), ListError> {
     let file = File::open(of.path).map_err(|error| of.unreadable("open", error))?;
@@ -65,9 +65,7 @@ pub(super) fn rows(
         let mut readers = readers.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
         let mut left = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
         while left > 0 {
-            if cancel() {
-                return Err(ListError::Canceled);
-            }
+            cancel()?;
             let wanted = left.min(BATCH);
             let texts = readers.iter_mut().zip(&kinds).map(|(reader, (_, kind))| texts(reader, *kind, wanted));
             let texts = texts.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;

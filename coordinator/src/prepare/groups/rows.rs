@@ -4,8 +4,8 @@ use fanfold_shared::job::{Input, InputType, JobSpec};
 
 use super::columns::{Keys, Place, of_csv, of_json};
 use super::{csv, parquet};
-use crate::prepare::ListError;
 use crate::prepare::tables::{Part, TableFile, Tables};
+use crate::prepare::{Cancel, ListError};
 
 /// A row.
 pub(super) struct Row<'a> {
@@ -55,7 +55,7 @@ impl<'a> Reader<'a> {
         &mut self,
         input: &Input,
         of: &TableFile<'_>,
-        cancel: &dyn Fn() -> bool,
+        cancel: &Cancel<'_>,
         take: &mut TakeRow<'_>,
     ) -> Result<(), ListError> {
         let in_path = self.keys.in_path(input, of)?;
@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
         &mut self,
         of: &TableFile<'_>,
         in_path: &[Option<Vec<u8>>],
-        cancel: &dyn Fn() -> bool,
+        cancel: &Cancel<'_>,
         take: &mut TakeRow<'_>,
     ) -> Result<(), ListError> {
         let (dialect, keys) = (self.tables.dialect(), self.keys);
@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
         &mut self,
         of: &TableFile<'_>,
         in_path: &[Option<Vec<u8>>],
-        cancel: &dyn Fn() -> bool,
+        cancel: &Cancel<'_>,
         take: &mut TakeRow<'_>,
     ) -> Result<(), ListError> {
         let names: Vec<&str> = self.keys.names().iter().map(String::as_str).collect();

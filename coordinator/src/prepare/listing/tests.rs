@@ -47,9 +47,9 @@ impl Place {
         let items = self.path("items");
         let _ = fs::remove_dir_all(&items);
         let spec = self.spec(kind, inputs);
-        let outcome = list(&spec, &items, &[self.path("data/own")], Grace::Endless, &|| false);
+        let outcome = list(&spec, &items, &[self.path("data/own")], Grace::Endless, &|| Ok(()));
         assert_eq!(outcome.is_ok(), is_listed(&items));
-        match (&outcome, count(&spec, &[self.path("data/own")], &|| false)) {
+        match (&outcome, count(&spec, &[self.path("data/own")], &|| Ok(()))) {
             (Ok(listed), Ok(counted)) => {
                 assert_eq!((listed.items.split(), &listed.notes), (&counted.split, &counted.notes));
             }
@@ -248,7 +248,7 @@ fn spilling_does_not_change_the_list() {
     let place = Place::with(&borrowed);
     let expected = place.items(FILES, &["data"]);
     let spilled =
-        list_in_runs(&place.spec(FILES, &["data"]), &place.path("spilled"), &[], Grace::Endless, &|| false, 500)
+        list_in_runs(&place.spec(FILES, &["data"]), &place.path("spilled"), &[], Grace::Endless, &|| Ok(()), 500)
             .unwrap()
             .items;
     assert_eq!(
@@ -270,16 +270,16 @@ fn stopping_leaves_nothing_complete_and_the_next_start_lists_anew() {
     let asked = Cell::new(0);
     let third_time = || {
         asked.set(asked.get() + 1);
-        asked.get() == 3
+        ListError::canceled_if(asked.get() == 3)
     };
     assert!(matches!(list(&spec, &items, &[], Grace::Endless, &third_time), Err(ListError::Canceled)));
     assert!(!is_listed(&items));
-    assert_eq!(list(&spec, &items, &[], Grace::Endless, &|| false).unwrap().items.entries(), 3000);
+    assert_eq!(list(&spec, &items, &[], Grace::Endless, &|| Ok(())).unwrap().items.entries(), 3000);
 
     // Once complete, the list is what it is.
     place.write(b"one more", b"");
-    assert_eq!(list(&spec, &items, &[], Grace::Endless, &|| false).unwrap().items.entries(), 3000);
-    assert_eq!(count(&spec, &[], &|| false).unwrap().split.items(), 3001);
+    assert_eq!(list(&spec, &items, &[], Grace::Endless, &|| Ok(())).unwrap().items.entries(), 3000);
+    assert_eq!(count(&spec, &[], &|| Ok(())).unwrap().split.items(), 3001);
 }
 
 /// Not a test but a measurement: `cargo test --release -p fanfold measure_listing -- --ignored --nocapture`.
@@ -296,12 +296,12 @@ fn measure_listing() {
         let spec = place.spec(FILES, &[input]);
         for round in 0..2 {
             let start = Instant::now();
-            let counted = count(&spec, &[], &|| false).unwrap();
+            let counted = count(&spec, &[], &|| Ok(())).unwrap();
             println!("{input}: counted {} in {:?}", counted.split.items(), start.elapsed());
             let items = place.path(&format!("items{round}"));
             let _ = fs::remove_dir_all(&items);
             let start = Instant::now();
-            let listed = list(&spec, &items, &[], Grace::Endless, &|| false).unwrap();
+            let listed = list(&spec, &items, &[], Grace::Endless, &|| Ok(())).unwrap();
             assert_eq!(listed.items.entries(), files);
             println!("{input}: listed {} in {:?}", listed.items.entries(), start.elapsed());
         }

@@ -19,7 +19,7 @@ use fanfold_shared::items::{Fingerprint, Slice};
 use fanfold_shared::job::{InputType, JobSpec, MiniBatchSize, ReadCsv};
 use fanfold_store::Client;
 
-use super::ListError;
+use super::{Cancel, ListError};
 
 /// Takes a slice of a file and the number of its rows.
 pub(super) type Take<'a> = dyn FnMut(Slice, u64) -> Result<(), ListError> + 'a;
@@ -83,12 +83,10 @@ impl<'a> Tables<'a> {
         &self,
         of: TableFile<'_>,
         after: Option<(&Slice, u64)>,
-        cancel: &dyn Fn() -> bool,
+        cancel: &Cancel<'_>,
         take: &mut Take<'_>,
     ) -> Result<(), ListError> {
-        if cancel() {
-            return Err(ListError::Canceled);
-        }
+        cancel()?;
         let after = after.map(|(last, rows)| After {
             end: last.part.end,
             header_len: last.header_len,
@@ -113,7 +111,7 @@ impl<'a> Tables<'a> {
     ///
     /// # Errors
     /// As [`Tables::slices`].
-    pub(super) fn rows(&self, of: TableFile<'_>, cancel: &dyn Fn() -> bool) -> Result<u64, ListError> {
+    pub(super) fn rows(&self, of: TableFile<'_>, cancel: &Cancel<'_>) -> Result<u64, ListError> {
         let mut all = 0;
         self.slices(of, None, cancel, &mut |_, rows| {
             all += rows;

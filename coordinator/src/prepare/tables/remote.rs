@@ -10,8 +10,8 @@ use fanfold_shared::job::InputType;
 use fanfold_store::{Client, Object, Why};
 
 use super::{After, TableFile, Tables, Take, fill, parquet, text};
-use crate::prepare::ListError;
 use crate::prepare::cloud::fingerprint;
+use crate::prepare::{Cancel, ListError};
 
 /// What is fetched of the end of a Parquet file at once: most footers are shorter, so that one request does.
 const TAIL: u64 = 64 << 10;
@@ -23,7 +23,7 @@ pub(super) fn slices(
     client: &Client,
     known: Fingerprint,
     after: Option<After>,
-    cancel: &dyn Fn() -> bool,
+    cancel: &Cancel<'_>,
     take: &mut Take<'_>,
 ) -> std::result::Result<(), ListError> {
     if tables.kind == InputType::Parquet {

@@ -8,7 +8,7 @@ use super::pieces::{self, PIECE, Pieces};
 use super::records::Records;
 use super::text::{self, Compression};
 use super::{TableFile, Tables, fill};
-use crate::prepare::ListError;
+use crate::prepare::{Cancel, ListError};
 
 /// A record of more can't be held beside others, bytes.
 const LONGEST: usize = 64 << 20;
@@ -33,7 +33,7 @@ impl Tables<'_> {
     pub(in crate::prepare) fn records(
         &self,
         of: &TableFile<'_>,
-        cancel: &dyn Fn() -> bool,
+        cancel: &Cancel<'_>,
         take: &mut TakePart<'_>,
     ) -> Result<(), ListError> {
         let mut file = File::open(of.path).map_err(|error| of.unreadable("open", error))?;
@@ -55,7 +55,7 @@ impl Tables<'_> {
         of: &TableFile<'_>,
         packed: bool,
         pieces: &mut dyn Pieces,
-        cancel: &dyn Fn() -> bool,
+        cancel: &Cancel<'_>,
         take: &mut TakePart<'_>,
     ) -> Result<(), ListError> {
         let (mut header, row) = (self.has_header(of), Cell::new(0));
@@ -73,9 +73,7 @@ impl Tables<'_> {
         // What is read and not handed on yet; where it begins in the file.
         let (mut held, mut at, mut from) = (Vec::new(), mark as u64, mark);
         while filled > 0 {
-            if cancel() {
-                return Err(ListError::Canceled);
-            }
+            cancel()?;
             let fresh = held.len();
             held.extend_from_slice(&piece[from..filled]);
             let mut done = 0;

@@ -10,7 +10,7 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use super::pieces::{self, PIECE, Pieces};
 use super::records::{Records, Unclosed};
 use super::{After, TableFile, Tables, Take};
-use crate::prepare::ListError;
+use crate::prepare::{Cancel, ListError};
 
 /// A record of more is none, bytes.
 const LONGEST: u64 = 1 << 30;
@@ -60,7 +60,7 @@ pub(super) fn slices(
     from: From<'_>,
     compression: Compression,
     after: Option<After>,
-    cancel: &dyn Fn() -> bool,
+    cancel: &Cancel<'_>,
     take: &mut Take<'_>,
 ) -> Result<(), ListError> {
     let mut cutter = Cutter::new(tables, of, compression != Compression::None);
@@ -171,12 +171,7 @@ impl<'a> Cutter<'a> {
         (self.start, self.end) = (after.end, after.end);
     }
 
-    fn cut(
-        &mut self,
-        pieces: &mut dyn Pieces,
-        cancel: &dyn Fn() -> bool,
-        take: &mut Take<'_>,
-    ) -> Result<(), ListError> {
+    fn cut(&mut self, pieces: &mut dyn Pieces, cancel: &Cancel<'_>, take: &mut Take<'_>) -> Result<(), ListError> {
         let of = self.of;
         let mut piece = Vec::new();
         let mut filled = pieces.next(&mut piece).map_err(|error| self.unreadable(error))?;
@@ -185,9 +180,7 @@ impl<'a> Cutter<'a> {
         let mut records = Records::new(self.tables.dialect(), self.start + mark as u64);
         let mut from = mark;
         while filled > 0 {
-            if cancel() {
-                return Err(ListError::Canceled);
-            }
+            cancel()?;
             records.feed(&piece[from..filled], |end| self.record(end, take))?;
             if records.at() - self.end > LONGEST {
                 let (row, start) = (self.first_row + self.rows + 1, self.end);
