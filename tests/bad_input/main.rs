@@ -73,9 +73,13 @@ fn held(place: &Place) -> Child {
     child
 }
 
-/// Interrupts what [`held`] started.
+/// Interrupts what [`held`] started, and lets its mini-batches end when it has noted that.
 fn interrupt(place: &Place, child: Child) -> Ran {
+    let log = place.job().join("logs/sys/master_role.txt");
+    let noted = || fs::read_to_string(&log).unwrap_or_default().matches("interrupted: finishing").count();
+    let before = noted();
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("our child");
+    wait_for("the interruption to be noted", || (noted() > before).then_some(()));
     place.write("go", "");
     finish(child, LIMIT)
 }
