@@ -10,6 +10,7 @@ mod broken;
 mod cache;
 mod files;
 mod places;
+mod refused;
 mod registered;
 mod side;
 mod tables;
