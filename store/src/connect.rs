@@ -14,13 +14,12 @@ use object_store::http::HttpBuilder;
 use object_store::{BackoffConfig, Certificate, ClientOptions, HeaderMap, HeaderValue, ObjectStore, RetryConfig};
 
 use crate::datastores::{Access, Credential, Datastore};
+use crate::patience::{Patient, silence};
 use crate::put::Multipart;
 use crate::{Datastores, Why};
 
 /// For a connection, TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Without a byte from the server. The whole of a large object may take as long as it takes.
-const SILENCE: Duration = Duration::from_secs(30);
 /// From the first try of a request to the last, and how often it is tried again.
 const RETRY: Duration = Duration::from_secs(60);
 const RETRIES: usize = 5;
@@ -67,7 +66,7 @@ fn options(ca_file: Option<&Path>, allow_http: bool) -> Result<ClientOptions, St
         .with_user_agent(agent)
         .with_timeout_disabled()
         .with_connect_timeout(CONNECT)
-        .with_read_timeout(SILENCE)
+        .with_read_timeout(silence())
         .with_allow_http(allow_http);
     if let Some(path) = ca_file {
         let unusable = |why: String| format!("`ca_file` `{}` can't be used: {why}", path.display());
@@ -207,7 +206,11 @@ fn s3(
     let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
     let allow_http = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     let options = options(ca_file, allow_http).map_err(refuse)?;
-    let builder = builder.with_bucket_name(bucket).with_client_options(options.clone()).with_retry(retry());
+    let builder = builder
+        .with_bucket_name(bucket)
+        .with_client_options(options.clone())
+        .with_http_connector(Patient)
+        .with_retry(retry());
     let store = builder.clone().build().map_err(|error| refuse(unusable(&error)))?;
     let multipart =
         Multipart::S3 { store: Box::new(store.clone()), builder: Box::new(builder), options: Box::new(options) };
@@ -253,6 +256,7 @@ fn azure(
     let builder = builder
         .with_container_name(container)
         .with_client_options(options(ca_file, allow_http).map_err(refuse)?)
+        .with_http_connector(Patient)
         .with_retry(retry());
     let store = builder.clone().build().map_err(|error| refuse(unusable(&error)))?;
     let multipart = Multipart::Azure { store: Box::new(store.clone()), builder: Box::new(builder) };
@@ -278,6 +282,7 @@ fn gcs(builder: GoogleCloudStorageBuilder, bucket: &str, named: Option<NamedGcs<
     let builder = builder
         .with_bucket_name(bucket)
         .with_client_options(options(ca_file, allow_http).map_err(refuse)?)
+        .with_http_connector(Patient)
         .with_retry(retry());
     let store = builder.build().map_err(|error| refuse(unusable(&error)))?;
     let multipart = Multipart::Gcs(Box::new(store.clone()));

@@ -19,6 +19,8 @@ mod download;
 #[cfg(feature = "cloud")]
 mod listing;
 #[cfg(feature = "cloud")]
+mod patience;
+#[cfg(feature = "cloud")]
 mod put;
 #[cfg(feature = "cloud")]
 mod stores;

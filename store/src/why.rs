@@ -6,6 +6,7 @@ use std::error::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use crate::Why;
+use crate::patience::TooSlow;
 
 /// Bytes of a server's message that are shown.
 const SAID: usize = 200;
@@ -51,6 +52,9 @@ fn no_answer(error: &HttpError) -> Why {
     }
     // The innermost one names no address.
     let text = inner.to_string();
+    if inner.is::<TooSlow>() {
+        return Why::TimedOut(text);
+    }
     let text = match text.contains("://") {
         true => String::new(),
         false => text,

@@ -194,6 +194,25 @@ fn azure_goes_on_with_the_parts_that_broke() {
     }
 }
 
+/// A server that takes nothing any more, for which a slow line is not taken: the kernel ends that connection after 30 s.
+#[test]
+fn a_part_that_is_stuck_is_sent_again() {
+    if !has_cloud_servers() {
+        return;
+    }
+    let world = World::s3();
+    let client = world.client("large.bin");
+    let (file, bytes) = world.file(20 * MIB, 5);
+    world.faults.rule(Rule::new(Fault::Stall).method("PUT").on("partNumber=").times(1));
+    let mut parts = client.begin_parts(bytes.len() as u64, &marks("one"), &mut || true).unwrap();
+    let began = std::time::Instant::now();
+    let patience = std::time::Duration::from_secs(180);
+    parts.send(&file, &mut |_| began.elapsed() < patience).unwrap();
+    parts.finish(&Over::Nothing, &mut |_| true).unwrap();
+    assert!(world.bucket.get("large.bin").unwrap() == bytes);
+    assert_eq!(world.faults.count("PUT", "partNumber="), 3);
+}
+
 #[test]
 fn who_stops_waiting_leaves_nothing_to_be_seen_and_parts_are_forgotten_by_their_id() {
     if !has_cloud_servers() {

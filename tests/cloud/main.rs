@@ -11,6 +11,7 @@ mod cache;
 mod files;
 mod mltables;
 mod places;
+mod refused;
 mod registered;
 mod side;
 mod tables;

@@ -72,3 +72,30 @@ fn a_worker_without_the_datastore_says_so_and_another_does_the_work() {
     coordinator.ends(LONG, 0);
     world.each_once_and_nothing_left(&expected);
 }
+
+#[test]
+fn a_worker_whose_credentials_are_refused_leaves_the_work_to_another() {
+    if !has_cloud_servers() {
+        return;
+    }
+    let (world, s3) = (World::new(), S3::start());
+    let expected = cloud_job(&world, &s3.bucket("bucket"), &s3, 200);
+    let (good, bad) = (world.place.path("datastores.yaml"), world.place.path("expired.yaml"));
+    let text = std::fs::read_to_string(&good).unwrap();
+    world.place.write("expired.yaml", text.replace("{file: secret}", "expired"));
+    // Each with a cache of its own, as on machines of their own.
+    let worker = |file: &std::path::Path, cache: &str| {
+        world.worker_with(|command| {
+            command.env("FANFOLD_DATASTORES", file).env("FANFOLD_CACHE", world.place.path(cache));
+        })
+    };
+    let _refused = worker(&bad, "cache-of-one");
+    let coordinator = world.coordinator_with(|command| drop(command.env("FANFOLD_DATASTORES", &good)));
+    wait_for("the worker to be refused", || {
+        let log = std::fs::read_to_string(world.place.path("job/logs/sys/master_role.txt")).unwrap_or_default();
+        log.contains("what it asks for is refused").then_some(())
+    });
+    let _other = worker(&good, "cache-of-another");
+    coordinator.ends(LONG, 0);
+    world.each_once_and_nothing_left(&expected);
+}

@@ -6,7 +6,7 @@ use fanfold_test_servers::{Fault, Rule, has_cloud_servers};
 use nix::sys::signal::Signal;
 
 use crate::running::{GATED, open_gate, wait_until_begun};
-use crate::support::wait_for;
+use crate::support::{LIMIT, finish, wait_for};
 use crate::world::{PATIENCE, World};
 
 fn survives_a_bad_network(world: &World, part: &str, last: (&'static str, &str)) {
@@ -97,6 +97,25 @@ fn an_upload_that_stalls_is_interrupted_at_once_and_goes_on_later() {
     world.run_job().expect(0);
     world.is_whole(&rows);
     assert_eq!(world.unfinished(), [""; 0]);
+}
+
+/// A part takes several times as long as a server may be silent.
+#[test]
+fn a_large_output_gets_there_over_a_slow_line() {
+    if !has_cloud_servers() {
+        return;
+    }
+    for (world, part) in [(World::s3(), "partNumber="), (World::azure(), "comp=block&")] {
+        let rows = world.wide_job(20);
+        world.let_it_ask();
+        world.faults.rule(Rule::new(Fault::DripRequest(64 << 10, Duration::from_millis(30))).method("PUT").on(part));
+        let mut command = world.fanfold();
+        command.args(["run", "job.yaml", "--job-dir", "job"]).env("FANFOLD_STORE_SILENCE_MS", "2500");
+        let ran = finish(command.spawn().expect("the program starts"), 2 * LIMIT);
+        ran.expect(0);
+        world.is_whole(&rows);
+        assert_eq!(world.faults.count("PUT", part), 2 + usize::from(world.is_azure()), "no part was sent twice");
+    }
 }
 
 #[test]

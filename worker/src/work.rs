@@ -244,6 +244,37 @@ impl Work {
         drop(piece);
     }
 
+    /// The files of a mini-batch are not to be brought now: it waits again, before all others.
+    pub fn not_now(&self, piece: Piece) {
+        let mut state = lock(&self.state);
+        state.in_fetch -= 1;
+        self.changed.notify_all();
+        if state.drained {
+            drop(state);
+            return drop(piece);
+        }
+        match state.coming.front_mut() {
+            Some(front)
+                if Arc::ptr_eq(&front.hold, &piece.hold) && front.mini_batches.start == piece.mini_batches.end =>
+            {
+                front.mini_batches.start = piece.mini_batches.start;
+            }
+            _ => state.coming.push_front(piece),
+        }
+    }
+
+    /// Tasks of which nothing was begun to be brought go back to the queue: they may be for others.
+    pub fn let_go_of_coming(&self) {
+        let mut state = lock(&self.state);
+        let coming = std::mem::take(&mut state.coming);
+        let is_whole = |piece: &Piece| piece.mini_batches == piece.hold.mini_batches;
+        let (whole, begun): (Vec<_>, Vec<_>) = coming.into_iter().partition(is_whole);
+        state.coming = begun.into();
+        self.changed.notify_all();
+        drop(state);
+        drop(whole);
+    }
+
     /// The files of a mini-batch are here (those that can be had): a slot may take it. Once drained, it goes back to the queue instead.
     pub fn fetched(&self, piece: Piece, local: Option<Arc<Local>>) {
         let mini_batch = piece.mini_batches.start;
@@ -556,6 +587,24 @@ mod tests {
         work.drain();
         assert!(work.next_to_fetch().is_none());
         assert!(unsettled(&backend));
+    }
+
+    #[test]
+    fn what_is_not_to_be_brought_now_waits_again_or_goes_back_as_a_whole() {
+        let ((backend, delivery), (other, begun)) = (task(0..3), task(3..5));
+        let work = Work::new(1).unwrap();
+        work.bring_first(9);
+        work.add(Hold::new(begun));
+        let first = work.next_to_fetch().unwrap();
+        work.add(Hold::new(delivery));
+        work.let_go_of_coming();
+        assert!(unsettled(&backend) && !unsettled(&other), "one was begun");
+        let second = work.next_to_fetch().unwrap();
+        work.not_now(second);
+        work.not_now(first);
+        work.let_go_of_coming();
+        assert!(unsettled(&other), "nothing of it is begun any more");
+        assert!(work.wait_below(0, Duration::ZERO));
     }
 
     #[test]

@@ -11,13 +11,14 @@ use async_trait::async_trait;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::azure::{AzureAuthorizer, AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
 use object_store::gcp::GoogleCloudStorage;
 use object_store::multipart::MultipartStore;
 use object_store::{ClientOptions, HeaderMap, HeaderValue};
 
 use crate::Over;
+use crate::patience::Patient;
 
 /// What of a place writes in parts.
 pub(crate) enum Multipart {
@@ -121,7 +122,7 @@ impl fmt::Debug for Signs {
 
 impl HttpConnector for Signs {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = ReqwestConnector::default().connect(options)?;
+        let client = Patient.connect(options)?;
         Ok(HttpClient::new(Signed { client, signs: self.clone() }))
     }
 }

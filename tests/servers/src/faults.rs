@@ -26,6 +26,8 @@ pub enum Fault {
     CutBody(u64),
     /// So many bytes of the request's body are passed on, then both connections are reset.
     CutRequest(u64),
+    /// The request's body is passed on in pieces of so many bytes, with a pause before each.
+    DripRequest(usize, Duration),
     /// The server gets the request, nobody gets the answer: the connection is reset.
     LoseAnswer,
     /// The connection is reset before the server knows of it.
@@ -253,7 +255,15 @@ fn relay(mut client: Connection, port: u16, tls: Option<Arc<ClientConfig>>, stat
         let sent = client.read_body(request_body, |piece| {
             let length = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             left -= length as u64;
-            upstream.write(&piece[..length])?;
+            match fault {
+                Fault::DripRequest(bytes, pause) => {
+                    for piece in piece.chunks(bytes) {
+                        thread::sleep(pause);
+                        upstream.write(piece)?;
+                    }
+                }
+                _ => upstream.write(&piece[..length])?,
+            }
             if length < piece.len() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
         });
         if sent.is_err() || matches!(fault, Fault::CutRequest(_)) {

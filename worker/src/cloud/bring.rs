@@ -16,6 +16,7 @@ use fanfold_store::{Client, StoreError, Why};
 
 use super::Cloud;
 use super::cache::{self, Cache, Folder, Key, Room};
+use super::refused::is_refusal;
 
 /// Objects of one mini-batch that are downloaded at once.
 const AT_ONCE: usize = 8;
@@ -81,6 +82,8 @@ impl Want {
 pub struct Local {
     /// Where each is, or why it can't be had; in the order in which they were wanted.
     pub files: Vec<Result<PathBuf, String>>,
+    /// Nothing is given out to this machine: the attempt has failed, and why.
+    pub refused: Option<String>,
     // Dropped in this order.
     _folder: Folder,
     _room: Option<Room>,
@@ -163,17 +166,24 @@ impl Cloud {
                 work();
             }),
         }
+        let mut denied = None;
         for (at, outcome) in came.into_inner().unwrap_or_else(PoisonError::into_inner) {
             match outcome {
                 Ok(()) => {}
                 Err(Trouble::Over) => return Err(Stopped::Over),
-                Err(Trouble::Store(error)) => files[at] = Err(told(&error)),
+                Err(Trouble::Store(error)) => {
+                    files[at] = Err(told(&error));
+                    if is_refusal(&error.why) {
+                        denied = Some(error);
+                    }
+                }
                 Err(Trouble::Disk(error)) => {
                     files[at] = Err(format!("`{}` can't be kept here: {error}", wants[at].client.uri()));
                 }
             }
         }
-        Ok(Local { files, _folder: folder, _room: room })
+        let refused = denied.filter(|error| !self.refusals.is_of_the_object(error)).map(|error| told(&error));
+        Ok(Local { files, refused, _folder: folder, _room: room })
     }
 
     /// Links what is in the cache, and reserves room for the rest of it: all at once, so that mini-batches that wait for room never hold what others
@@ -285,6 +295,9 @@ impl Cloud {
                     if said {
                         waiter.held_up(None);
                     }
+                    if outcome.is_ok() {
+                        self.refusals.granted(&want.client);
+                    }
                     return outcome;
                 }
             }
@@ -375,7 +388,10 @@ fn told(error: &StoreError) -> String {
     match &error.why {
         Why::Missing(_) => format!("`{}`: vanished since the job listed it", error.uri),
         Why::Denied(_) | Why::Unauthenticated(_) => {
-            format!("`{}`: {} (asked with {})", error.uri, error.why, error.credentials)
+            format!(
+                "`{}`: {} (asked with {}; `fanfold datastore check` on this machine tries them)",
+                error.uri, error.why, error.credentials
+            )
         }
         why => format!("`{}`: {why}", error.uri),
     }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,14 @@ impl Waiter for Fetcher<'_> {
 impl Fetcher<'_> {
     fn run(&self) {
         let work: &Work = &self.node.work;
-        while let Some(piece) = work.next_to_fetch() {
+        loop {
+            let trial = self.turn();
+            let Some(piece) = work.next_to_fetch() else { return };
+            if trial.is_none() && self.cloud.refusals.is_in_doubt() {
+                // That has come up while this thread waited for work.
+                work.not_now(piece);
+                continue;
+            }
             let mini_batch = piece.mini_batches.start;
             let local = match piece.hold.is_open(mini_batch) {
                 false => Ok(None),
@@ -109,11 +116,29 @@ impl Fetcher<'_> {
         }
     }
 
+    /// Where nothing was given out to this node: waits until it may be tried again, and says so.
+    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        let refusals = &self.cloud.refusals;
+        if !refusals.is_in_doubt() {
+            return None;
+        }
+        self.held_up(Some("a pause, as what it asks for is refused; then it is tried again"));
+        let turn = refusals.turn(&|| self.is_over());
+        self.held_up(None);
+        turn
+    }
+
     /// Brings the files of a mini-batch here; None: it has none in the cloud. An error without a text: the node is to end.
     fn fetch(&self, mini_batch: u64) -> Result<Option<Local>, Option<String>> {
         let Some(wants) = self.wants(mini_batch).map_err(|error| Some(error.to_string()))? else { return Ok(None) };
         match self.cloud.bring(&wants, self) {
-            Ok(local) => Ok(Some(local)),
+            Ok(local) => match &local.refused {
+                Some(why) if self.cloud.refusals.refused() => Err(Some(format!(
+                    "it is refused what lies in the cloud: {why}. Are its credentials still valid, and may they read? When that is mended, \
+                     `fanfold retry --failed` goes on"
+                ))),
+                _ => Ok(Some(local)),
+            },
             Err(Stopped::Over) => Err(None),
             Err(Stopped::Cache(error)) => {
                 Err(Some(format!("the cache of files can't be used: {error}: {}", error.source)))

@@ -12,6 +12,7 @@ mod cache;
 mod fetch;
 mod groups;
 mod options;
+mod refused;
 mod side;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,7 @@ pub struct Cloud {
     footers: Mutex<groups::Footers>,
     /// Side inputs and models.
     side: Mutex<Vec<Local>>,
+    refusals: refused::Refusals,
     // Dropped last: clients use it.
     stores: Stores,
 }
@@ -142,6 +144,7 @@ impl Cloud {
             kept: AtomicU64::new(0),
             footers: Mutex::default(),
             side: Mutex::default(),
+            refusals: refused::Refusals::default(),
             stores,
         };
         for (key, paths) in [("side_inputs", &mut brought.side_inputs), ("models", &mut brought.models)] {
@@ -164,6 +167,11 @@ impl Cloud {
     /// Whether any input does.
     pub fn has_inputs(&self) -> bool {
         !self.inputs.is_empty()
+    }
+
+    /// Whether the node is to take nothing now, as nothing is given out to it: others may have better credentials.
+    pub fn is_refused(&self) -> bool {
+        self.refusals.is_pause()
     }
 
     fn kept(&self) -> u64 {

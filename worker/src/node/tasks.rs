@@ -37,6 +37,10 @@ impl Node {
         }
         let enough = 2 * self.plan.processes as usize;
         while self.order() == Order::Work && self.slots_alive.load(Ordering::SeqCst) > 0 {
+            if self.cloud.as_ref().is_some_and(|cloud| cloud.is_refused()) {
+                self.sit_out();
+                continue;
+            }
             let most = match &self.member {
                 Some(member) => {
                     if let Some(tasks) = member.follow(self.plan.processes) {
@@ -70,6 +74,17 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Takes nothing for a moment, as nothing of it could be had: others may. On a fleet what is not begun goes back.
+    fn sit_out(&self) {
+        let Some(member) = &self.member else { return thread::sleep(LOOK) };
+        self.work.let_go_of_coming();
+        while self.order() == Order::Work && self.cloud.as_ref().is_some_and(|cloud| cloud.is_refused()) {
+            self.take_no_more();
+            thread::sleep(LOOK);
+        }
+        self.backend.hold(member.first());
     }
 
     /// Runs a task with nothing beside it; the broker sends nothing else meanwhile. False: the node is to end.

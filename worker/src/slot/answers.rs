@@ -94,6 +94,13 @@ pub fn unreadable(current: &mut Current, held: &[Held]) -> Results {
     results
 }
 
+/// An attempt whose files are refused to this machine: another one may get them.
+pub fn refused(current: &mut Current, held: Held, message: String) -> (Results, Vec<Held>) {
+    let times = Times { start_ns: clock::monotonic_ns(), run_ns: 0, total_ns: 0, cpu_ns: 0 };
+    let error = AttemptError { kind: ErrorKind::Input, message, traceback: String::new(), stderr: String::new() };
+    failure(current, held, times, error)
+}
+
 fn failure(current: &mut Current, held: Held, times: Times, error: AttemptError) -> (Results, Vec<Held>) {
     let stage = Stage::Run {
         mini_batch: held.mini_batch,

@@ -33,6 +33,8 @@ pub struct Fed {
     pub handed: usize,
     /// Mini-batches of which nothing can be read.
     pub unreadable: Vec<Held>,
+    /// Attempts that have failed as nothing is given out to this machine, and why.
+    pub refused: Vec<(Held, String)>,
 }
 
 /// Takes work for a process that has room, and puts it on its way. Nothing to do: nothing is handed over.
@@ -40,7 +42,7 @@ pub struct Fed {
 /// # Errors
 /// The item list can't be read: a text for the user.
 pub fn hand_over(node: &Node, slot: usize, current: &mut Current) -> Result<Fed, String> {
-    let mut fed = Fed { handed: 0, unreadable: Vec::new() };
+    let mut fed = Fed { handed: 0, unreadable: Vec::new(), refused: Vec::new() };
     // Frames that the pipe has not taken yet are enough.
     if current.process.unsent() {
         return Ok(fed);
@@ -54,7 +56,7 @@ pub fn hand_over(node: &Node, slot: usize, current: &mut Current) -> Result<Fed,
     while frame.mini_batches.len() < wanted as usize && frame.items.len() < FRAME_BYTES {
         let spare = holds > 0 || !frame.mini_batches.is_empty();
         let Some(piece) = node.work.take(slot, wanted - frame.mini_batches.len() as u64, spare) else { break };
-        frame.add(node, piece, &mut fed.unreadable).map_err(|error| error.to_string())?;
+        frame.add(node, piece, &mut fed).map_err(|error| error.to_string())?;
     }
     if !frame.mini_batches.is_empty() {
         fed.handed = frame.mini_batches.len();
@@ -79,7 +81,7 @@ struct Frame {
 }
 
 impl Frame {
-    fn add(&mut self, node: &Node, piece: Piece, nothing_readable: &mut Vec<Held>) -> Result<(), ItemsError> {
+    fn add(&mut self, node: &Node, piece: Piece, fed: &mut Fed) -> Result<(), ItemsError> {
         let split = node.items.split();
         for mini_batch in piece.mini_batches {
             // Answered by a copy in the meantime.
@@ -89,6 +91,10 @@ impl Frame {
             let (input, items) = split.mini_batch(mini_batch);
             let (hold, local) = (piece.hold.clone(), piece.hold.local(mini_batch));
             let mut held = Held { mini_batch, items, unreadable: Vec::new(), hold, copied: false, local };
+            if let Some(why) = held.local.as_ref().and_then(|local| local.refused.clone()) {
+                fed.refused.push((held, why));
+                continue;
+            }
             let before = self.items.len();
             let root = Path::new(&input.root);
             let slice = node.items.slice(mini_batch)?;
@@ -120,7 +126,7 @@ impl Frame {
             };
             if readable == 0 && node.plan.input_type != InputType::Ranks {
                 self.items.truncate(before);
-                nothing_readable.push(held);
+                fed.unreadable.push(held);
                 continue;
             }
             let attempt = held.hold.attempt;

@@ -249,12 +249,15 @@ impl Slot {
         }
         while let Some(current) = &mut self.current {
             let fed = feed::hand_over(&self.node, self.index, current);
-            let (handed, unreadable) = match fed {
-                Ok(feed::Fed { handed, unreadable }) => (handed, unreadable),
+            let (handed, unreadable, refused) = match fed {
+                Ok(feed::Fed { handed, unreadable, refused }) => (handed, unreadable, refused),
                 Err(message) => return self.node.broken(message),
             };
             if !unreadable.is_empty() {
                 self.answer_unreadable(unreadable);
+            }
+            for (held, why) in refused {
+                self.answer_refused(held, why);
             }
             if handed == 0 {
                 break;
@@ -438,6 +441,13 @@ impl Slot {
     fn answer_unreadable(&mut self, held: Vec<Held>) {
         let Some(current) = &mut self.current else { return };
         let results = answers::unreadable(current, &held);
+        self.keep_answers(results, held);
+    }
+
+    /// An attempt that failed before the process saw anything of it: the files can't be had from here.
+    fn answer_refused(&mut self, held: Held, why: String) {
+        let Some(current) = &mut self.current else { return };
+        let (results, held) = answers::refused(current, held, why);
         self.keep_answers(results, held);
     }
 
