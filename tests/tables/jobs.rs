@@ -137,6 +137,26 @@ fn a_frame_goes_in_and_a_frame_comes_out() {
 }
 
 #[test]
+fn under_a_header_line_columns_are_in_their_places() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let place = Place::new();
+    for (name, text) in [("a", "k,v\na1,1\na2,2\n"), ("b", "v,k\n3,b1\n4,b2\n"), ("c", "k,w\nc1,5\n")] {
+        place.write(&format!("data/{name}.csv"), text);
+    }
+    let more = "input_type: csv\nappend_row_dataframe_header: true\nmini_batch_size: 1rows\n";
+    job(&place, "def run(mini_batch):\n    return mini_batch\n", "[data]", more);
+    let yaml = std::fs::read_to_string(place.path("job.yaml")).unwrap();
+    place.write("job.yaml", yaml.replace("process_count_per_node: 2", "process_count_per_node: 1"));
+    let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+    assert_eq!(place.rows(), ["k v", "a1 1", "a2 2", "b1 3", "b2 4"]);
+    let told = "run() returned a DataFrame with the columns `k`, `w`, and one with `k`, `v` before";
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    assert_eq!(place.errors()[0]["kind"], "bad_return");
+}
+
+#[test]
 fn failures_count_rows_and_name_them() {
     if !crate::has_pandas() {
         return;

@@ -217,6 +217,9 @@ impl Aggregate {
             debug_assert!(whole, "the plan left out what is settled");
         }
         self.totals = plan.totals;
+        if let Some(line) = plan.header {
+            self.header_line = Some(line.to_vec());
+        }
         if let Some(columns) = &mut self.table {
             columns.apply(plan.columns);
         }

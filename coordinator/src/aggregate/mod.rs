@@ -108,6 +108,8 @@ pub struct Aggregate {
     /// Of the split; counting them anew costs a walk over the inputs.
     mini_batches: u64,
     header: bool,
+    /// That line, once it is in the output.
+    header_line: Option<Vec<u8>>,
     /// Of output that becomes a Parquet file, its columns so far.
     table: Option<table::Columns>,
     /// That file, when it is whole and has not got its name yet.

@@ -29,6 +29,8 @@ pub(super) struct Plan<'a> {
     pub length: u64,
     /// How many of them, at the start, are the header line.
     pub header_len: u64,
+    /// That line.
+    pub header: Option<&'a [u8]>,
     pub packer: Packer,
     /// The items that settle.
     pub staged: IntervalSet,
@@ -56,6 +58,7 @@ impl<'a> Plan<'a> {
             pieces: Vec::new(),
             length: 0,
             header_len: 0,
+            header: None,
             packer: Packer::default(),
             staged: IntervalSet::new(),
             totals: aggregate.totals.clone(),
@@ -81,6 +84,7 @@ impl<'a> Plan<'a> {
             split: &aggregate.split,
             mini_batches: aggregate.mini_batches,
             header_wanted: aggregate.header,
+            header_line: aggregate.header_line.as_deref(),
             table: aggregate.table.as_ref(),
             run_max_try: aggregate.run_max_try,
             now_us: now_us(),
@@ -113,6 +117,8 @@ struct Planner<'p, 'a> {
     split: &'p Split,
     mini_batches: u64,
     header_wanted: bool,
+    /// The header line of the output, if it has one already.
+    header_line: Option<&'p [u8]>,
     /// Of output that becomes a Parquet file, its columns so far.
     table: Option<&'p Columns>,
     run_max_try: u32,

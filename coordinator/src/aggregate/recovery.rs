@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -60,6 +60,10 @@ impl Aggregate {
             }
         };
 
+        let header_line = match &output {
+            Output::Partial(file) if header => header_line(ledger.reader(), file.path())?,
+            _ => None,
+        };
         let spent = spent(ledger.reader(), &settled)?;
         let suspects: BTreeMap<u64, u32> =
             ledger.reader().suspects()?.into_iter().map(|suspect| (suspect.mini_batch, suspect.host_deaths)).collect();
@@ -80,6 +84,7 @@ impl Aggregate {
             job,
             split,
             header,
+            header_line,
             table,
             written: None,
             run_max_try,
@@ -90,6 +95,21 @@ impl Aggregate {
         };
         Ok((aggregate, recovered))
     }
+}
+
+/// The header line that the output at `path` begins with, as far as the ledger says.
+fn header_line(reader: &LedgerReader, path: &Path) -> Result<Option<Vec<u8>>, OpenError> {
+    let mut len = 0;
+    reader.for_each_group(|group| {
+        len += group.header_len;
+        Ok::<(), LedgerError>(())
+    })?;
+    if len == 0 {
+        return Ok(None);
+    }
+    let mut line = Vec::new();
+    File::open(path).and_then(|file| file.take(len).read_to_end(&mut line)).during("read", path)?;
+    Ok(Some(line))
 }
 
 /// The last failed attempt of each unsettled mini-batch.

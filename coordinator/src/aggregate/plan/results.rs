@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use fanfold_shared::ids::NodeId;
 use fanfold_shared::message::{ErrorKind, ItemError, Outcome, OutcomeEnd, Results};
+use fanfold_shared::text::one_line;
 
 use super::super::message;
 use super::super::output::Piece;
@@ -12,6 +13,9 @@ use super::super::table::Refusal;
 use super::Planner;
 use super::attempts::{Place, Times, Why};
 use crate::ledger::packed::Record;
+
+/// Characters of a header that are shown.
+const HEADER_SHOWN: usize = 200;
 
 impl<'a> Planner<'_, 'a> {
     pub(super) fn results(&mut self, node: &'a NodeId, results: &'a Results) {
@@ -26,7 +30,7 @@ impl<'a> Planner<'_, 'a> {
         let process = self.ledger.process(node, results.process) as u64;
         // Rows of neighbours that are taken leave as one piece: a message may hold thousands of tiny mini-batches.
         let (mut from, mut at) = (0, 0);
-        let mut header = results.header.as_deref().filter(|_| self.header_wanted && self.rows_wanted);
+        let header = results.header.as_deref().filter(|_| self.header_wanted && self.rows_wanted);
         for outcome in &results.outcomes {
             let OutcomeEnd::Returned { returned, rows_len, spooled, unreadable } = &outcome.end else {
                 let OutcomeEnd::Failed(error) = &outcome.end else { unreachable!("there are two ends") };
@@ -50,17 +54,20 @@ impl<'a> Planner<'_, 'a> {
             if let Some(Ok(path)) = &file {
                 self.plan.spooled.push(path.clone());
             }
-            let usable = usable && self.fits(outcome, *returned, &results.rows[at..at + inline], &file, place);
+            let usable = usable
+                && self.has_the_header(outcome, header, place)
+                && self.fits(outcome, *returned, &results.rows[at..at + inline], &file, place);
             if !usable {
                 self.piece(&results.rows[from..at]);
                 from = at + inline;
                 at = from;
                 continue;
             }
-            if let Some(line) = header.take()
+            if let Some(line) = header
                 && self.plan.totals.committed_len == 0
             {
                 self.piece(line);
+                self.plan.header = Some(line);
                 self.plan.header_len = line.len() as u64;
                 self.plan.length += line.len() as u64;
                 self.plan.totals.committed_len += line.len() as u64;
@@ -89,6 +96,24 @@ impl<'a> Planner<'_, 'a> {
             }
         }
         self.piece(&results.rows[from..at]);
+    }
+
+    /// Whether the rows of a process are of the header that the output begins with. Where they are not, the mini-batch failed: its process can't know.
+    fn has_the_header(&mut self, outcome: &Outcome, header: Option<&[u8]>, place: Place<'a>) -> bool {
+        let OutcomeEnd::Returned { rows_len: 1.., .. } = outcome.end else { return true };
+        let (Some(ours), Some(theirs)) = (self.plan.header.or(self.header_line), header) else { return true };
+        if ours == theirs {
+            return true;
+        }
+        let line = |bytes: &[u8]| one_line(String::from_utf8_lossy(bytes).trim_end(), HEADER_SHOWN).to_string();
+        let message = format!(
+            "run() returned a DataFrame with the header `{}`, and the output begins with `{}`: return the same columns each time, in the same order",
+            line(theirs),
+            line(ours)
+        );
+        let why = Why { kind: ErrorKind::BadReturn, message: Cow::Owned(message), traceback: "", stderr: "" };
+        self.failed(outcome.mini_batch, outcome.items.clone(), outcome.attempt, place, Times::of(outcome), why);
+        false
     }
 
     /// Whether the columns of what came are those of the output, if that has any. A mini-batch that has others failed: this is where it

@@ -186,6 +186,16 @@ fn the_header_is_written_once_and_only_first() {
     job.assert_sound();
     drop(aggregate);
 
+    // Rows of another header are refused, by whoever goes on with the job as well.
+    let mut aggregate = job.open();
+    let other = Results { header: Some(b"b a\n".to_vec()), ..results([job.returned(1, 1)]) };
+    let done = commit(&mut aggregate, &other);
+    assert_eq!((done.mini_batches_succeeded, done.again.len()), (0, 1));
+    commit(&mut aggregate, &Results { header: Some(b"a b\n".to_vec()), ..results([job.returned(1, 2)]) });
+    assert_eq!(job.text().lines().filter(|line| line.contains("a b")).count(), 1);
+    job.assert_sound();
+    drop(aggregate);
+
     let plain = TestJob::new();
     let mut aggregate = plain.open();
     commit(&mut aggregate, &Results { header: Some(b"a b\n".to_vec()), ..results([plain.returned(8, 1)]) });

@@ -94,7 +94,7 @@ pub(super) fn gather(
     let Gathering { writer, row_groups, row_groups_read, groups, .. } = gathering;
     writer.finish()?;
     let mut notes = Vec::new();
-    if row_groups_read > OFTEN * row_groups {
+    if by_origin && row_groups_read > OFTEN * row_groups {
         notes.push(format!(
             "the rows of {} are scattered: the {} of the files will be read {} times in all; files that are sorted by `partition_keys` are \
              read about once",

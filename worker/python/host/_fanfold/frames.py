@@ -12,7 +12,7 @@ import re
 import sys
 
 from .failure import one_line, text_of, type_name
-from .rows import SMALL_CHARS, BadReturn, kind_of
+from .rows import SMALL_CHARS, BadColumns, BadReturn, kind_of
 from .script import EntryScriptError
 from .spool import Blocks, Spool
 
@@ -42,12 +42,8 @@ def arrow():
         raise EntryScriptError(text.format(sys.executable, one_line(text_of(error)))) from None
 
 
-class BadFrame(BadReturn):
+class BadFrame(BadColumns):
     """``run()`` returned what a Parquet file can't hold."""
-
-    def __init__(self, value, text):
-        self.type_name = type_name(type(value))
-        Exception.__init__(self, one_line(text))
 
 
 class FrameSerializer:

@@ -53,6 +53,19 @@ class BadReturn(Exception):
         super().__init__(one_line("run() returned {}; {}{}".format(self.type_name, _EXPECTED, _hint(value))))
 
 
+class BadColumns(BadReturn):
+    """``run()`` returned a DataFrame with other columns than the output has."""
+
+    def __init__(self, value, text):
+        self.type_name = type_name(type(value))
+        Exception.__init__(self, one_line(text))
+
+
+def _listed(names):
+    text = ", ".join("`{}`".format(name) for name in names)
+    return text if len(text) <= 300 else text[:300] + "…"
+
+
 def _hint(value):
     if value is None:
         return "; is a `return` missing at its end?"
@@ -87,6 +100,8 @@ class Serializer:
         self._want_header = self.append and bool(config["dataframe_header"])
         self._spool = Spool(config, waiting)
         self._kinds = {}
+        # Of the first DataFrame, which the header is of.
+        self._columns = None
         # Set by the first DataFrame, taken by whoever sends that answer.
         self.header = None
         self._csv = dict(csv_options)
@@ -157,6 +172,7 @@ class Serializer:
             raise
 
     def _from_frame(self, frame):
+        frame = self._as_the_first(frame)
         header = self._header_of(frame)
         sink = self._sink()
         try:
@@ -167,8 +183,18 @@ class Serializer:
             sink.discard()
             raise
         if header is not None:
-            self.header, self._want_header = header, False
+            self.header, self._want_header, self._columns = header, False, list(frame.columns)
         return body
+
+    def _as_the_first(self, frame):
+        """With its columns in the order of the header line, where there is one: under it a row is what its place says."""
+        names = list(frame.columns)
+        if self._columns is None or names == self._columns or not names or "columns" in self._csv:
+            return frame
+        if len(set(names)) == len(names) == len(self._columns) and set(names) == set(self._columns):
+            return frame[self._columns]
+        text = "run() returned a DataFrame with the columns {}, and one with {} before: with a header line all have the same columns"
+        raise BadColumns(frame, text.format(_listed(names), _listed(self._columns)))
 
     def _header_of(self, frame):
         # A frame without columns is what scripts return for "nothing": it does not know the header.
