@@ -199,7 +199,7 @@ impl ErrorKind {
             ),
             ErrorKind::Oom => Some("lower mini_batch_size or process_count_per_node"),
             ErrorKind::Input => Some(
-                "restore the file and run a new job with the items that failed; where access is denied, mend the credentials of the machine that \
+                "restore the file, or say how it is to be read, and run a new job with the items that failed; where access is denied, mend the credentials of the machine that \
                  says so, then `fanfold retry --failed`",
             ),
             ErrorKind::NodeLost => Some("an item that takes its machine down: see the machine's log of that time"),

@@ -24,9 +24,11 @@ pub(crate) fn why(error: &object_store::Error) -> Why {
         object_store::Error::InvalidPath { .. } => {
             Why::setup("a name there has an empty part, `.` or `..`, or a control character, and can't be asked for")
         }
-        object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. } => {
-            Why::setup("its server can't do that")
-        }
+        // What there is of it is an answer with all of a file to who asked for a part.
+        object_store::Error::NotSupported { .. } => Why::setup(
+            "its server sends the whole file where a part was asked for (it takes no `Range`): use one that does, or copy the file to this machine",
+        ),
+        object_store::Error::NotImplemented { .. } => Why::setup("its server can't do that"),
         _ => transport(error).or_else(|| status(error)).unwrap_or_else(|| other(error)),
     }
 }
