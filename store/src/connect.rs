@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine;
@@ -14,6 +15,7 @@ use object_store::http::HttpBuilder;
 use object_store::{BackoffConfig, Certificate, ClientOptions, HeaderMap, HeaderValue, ObjectStore, RetryConfig};
 
 use crate::datastores::{Access, Credential, Datastore};
+use crate::listing::Near;
 use crate::patience::{Patient, silence};
 use crate::put::Multipart;
 use crate::{Datastores, Why};
@@ -35,6 +37,8 @@ pub(crate) struct Connected {
     pub lists: bool,
     /// What of it writes in parts.
     pub multipart: Multipart,
+    /// What was looked for last among what exists.
+    pub near: Mutex<Option<Near>>,
 }
 
 type Refused = (Why, String);
@@ -214,7 +218,14 @@ fn s3(
     let store = builder.clone().build().map_err(|error| refuse(unusable(&error)))?;
     let multipart =
         Multipart::S3 { store: Box::new(store.clone()), builder: Box::new(builder), options: Box::new(options) };
-    Ok(Connected { store: Box::new(store), credentials, base: String::new(), lists: true, multipart })
+    Ok(Connected {
+        store: Box::new(store),
+        credentials,
+        base: String::new(),
+        lists: true,
+        multipart,
+        near: Mutex::default(),
+    })
 }
 
 fn azure(
@@ -260,7 +271,14 @@ fn azure(
         .with_retry(retry());
     let store = builder.clone().build().map_err(|error| refuse(unusable(&error)))?;
     let multipart = Multipart::Azure { store: Box::new(store.clone()), builder: Box::new(builder) };
-    Ok(Connected { store: Box::new(store), credentials, base: String::new(), lists: true, multipart })
+    Ok(Connected {
+        store: Box::new(store),
+        credentials,
+        base: String::new(),
+        lists: true,
+        multipart,
+        near: Mutex::default(),
+    })
 }
 
 type NamedGcs<'a> = (Option<&'a Path>, Option<&'a str>, String);
@@ -286,7 +304,14 @@ fn gcs(builder: GoogleCloudStorageBuilder, bucket: &str, named: Option<NamedGcs<
         .with_retry(retry());
     let store = builder.build().map_err(|error| refuse(unusable(&error)))?;
     let multipart = Multipart::Gcs(Box::new(store.clone()));
-    Ok(Connected { store: Box::new(store), credentials, base: String::new(), lists: true, multipart })
+    Ok(Connected {
+        store: Box::new(store),
+        credentials,
+        base: String::new(),
+        lists: true,
+        multipart,
+        near: Mutex::default(),
+    })
 }
 
 fn http(origin: &str, headers: HeaderMap, ca_file: Option<&Path>, credentials: String) -> Result<Connected, Refused> {
@@ -295,7 +320,14 @@ fn http(origin: &str, headers: HeaderMap, ca_file: Option<&Path>, credentials: S
     let options = options(ca_file, allow_http).map_err(refuse)?.with_default_headers(headers);
     let builder = HttpBuilder::new().with_url(origin).with_client_options(options).with_retry(retry());
     let store = builder.build().map_err(|error| refuse(unusable(&error)))?;
-    Ok(Connected { store: Box::new(store), credentials, base: String::new(), lists: false, multipart: Multipart::None })
+    Ok(Connected {
+        store: Box::new(store),
+        credentials,
+        base: String::new(),
+        lists: false,
+        multipart: Multipart::None,
+        near: Mutex::default(),
+    })
 }
 
 /// What the library says of a setting. Its words may hold what was set, so only its first ones count: they name the setting.

@@ -1,14 +1,28 @@
 //! What lies below an address, in bounded memory.
 
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use fanfold_shared::uri::Uri;
 use futures_util::StreamExt;
 use object_store::ObjectMeta;
+use object_store::list::PaginatedListOptions;
 
 use crate::client::Client;
 use crate::why::why;
 use crate::{Next, Object, StoreError, Why};
 
-/// Objects that are looked at to find the nearest name.
-const NEAR: usize = 1000;
+/// Names that are asked for to find the nearest one.
+const NEAR: usize = 100;
+/// An answer about a folder is not asked for again for so long.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// What there was in a folder.
+pub(crate) struct Near {
+    folder: Uri,
+    asked: Instant,
+    says: Option<String>,
+}
 
 impl Client {
     /// Calls `visit` with every object below the address, in the order in which the server tells of them, its path relative to the address. The
@@ -71,18 +85,38 @@ impl Client {
         object
     }
 
-    /// The nearest thing to the address that does exist, for a hint. It asks, and says nothing where it gets no answer.
+    /// The nearest thing to the address that does exist, for a hint. It asks, and says nothing where it gets no answer. For a folder that it was asked for
+    /// a moment ago it does not ask again: of a million objects that have vanished each is told.
     pub(crate) fn nearest(&self) -> Option<String> {
         if !self.lists() || self.uri().path().is_empty() {
             return None;
         }
-        let mut folder = self.uri().split().0;
+        let folder = self.uri().split().0;
+        // Held meanwhile: eight downloads of one folder ask once.
+        let mut last = self.connected.near.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(near) = last.as_ref().filter(|near| near.folder == folder && near.asked.elapsed() < FRESH) {
+            return near.says.clone();
+        }
+        let says = self.look_near(folder.clone());
+        *last = Some(Near { folder, asked: Instant::now(), says: says.clone() });
+        says
+    }
+
+    fn look_near(&self, mut folder: Uri) -> Option<String> {
+        let store = self.connected.multipart.pages()?;
         loop {
             let prefix = self.key_of("list", folder.path()).ok()?;
-            let below = (!prefix.as_ref().is_empty()).then_some(&prefix);
-            let found = self.wait(self.connected.store.list_with_delimiter(below)).ok()?;
+            let below = (!prefix.as_ref().is_empty()).then(|| format!("{prefix}/"));
+            let options = PaginatedListOptions {
+                delimiter: Some("/".into()),
+                max_keys: Some(NEAR),
+                ..PaginatedListOptions::default()
+            };
+            let found = self.wait(store.list_paginated(below.as_deref(), options)).ok()?.result;
             let paths = found.common_prefixes.into_iter().chain(found.objects.into_iter().map(|found| found.location));
-            let names: Vec<String> = paths.take(NEAR).filter_map(|path| Some(path.filename()?.to_string())).collect();
+            // The folder may be an object itself.
+            let paths = paths.filter(|path| *path != prefix);
+            let names: Vec<String> = paths.filter_map(|path| Some(path.filename()?.to_string())).collect();
             if names.is_empty() && !folder.path().is_empty() {
                 folder = folder.split().0;
                 continue;

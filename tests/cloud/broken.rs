@@ -43,6 +43,31 @@ fn objects_that_vanish_or_change_fail_alone() {
 }
 
 #[test]
+fn what_has_vanished_is_not_looked_for_again_and_again() {
+    if !has_cloud_servers() {
+        return;
+    }
+    let world = World::new();
+    for file in 0..60 {
+        world.bucket.put(&format!("in/{file}"), format!("content {file}"));
+    }
+    let faults = Faults::before(world.s3.port());
+    world.datastore(&faults.url(), &world.s3.key().id, &world.s3.key().secret);
+    let (bucket, once) = (world.s3.bucket("bucket"), Once::new());
+    let vanish = move || once.call_once(|| (0..50).for_each(|file| bucket.delete(&format!("in/{file}"))));
+    faults.rule(Rule::new(Fault::First(Arc::new(vanish))).method("GET").on("/bucket/in/"));
+    world.job("[datastore://store/in]", "mini_batch_size: 10\n");
+    world.run_job().expect(5);
+    assert_eq!((world.place.rows().len(), world.place.errors().len()), (10, 50));
+    let seen = faults.seen();
+    let listings = seen.iter().map(|seen| &seen.target).filter(|target| target.contains("list-type=2"));
+    let near: Vec<_> = listings.filter(|target| target.contains("delimiter=")).collect();
+    assert!(near.iter().all(|target| target.contains("max-keys=100")), "{near:?}");
+    // One when the address was looked at, one for all that has vanished.
+    assert_eq!(near.len(), 2, "{near:?}");
+}
+
+#[test]
 fn a_body_that_breaks_off_is_gone_on_with() {
     if !has_cloud_servers() {
         return;

@@ -3,12 +3,15 @@
 //!
 //! They need the servers that `tests/run.sh` installs under `target`.
 
+#[path = "../support/running.rs"]
+mod running;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod broken;
 mod cache;
 mod files;
+mod full;
 mod mltables;
 mod places;
 mod refused;

@@ -143,7 +143,7 @@ fn under_a_header_line_columns_are_in_their_places() {
     }
     let place = Place::new();
     for (name, text) in [("a", "k,v\na1,1\na2,2\n"), ("b", "v,k\n3,b1\n4,b2\n"), ("c", "k,w\nc1,5\n")] {
-        place.write(&format!("data/{name}.csv"), text);
+        place.write(format!("data/{name}.csv"), text);
     }
     let more = "input_type: csv\nappend_row_dataframe_header: true\nmini_batch_size: 1rows\n";
     job(&place, "def run(mini_batch):\n    return mini_batch\n", "[data]", more);

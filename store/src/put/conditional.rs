@@ -14,6 +14,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
 use object_store::gcp::GoogleCloudStorage;
+use object_store::list::PaginatedListStore;
 use object_store::multipart::MultipartStore;
 use object_store::{ClientOptions, HeaderMap, HeaderValue};
 
@@ -47,6 +48,16 @@ pub(crate) enum Multipart {
 impl Multipart {
     /// Begins uploads, takes parts, and forgets them.
     pub fn store(&self) -> Option<&dyn MultipartStore> {
+        match self {
+            Multipart::S3 { store, .. } => Some(&**store),
+            Multipart::Azure { store, .. } => Some(&**store),
+            Multipart::Gcs(store) => Some(&**store),
+            Multipart::None => None,
+        }
+    }
+
+    /// Lists a page at a time.
+    pub fn pages(&self) -> Option<&dyn PaginatedListStore> {
         match self {
             Multipart::S3 { store, .. } => Some(&**store),
             Multipart::Azure { store, .. } => Some(&**store),

@@ -1,21 +1,21 @@
 //! Brings files of a mini-batch to this host: out of the cache, or from where they lie.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::items::Fingerprint;
 use fanfold_shared::report::{IoError, is_disk_full};
-use fanfold_store::{Client, StoreError, Why};
+use fanfold_store::Client;
 
 use super::Cloud;
 use super::cache::{self, Cache, Folder, Key, Room};
+use super::full::{Full, Wanting};
+use super::one::{Trouble, told};
 use super::refused::is_refusal;
 
 /// Objects of one mini-batch that are downloaded at once.
@@ -24,8 +24,6 @@ const AT_ONCE: usize = 8;
 const AGAIN: Duration = Duration::from_millis(50);
 /// A wait for room that is worth a word.
 const LONG: Duration = Duration::from_secs(30);
-/// Bytes of a part that are asked for at once.
-const STRETCH: u64 = 8 << 20;
 
 /// A file that is wanted here.
 pub struct Want {
@@ -51,7 +49,7 @@ pub struct Part {
 }
 
 impl Want {
-    fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         match self.known {
             Fingerprint::File { size, .. } => size,
             Fingerprint::NotTaken | Fingerprint::Unknown => 0,
@@ -69,11 +67,16 @@ impl Want {
     }
 
     /// Whether another content would have another key: a server may say neither version nor time.
-    fn is_told_apart(&self) -> bool {
+    pub(super) fn is_told_apart(&self) -> bool {
         !matches!(self.known, Fingerprint::File { mtime_ns: 0, .. })
     }
 
-    fn key(&self) -> Key {
+    /// Whether it stays in the cache when the mini-batch is done.
+    fn is_kept(&self) -> bool {
+        self.part.is_none() && self.is_told_apart()
+    }
+
+    pub(super) fn key(&self) -> Key {
         Key::new(&self.client.uri().to_string(), self.known, "", self.size())
     }
 }
@@ -114,44 +117,76 @@ impl From<IoError> for Stopped {
     }
 }
 
-/// Why one file was not brought.
-enum Trouble {
-    Store(Box<StoreError>),
-    Disk(io::Error),
-    Over,
+/// How far it came.
+enum Round {
+    Here(Local),
+    /// The disk of the cache is full; what is still wanted.
+    Full(Wanting),
 }
 
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Trouble {
-        Trouble::Store(Box::new(error))
+/// Ends the downloads of a round of which one finds the disk full.
+struct InRound<'a> {
+    waiter: &'a dyn Waiter,
+    full: &'a AtomicBool,
+}
+
+impl Waiter for InRound<'_> {
+    fn is_over(&self) -> bool {
+        self.full.load(Ordering::SeqCst) || self.waiter.is_over()
     }
-}
 
-impl From<Box<StoreError>> for Trouble {
-    fn from(error: Box<StoreError>) -> Trouble {
-        Trouble::Store(error)
+    fn came(&self, bytes: u64) {
+        self.waiter.came(bytes);
     }
-}
 
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Trouble {
-        Trouble::Disk(error)
+    fn held_up(&self, why: Option<&str>) {
+        self.waiter.held_up(why);
     }
 }
 
 impl Cloud {
-    /// Brings `wants` here. What can't be had of them is told in [`Local::files`]; that there is no room is waited for.
+    /// Brings `wants` here. What can't be had of them is told in [`Local::files`]; that there is no room, in the cache or on its disk, is waited for.
     ///
     /// # Errors
     /// It is over, or the cache can't be used.
     pub fn bring(&self, wants: &[Want], waiter: &dyn Waiter) -> Result<Local, Stopped> {
-        let (folder, mut files, missing, room) = self.begin(wants, waiter)?;
-        let next = AtomicUsize::new(0);
+        let mut full = Full::new(self);
+        loop {
+            match self.round(wants, waiter)? {
+                Round::Here(local) => {
+                    full.over(waiter);
+                    return Ok(local);
+                }
+                // It holds nothing any more: whoever else is in the same need gets on.
+                Round::Full(wanting) => full.wait(wanting, waiter)?,
+            }
+        }
+    }
+
+    fn round(&self, wants: &[Want], waiter: &dyn Waiter) -> Result<Round, Stopped> {
+        let (folder, mut files, missing, room) = match self.begin(wants, waiter) {
+            Err(Stopped::Cache(error)) if is_disk_full(&error.source) => {
+                return Ok(Round::Full(Wanting { files: 1, bytes: 1 }));
+            }
+            begun => begun?,
+        };
+        let wanting = |missing: &[usize]| Wanting {
+            files: missing.len() as u64,
+            bytes: missing.iter().map(|at| wants[*at].bytes()).sum(),
+        };
+        if !missing.is_empty() && !self.has_room(wanting(&missing)) {
+            return Ok(Round::Full(wanting(&missing)));
+        }
+        let (next, full) = (AtomicUsize::new(0), AtomicBool::new(false));
         let came = Mutex::new(Vec::new());
         let work = || {
             while let Some(&at) = missing.get(next.fetch_add(1, Ordering::SeqCst)) {
                 let Ok(place) = &files[at] else { continue };
-                let outcome = self.fetch(&wants[at], place, room.as_ref(), waiter);
+                let waiter = InRound { waiter, full: &full };
+                let outcome = self.fetch(&wants[at], place, room.as_ref(), &waiter);
+                if matches!(&outcome, Err(Trouble::Disk(error)) if is_disk_full(error)) {
+                    full.store(true, Ordering::SeqCst);
+                }
                 came.lock().unwrap_or_else(PoisonError::into_inner).push((at, outcome));
             }
         };
@@ -166,8 +201,19 @@ impl Cloud {
                 work();
             }),
         }
+        let came = came.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if waiter.is_over() && came.iter().any(|(_, outcome)| matches!(outcome, Err(Trouble::Over))) {
+            return Err(Stopped::Over);
+        }
+        if full.into_inner() {
+            // What is in the cache now need not come again.
+            let stays =
+                |at: &usize| wants[*at].is_kept() && came.iter().any(|(of, outcome)| of == at && outcome.is_ok());
+            let again: Vec<usize> = missing.into_iter().filter(|at| !stays(at)).collect();
+            return Ok(Round::Full(wanting(&again)));
+        }
         let mut denied = None;
-        for (at, outcome) in came.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        for (at, outcome) in came {
             match outcome {
                 Ok(()) => {}
                 Err(Trouble::Over) => return Err(Stopped::Over),
@@ -183,7 +229,7 @@ impl Cloud {
             }
         }
         let refused = denied.filter(|error| !self.refusals.is_of_the_object(error)).map(|error| told(&error));
-        Ok(Local { files, refused, _folder: folder, _room: room })
+        Ok(Round::Here(Local { files, refused, _folder: folder, _room: room }))
     }
 
     /// Links what is in the cache, and reserves room for the rest of it: all at once, so that mini-batches that wait for room never hold what others
@@ -217,6 +263,9 @@ impl Cloud {
             for (at, want) in wants.iter().enumerate() {
                 let (place, is_here) = match self.place(&folder, at, want) {
                     Ok(found) => found,
+                    Err(source) if is_disk_full(&source) => {
+                        return Err(IoError { operation: "write", path: folder.path().into(), source }.into());
+                    }
                     Err(error) => {
                         files.push(Err(format!("`{}` can't be kept here: {error}", want.client.uri())));
                         continue;
@@ -254,146 +303,8 @@ impl Cloud {
             let name = want.name.rsplit(|byte| *byte == b'/').next().unwrap_or(&want.name);
             cache::place(folder.path(), &[format!(".{at}/").as_bytes(), name].concat())
         })?;
-        let is_here = want.part.is_none() && want.is_told_apart() && self.cache.link(&want.key(), &place)?;
+        let is_here = want.is_kept() && self.cache.link(&want.key(), &place)?;
         Ok((place, is_here))
-    }
-
-    fn fetch(&self, want: &Want, place: &Path, room: Option<&Room>, waiter: &dyn Waiter) -> Result<(), Trouble> {
-        let mut said = false;
-        loop {
-            let outcome = match &want.part {
-                None => self.download(want, place, room, waiter),
-                Some(part) => self.part(want, part, place, waiter),
-            };
-            match outcome {
-                Err(Trouble::Disk(error)) if is_disk_full(&error) => {
-                    let _ = fs::remove_file(place);
-                    let freed = self.cache.shrink(want.bytes()).map_err(|error| error.source)?;
-                    if !freed {
-                        if !said {
-                            said = true;
-                            waiter.held_up(Some("room on the disk of the cache"));
-                        }
-                        thread::sleep(10 * AGAIN);
-                    }
-                    if waiter.is_over() {
-                        return Err(Trouble::Over);
-                    }
-                }
-                // Nobody answers: no fault of this object's, and the next one would fail as well.
-                Err(Trouble::Store(error)) if matches!(error.why, Why::Unreachable(_) | Why::NoSuchHost(_)) => {
-                    if !said {
-                        said = true;
-                        waiter.held_up(Some(&told(&error)));
-                    }
-                    thread::sleep(10 * AGAIN);
-                    if waiter.is_over() {
-                        return Err(Trouble::Over);
-                    }
-                }
-                outcome => {
-                    if said {
-                        waiter.held_up(None);
-                    }
-                    if outcome.is_ok() {
-                        self.refusals.granted(&want.client);
-                    }
-                    return outcome;
-                }
-            }
-        }
-    }
-
-    /// All of an object, through the cache.
-    fn download(&self, want: &Want, place: &Path, room: Option<&Room>, waiter: &dyn Waiter) -> Result<(), Trouble> {
-        let mut download = want.client.read(None)?;
-        let object = download.object().clone();
-        is_the_listed(&want.client, want.known, &object)?;
-        let (mut file, path) = self.cache.temporary().map_err(|error| error.source)?;
-        let written = (|| {
-            loop {
-                let chunk = download.next_chunk()?;
-                if chunk.is_empty() {
-                    break;
-                }
-                if waiter.is_over() {
-                    return Err(Trouble::Over);
-                }
-                file.write_all(&chunk)?;
-                waiter.came(chunk.len() as u64);
-            }
-            cache::dated(&file, object.modified_us);
-            match room {
-                Some(room) if want.is_told_apart() => Ok(self.cache.keep(&want.key(), &path, place, room)?),
-                // It lasts as long as the mini-batch.
-                _ => Ok(fs::rename(&path, place)?),
-            }
-        })();
-        if written.is_err() {
-            // Left behind, it goes with the node.
-            let _ = fs::remove_file(&path);
-        }
-        written
-    }
-
-    /// A part of an object, in a file that is as long as the object.
-    fn part(&self, want: &Want, part: &Part, place: &Path, waiter: &dyn Waiter) -> Result<(), Trouble> {
-        let object = want.client.head()?;
-        is_the_listed(&want.client, want.known, &object)?;
-        let file = File::create(place)?;
-        file.set_len(object.size)?;
-        let before = part.header.max(part.beginning);
-        if before > 0 {
-            let bytes = want.client.get_range(0..before, Some(&object))?;
-            let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
-            file.write_all_at(&bytes[..whole.max(part.header as usize)], 0)?;
-            waiter.came(before);
-        }
-        for rows in &part.rows {
-            let mut start = rows.start;
-            while start < rows.end {
-                if waiter.is_over() {
-                    return Err(Trouble::Over);
-                }
-                let end = rows.end.min(start + STRETCH);
-                let bytes = want.client.get_range(start..end, Some(&object))?;
-                file.write_all_at(&bytes, start)?;
-                waiter.came(bytes.len() as u64);
-                start = end;
-            }
-        }
-        cache::dated(&file, object.modified_us);
-        Ok(())
-    }
-}
-
-/// What a server has now must be what the list has.
-pub(super) fn is_the_listed(
-    client: &Client,
-    known: Fingerprint,
-    now: &fanfold_store::Object,
-) -> Result<(), Box<StoreError>> {
-    let found = Fingerprint::of_object(now.size, now.etag.as_deref(), now.modified_us);
-    let how = match (known, found) {
-        (known, found) if known == found => return Ok(()),
-        (Fingerprint::File { size: was, .. }, _) if was != now.size => format!("size {was} -> {}", now.size),
-        _ => "it was written anew, with the same size".to_string(),
-    };
-    let (uri, credentials) = (Box::new(client.uri().clone()), client.credentials().into());
-    Err(Box::new(StoreError { operation: "read", uri, why: Why::Changed(how), credentials, near: None }))
-}
-
-/// What stands in the list of errors of an object.
-fn told(error: &StoreError) -> String {
-    match &error.why {
-        Why::Missing(_) => format!("`{}`: vanished since the job listed it", error.uri),
-        Why::Denied(_) | Why::Unauthenticated(_) => {
-            format!(
-                "`{}`: {} (asked with {}; `fanfold datastore check` on this machine tries them)",
-                error.uri, error.why, error.credentials
-            )
-        }
-        why => format!("`{}`: {why}", error.uri),
     }
 }
 

@@ -204,14 +204,29 @@ impl Cache {
         Ok(Some(Room { cache: self.clone(), bytes: AtomicU64::new(bytes) }))
     }
 
-    /// Removes entries that nobody uses, so many bytes of them: the disk is full. False: there are none.
+    /// Where it lies.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether the disk has room for so many files with so many bytes together, as far as it says.
+    pub fn has_room(&self, files: u64, bytes: u64) -> bool {
+        let Ok(disk) = nix::sys::statvfs::statvfs(&self.root) else { return true };
+        let block = disk.fragment_size();
+        let free = disk.blocks_available().saturating_mul(block);
+        // A file, its folder in the cache, one of its own; and those of the mini-batch. Some disks don't count them.
+        let has_files = disk.files() == 0 || disk.files_available() >= 3 * files + 4;
+        free >= bytes.saturating_add(files * block) && has_files
+    }
+
+    /// Removes entries that nobody uses, so many bytes of them, one at least: the disk is full. False: there are none.
     ///
     /// # Errors
     /// The cache can't be read or written.
     pub fn shrink(&self, bytes: u64) -> Result<bool, IoError> {
         let mut lock = Lock::take(&self.root)?;
         let before = self.count(&mut lock)?;
-        Ok(self.evict(&mut lock, bytes)? < before)
+        Ok(self.evict(&mut lock, bytes.max(1))? < before)
     }
 
     /// Makes what was downloaded an entry, with a link of it at `to`; it takes its bytes from `room`.

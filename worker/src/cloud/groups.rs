@@ -9,7 +9,8 @@ use fanfold_store::Client;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use super::Cloud;
-use super::bring::{Part, is_the_listed};
+use super::bring::Part;
+use super::one::is_the_listed;
 
 /// What is fetched of the end at once: most footers are shorter.
 const TAIL: u64 = 64 << 10;

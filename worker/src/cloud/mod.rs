@@ -10,7 +10,9 @@
 mod bring;
 mod cache;
 mod fetch;
+mod full;
 mod groups;
+mod one;
 mod options;
 mod refused;
 mod side;
@@ -41,6 +43,8 @@ pub struct Cloud {
     inputs: BTreeMap<String, Client>,
     /// Who waits for room waits alone.
     turn: Mutex<()>,
+    /// Who has found the disk full tries again alone.
+    narrow: Mutex<()>,
     /// Bytes of what stays until the node leaves.
     kept: AtomicU64,
     /// Of Parquet files that were read last.
@@ -136,11 +140,12 @@ impl Cloud {
         let open = |(name, uri): (String, Uri)| Ok::<_, StoreError>((name, stores.open(&uri)?));
         let inputs = uris.into_iter().map(open).collect::<Result<_, _>>()?;
         let dir = settings.dir.clone().unwrap_or_else(Cache::default_place);
-        let cache = Cache::open(&dir, settings.size)?;
+        let cache = full::open(&dir, settings.size, cancel, tell)?;
         let cloud = Cloud {
             cache,
             inputs,
             turn: Mutex::default(),
+            narrow: Mutex::default(),
             kept: AtomicU64::new(0),
             footers: Mutex::default(),
             side: Mutex::default(),
@@ -152,7 +157,7 @@ impl Cloud {
                 if let Some(text) = path.to_str().filter(|text| Uri::is_meant(text)) {
                     let key = format!("{key}.{name}");
                     tell(Level::Info, &format!("downloading {key} from {text}"));
-                    *path = cloud.bring_side(&key, text, cancel)?;
+                    *path = cloud.bring_side(&key, text, cancel, tell)?;
                 }
             }
         }

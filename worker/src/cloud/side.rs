@@ -3,31 +3,53 @@
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
 
 use fanfold_shared::items::Fingerprint;
+use fanfold_shared::report::{During, IoError};
 use fanfold_shared::uri::Uri;
 use fanfold_store::{Next, Object, StoreError, Why};
 
-use super::{Cloud, CloudError, Stopped, Waiter, Want};
+use super::{Cloud, CloudError, Local, Stopped, Waiter, Want};
+use crate::logs::Level;
 
 /// More objects than this are no side input but a mistake.
 const MOST: usize = 100_000;
 
-struct Side<'a>(&'a AtomicBool);
+struct Side<'a> {
+    cancel: &'a AtomicBool,
+    key: &'a str,
+    say: Sender<String>,
+}
 
 impl Waiter for Side<'_> {
     fn is_over(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.cancel.load(Ordering::SeqCst)
     }
 
     fn came(&self, _: u64) {}
 
-    fn held_up(&self, _: Option<&str>) {}
+    fn held_up(&self, why: Option<&str>) {
+        let text = match why {
+            Some(why) => format!("{} waits for {why}", self.key),
+            None => format!("{} goes on", self.key),
+        };
+        // Whoever listens does so until this is dropped.
+        let _ = self.say.send(text);
+    }
 }
 
 impl Cloud {
     /// Brings the object or the folder at `text` here, and returns where it is: a file or a folder with the name that it has there.
-    pub(super) fn bring_side(&self, key: &str, text: &str, cancel: &AtomicBool) -> Result<PathBuf, CloudError> {
+    /// `tell` hears what it waits for.
+    pub(super) fn bring_side(
+        &self,
+        key: &str,
+        text: &str,
+        cancel: &AtomicBool,
+        tell: &mut dyn FnMut(Level, &str),
+    ) -> Result<PathBuf, CloudError> {
         let refuse = |why: String| CloudError::Side { key: key.to_string(), why };
         let uri = Uri::parse(text).map_err(|error| refuse(error.to_string()))?;
         let client = self.stores.open(&uri)?;
@@ -67,11 +89,7 @@ impl Cloud {
         if wants.is_empty() {
             return Err(refuse(format!("there is no object below `{uri}`")));
         }
-        let local = match self.bring(&wants, &Side(cancel)) {
-            Ok(local) => local,
-            Err(Stopped::Over) => return Err(CloudError::Over),
-            Err(Stopped::Cache(error)) => return Err(error.into()),
-        };
+        let local = self.bring_and_tell(&wants, key, cancel, tell)?;
         let first = match local.files.iter().find_map(|file| file.as_ref().err()) {
             Some(why) => return Err(refuse(why.clone())),
             None => local.files[0].clone().unwrap_or_default(),
@@ -86,6 +104,30 @@ impl Cloud {
         let path = first.ancestors().nth(own).unwrap_or(&first).to_path_buf();
         self.side.lock().unwrap_or_else(PoisonError::into_inner).push(local);
         Ok(path)
+    }
+
+    /// Brings them on a thread of its own: who tells is here, and can't be called from where it is waited.
+    fn bring_and_tell(
+        &self,
+        wants: &[Want],
+        key: &str,
+        cancel: &AtomicBool,
+        tell: &mut dyn FnMut(Level, &str),
+    ) -> Result<Local, CloudError> {
+        let (say, said) = mpsc::channel();
+        let side = Side { cancel, key, say };
+        let brought = thread::scope(|scope| {
+            let bring = move || self.bring(wants, &side);
+            let thread =
+                thread::Builder::new().name("side".into()).spawn_scoped(scope, bring).during("start", "side")?;
+            said.iter().for_each(|text| tell(Level::Warning, &text));
+            Ok::<_, IoError>(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })?;
+        match brought {
+            Ok(local) => Ok(local),
+            Err(Stopped::Over) => Err(CloudError::Over),
+            Err(Stopped::Cache(error)) => Err(error.into()),
+        }
     }
 
     fn has_any(&self, client: &fanfold_store::Client) -> Result<bool, StoreError> {
