@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::{GetRange, ObjectMeta};
@@ -19,10 +19,12 @@ pub struct Download {
     client: Client,
     /// What it must be, from the first answer on.
     object: Object,
-    stream: Option<BoxStream<'static, object_store::Result<Bytes>>>,
+    stream: Option<Stream>,
     chunk: Bytes,
     /// Bytes that came so far.
     at: u64,
+    /// Bytes to come that came before: the server sends whole files only.
+    skip: u64,
     failures: u32,
 }
 
@@ -34,12 +36,12 @@ impl Download {
         if let Some(expected) = expected {
             object.etag = object.etag.or(expected.etag);
         }
-        Ok(Download { client, object, stream: Some(stream), chunk: Bytes::new(), at: 0, failures: 0 })
+        Ok(Download { client, object, stream: Some(stream), chunk: Bytes::new(), at: 0, skip: 0, failures: 0 })
     }
 
     pub(crate) fn from(client: Client, start: u64, object: Object) -> Result<Download, StoreError> {
-        let (_, stream) = open(&client, start, Some(&object))?;
-        Ok(Download { client, object, stream: Some(stream), chunk: Bytes::new(), at: start, failures: 0 })
+        let (stream, skip) = go_on(&client, start, &object)?;
+        Ok(Download { client, object, stream: Some(stream), chunk: Bytes::new(), at: start, skip, failures: 0 })
     }
 
     /// What is being read.
@@ -66,15 +68,20 @@ impl Download {
                 return Ok(Bytes::new());
             }
             if self.stream.is_none() {
-                match open(&self.client, self.at, Some(&self.object)) {
-                    Ok((_, stream)) => self.stream = Some(stream),
+                match go_on(&self.client, self.at, &self.object) {
+                    Ok((stream, skip)) => (self.stream, self.skip) = (Some(stream), skip),
                     Err(error) => self.failed(error)?,
                 }
             }
             let Some(stream) = &mut self.stream else { continue };
             match self.client.wait(stream.next()) {
-                Some(Ok(bytes)) if bytes.is_empty() => {}
-                Some(Ok(bytes)) => {
+                Some(Ok(mut bytes)) => {
+                    let known = bytes.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+                    self.skip -= known as u64;
+                    bytes.advance(known);
+                    if bytes.is_empty() {
+                        continue;
+                    }
                     self.at += bytes.len() as u64;
                     self.failures = 0;
                     if self.at > self.object.size {
@@ -83,8 +90,12 @@ impl Download {
                     return Ok(bytes);
                 }
                 Some(Err(error)) => {
-                    let error = self.client.error("read", why(&error));
-                    self.failed(error)?;
+                    let why = match why(&error) {
+                        // It broke off, and the library wanted the rest.
+                        Why::NoParts => Why::Unreachable("the connection broke".into()),
+                        why => why,
+                    };
+                    self.failed(self.client.error("read", why))?;
                 }
                 None => {
                     let error = self.client.error("read", Why::Unreachable("the connection broke".into()));
@@ -103,7 +114,8 @@ impl Download {
             false => {
                 // The library waits between the tries of a request; this is only for a body that breaks off again and again.
                 let wait = std::time::Duration::from_millis(50 << self.failures);
-                self.client.wait(tokio::time::sleep(wait));
+                // Made inside: a timer belongs to the runtime that it is made in.
+                self.client.wait(async { tokio::time::sleep(wait).await });
                 Ok(())
             }
         }
@@ -123,7 +135,18 @@ impl Read for Download {
     }
 }
 
-type Opened = (ObjectMeta, BoxStream<'static, object_store::Result<Bytes>>);
+type Stream = BoxStream<'static, object_store::Result<Bytes>>;
+type Opened = (ObjectMeta, Stream);
+
+/// Asks for the rest of the object; also how much of what comes is known.
+fn go_on(client: &Client, at: u64, object: &Object) -> Result<(Stream, u64), StoreError> {
+    let is_told_apart = object.etag.is_some() || object.modified_us != 0;
+    match open(client, at, Some(object)) {
+        // From its beginning, where it can be told that it is the same still.
+        Err(error) if error.why == Why::NoParts && is_told_apart => Ok((open(client, 0, Some(object))?.1, at)),
+        opened => Ok((opened?.1, 0)),
+    }
+}
 
 /// Asks for the object from byte `at` on.
 fn open(client: &Client, at: u64, expected: Option<&Object>) -> Result<Opened, StoreError> {

@@ -47,6 +47,8 @@ pub enum Why {
     Server(u16, String),
     /// No request can be made like this: what is wrong with the credentials or the address.
     Setup(String),
+    /// The server sends whole files only: it takes no notice of `Range`.
+    NoParts,
     /// No datastore is called so; those there are.
     NoDatastore(String),
     /// This program was built without the feature `cloud`.
@@ -82,6 +84,7 @@ impl fmt::Display for Why {
             Why::TimedOut(said) => more(f, "no answer in time", said),
             Why::Server(status, said) => more(f, &format!("the server answers {status}"), said),
             Why::Setup(what) => f.write_str(what),
+            Why::NoParts => f.write_str("its server sends whole files only, and no parts of them (`Range`)"),
             Why::NoDatastore(_) => f.write_str("no datastore is called so"),
             Why::NotBuilt => f.write_str("this program was built without the cloud"),
             Why::Stopped => f.write_str("nobody waited for the answer"),
@@ -120,6 +123,10 @@ impl Report for StoreError {
                     .into()
             }
             Why::Setup(_) => format!("it was to be asked with {credentials}"),
+            Why::NoParts => {
+                "serve it with a server that knows ranges, put it into an object store, or copy it to this machine"
+                    .into()
+            }
             Why::NoDatastore(there) => there.clone(),
             Why::NotBuilt => {
                 "build it with `--features cloud` (`cargo install --path coordinator --features cloud`), and so the \

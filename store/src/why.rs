@@ -24,11 +24,11 @@ pub(crate) fn why(error: &object_store::Error) -> Why {
         object_store::Error::InvalidPath { .. } => {
             Why::setup("a name there has an empty part, `.` or `..`, or a control character, and can't be asked for")
         }
-        // What there is of it is an answer with all of a file to who asked for a part.
-        object_store::Error::NotSupported { .. } => Why::setup(
-            "its server sends the whole file where a part was asked for (it takes no `Range`): use one that does, or copy the file to this machine",
-        ),
-        object_store::Error::NotImplemented { .. } => Why::setup("its server can't do that"),
+        // As a web server, or as a store; the library has different words for it.
+        object_store::Error::NotSupported { source } if source.to_string().contains("Range request") => Why::NoParts,
+        object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. } => {
+            Why::setup("its server can't do that")
+        }
         _ => transport(error).or_else(|| status(error)).unwrap_or_else(|| other(error)),
     }
 }
@@ -119,7 +119,7 @@ fn said(error: &object_store::Error) -> String {
 fn other(error: &object_store::Error) -> Why {
     let text = error.to_string();
     for (words, why) in [
-        ("non-partial response", Why::setup("its server can't send a part of a file")),
+        ("non-partial response", Why::NoParts),
         ("Content-Length", Why::setup("its server does not say how long it is")),
         ("content-length", Why::setup("its server does not say how long it is")),
         ("Requested", Why::Changed("it has become shorter".into())),

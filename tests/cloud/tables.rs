@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use fanfold_test_servers::{Faults, has_cloud_servers};
+use fanfold_test_servers::{Fault, Faults, Files, Rule, has_cloud_servers};
 
 use crate::World;
 use crate::support::{assert_each_once, has_pandas, python_with_pandas as python};
@@ -94,4 +94,49 @@ fn parquet_and_what_is_compressed_are_read_as_well() {
         let expected: Vec<String> = (0..100).map(|id| format!("{id}:n{id}")).collect();
         assert_each_once(&world.place.rows(), &expected);
     }
+}
+
+/// Web servers that know no ranges.
+#[test]
+fn of_a_server_that_sends_no_parts_whole_tables_are_fetched_once() {
+    if !has_pandas() {
+        return;
+    }
+    let place = crate::Place::new();
+    let expected: Vec<String> = (0..20_000).map(|id| format!("{id}:n{id}")).collect();
+    let csv: String = (0..20_000).map(|id| format!("{id},n{id}\n")).collect();
+    place.write("web/t.csv", format!("id,name\n{csv}"));
+    let script = "import os, pandas\nframe = pandas.DataFrame({'id': range(9), 'name': [f'n{i}' for i in range(9)]})\n\
+                  frame.to_parquet('web/small.parquet', row_group_size=3)\n\
+                  frame['name'] = [os.urandom(30_000).hex() for i in range(9)]\nframe.to_parquet('web/large.parquet', row_group_size=3)";
+    let made = Command::new(python()).args(["-c", script]).current_dir(place.path("")).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let files = Files::serve(&place.path("web"));
+    files.set_ranges(false);
+    let faults = Faults::before(files.port());
+    place.write("score.py", ROWS);
+    let run = |file: &str, more: &str| {
+        let input = format!("{}/{file}", faults.url());
+        let python = python();
+        let job = format!(
+            "name: web\nentry_script: score.py\ninputs: [{input}]\nenvironment: {{python: {}}}\n",
+            python.display()
+        );
+        place.write("job.yaml", job + more);
+        std::fs::remove_dir_all(place.job()).unwrap_or_default();
+        place.run(&["run", "job.yaml", "--job-dir", "job"])
+    };
+    // The first answer breaks off: what is missing can't be asked for alone.
+    faults.rule(Rule::new(Fault::CutBody(100_000)).method("GET").on("/t.csv").times(1));
+    run("t.csv", "input_type: csv\nmini_batch_size: 50kB\n").expect(0);
+    assert_each_once(&place.rows(), &expected);
+    let errors = place.errors();
+    assert!(errors.is_empty(), "{errors:?}");
+    // A file that is asked for as a whole.
+    run("small.parquet", "input_type: parquet\nmini_batch_size: 3rows\n").expect(0);
+    assert_each_once(&place.rows(), &expected[..9]);
+    // Of this one the footer is wanted before anything can run.
+    let refused = run("large.parquet", "input_type: parquet\nmini_batch_size: 3rows\n").expect(2).stderr;
+    assert!(refused.contains("large.parquet") && refused.contains("sends whole files only"), "{refused}");
+    assert!(refused.contains("hint: serve it with a server that knows ranges"), "{refused}");
 }

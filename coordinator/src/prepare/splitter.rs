@@ -147,12 +147,22 @@ impl Splitting {
 
     /// What happened since the last look. Complete and failed are said once.
     pub fn look(&mut self) -> News {
+        // Before the look: its end is told before it ends.
+        let is_finished = self.thread.as_ref().is_some_and(thread::JoinHandle::is_finished);
         let mut state = self.shared.lock();
         if state.stretches > self.heard {
             self.heard = state.stretches;
             return News::More;
         }
         match state.end.take() {
+            None if is_finished => {
+                drop(state);
+                // Nobody would ever hear of it otherwise.
+                if let Some(Err(panic)) = self.thread.take().map(thread::JoinHandle::join) {
+                    std::panic::resume_unwind(panic);
+                }
+                News::None
+            }
             None => News::None,
             Some(Ok(())) => News::Complete,
             Some(Err(error)) => News::Failed(error),

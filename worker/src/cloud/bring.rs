@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use fanfold_shared::items::Fingerprint;
 use fanfold_shared::report::{IoError, is_disk_full};
-use fanfold_store::Client;
+use fanfold_store::{Client, Why};
 
 use super::Cloud;
 use super::cache::{self, Cache, Folder, Key, Room};
@@ -107,6 +107,8 @@ pub trait Waiter: Sync {
 pub enum Stopped {
     /// The waiter wants nothing any more.
     Over,
+    /// A part was wanted, and the server sends whole files only: that is known from now on.
+    NoParts,
     /// The cache can't be used.
     Cache(IoError),
 }
@@ -217,6 +219,10 @@ impl Cloud {
             match outcome {
                 Ok(()) => {}
                 Err(Trouble::Over) => return Err(Stopped::Over),
+                Err(Trouble::Store(error)) if error.why == Why::NoParts && wants[at].part.is_some() => {
+                    self.sends_no_parts(&wants[at].client);
+                    return Err(Stopped::NoParts);
+                }
                 Err(Trouble::Store(error)) => {
                     files[at] = Err(told(&error));
                     if is_refusal(&error.why) {

@@ -139,6 +139,8 @@ impl Fetcher<'_> {
                 ))),
                 _ => Ok(Some(local)),
             },
+            // Whole, then.
+            Err(Stopped::NoParts) => self.fetch(mini_batch),
             Err(Stopped::Over) => Err(None),
             Err(Stopped::Cache(error)) => {
                 Err(Some(format!("the cache of files can't be used: {error}: {}", error.source)))
@@ -165,7 +167,8 @@ impl Fetcher<'_> {
         items.for_each(entries.clone(), |entry, name| {
             let known = known[(entry - entries.start) as usize];
             let client = client.at(&OsStr::from_bytes(name).to_string_lossy());
-            let part = slice.as_ref().and_then(|slice| match kind {
+            let sliced = slice.as_ref().filter(|_| self.cloud.sends_parts(&client));
+            let part = sliced.and_then(|slice| match kind {
                 InputType::Parquet if slice.part.end != WHOLE => self.cloud.groups(&client, known, slice.part.clone()),
                 _ => part(slice, kind),
             });

@@ -17,15 +17,15 @@ mod options;
 mod refused;
 mod side;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fanfold_shared::items::ItemReader;
 use fanfold_shared::job::JobSpec;
 use fanfold_shared::report::{ExitCode, IoError, Report};
-use fanfold_shared::uri::Uri;
+use fanfold_shared::uri::{Place, Uri};
 use fanfold_store::datastores::DatastoresError;
 use fanfold_store::{Client, Datastores, StoreError, Stores};
 
@@ -52,6 +52,8 @@ pub struct Cloud {
     /// Side inputs and models.
     side: Mutex<Vec<Local>>,
     refusals: refused::Refusals,
+    /// Of these places whole files are fetched: they send no parts.
+    whole: Mutex<HashSet<Place>>,
     // Dropped last: clients use it.
     stores: Stores,
 }
@@ -150,6 +152,7 @@ impl Cloud {
             footers: Mutex::default(),
             side: Mutex::default(),
             refusals: refused::Refusals::default(),
+            whole: Mutex::default(),
             stores,
         };
         for (key, paths) in [("side_inputs", &mut brought.side_inputs), ("models", &mut brought.models)] {
@@ -177,6 +180,15 @@ impl Cloud {
     /// Whether the node is to take nothing now, as nothing is given out to it: others may have better credentials.
     pub fn is_refused(&self) -> bool {
         self.refusals.is_pause()
+    }
+
+    /// Whether the place of `client` sends parts of files, as far as it is known.
+    fn sends_parts(&self, client: &Client) -> bool {
+        !self.whole.lock().unwrap_or_else(PoisonError::into_inner).contains(client.uri().place())
+    }
+
+    fn sends_no_parts(&self, client: &Client) {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner).insert(client.uri().place().clone());
     }
 
     fn kept(&self) -> u64 {

@@ -126,6 +126,7 @@ impl Cloud {
         match brought {
             Ok(local) => Ok(local),
             Err(Stopped::Over) => Err(CloudError::Over),
+            Err(Stopped::NoParts) => unreachable!("side inputs are wanted whole"),
             Err(Stopped::Cache(error)) => Err(error.into()),
         }
     }
