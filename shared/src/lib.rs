@@ -8,6 +8,7 @@ pub mod clock;
 pub mod durable;
 pub mod failpoint;
 pub mod fleet;
+pub mod footer;
 pub mod ids;
 pub mod interval;
 pub mod items;

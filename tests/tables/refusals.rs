@@ -1,5 +1,6 @@
 //! What can't be a table is refused before anything runs, with its place and a way out.
 
+use crate::jobs::{ROWS, job};
 use crate::python;
 use crate::support::Place;
 
@@ -75,4 +76,21 @@ fn a_python_without_pandas_is_told_what_to_do() {
         "{}",
         ran.stderr
     );
+}
+
+#[test]
+fn a_footer_with_more_elements_than_bytes_is_refused_at_once() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let place = Place::new();
+    // A list of two billion booleans, through which a library would count.
+    let footer = [0x19, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07, 0];
+    let file = [b"PAR1", &footer[..], &8u32.to_le_bytes(), b"PAR1"].concat();
+    place.write("t.parquet", file);
+    for more in ["", "partition_keys: [a]\n"] {
+        job(&place, ROWS, "[t.parquet]", &format!("input_type: parquet\n{more}"));
+        let told = place.run(&["plan", "job.yaml"]).expect(2).stderr;
+        assert!(told.contains("a list of 2147483647 elements where 1 bytes are left"), "{told}");
+    }
 }

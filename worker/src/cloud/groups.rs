@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
+use fanfold_shared::footer;
 use fanfold_shared::items::Fingerprint;
 use fanfold_store::Client;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
@@ -85,10 +86,15 @@ fn read(client: &Client, known: Fingerprint, size: u64, address: String) -> Opti
     }
     let start = size - 8 - len;
     let metadata = match usize::try_from(len).ok().and_then(|len| rest.len().checked_sub(len)) {
-        Some(from) => ParquetMetaDataReader::decode_metadata(&rest[from..]),
-        None => ParquetMetaDataReader::decode_metadata(&client.get_range(start..size - 8, Some(&object)).ok()?),
+        Some(from) => decode(&rest[from..]),
+        None => decode(&client.get_range(start..size - 8, Some(&object)).ok()?),
     };
-    Some(Footer { address, known, start, size, groups: groups(&metadata.ok()?, size)? })
+    Some(Footer { address, known, start, size, groups: groups(&metadata?, size)? })
+}
+
+fn decode(footer: &[u8]) -> Option<ParquetMetaData> {
+    footer::check(footer).ok()?;
+    ParquetMetaDataReader::decode_metadata(footer).ok()
 }
 
 /// The bytes of each row group; None: they can't be.

@@ -15,7 +15,7 @@ use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 use super::columns::{Keys, Place};
 use super::key;
 use super::rows::{Row, TakeRow};
-use crate::prepare::tables::TableFile;
+use crate::prepare::tables::{TableFile, is_plausible};
 use crate::prepare::{Cancel, ListError};
 
 /// Rows that are read together.
@@ -44,6 +44,7 @@ pub(super) fn rows(
         let hint = "is it a Parquet file, and whole? `input_type` may also be `csv`, `tsv` or `jsonl`";
         of.refuse(format!("it can't be read as Parquet: {error}"), hint)
     };
+    is_plausible(of, &file)?;
     let reader = SerializedFileReader::new(file).map_err(unreadable)?;
     let metadata = reader.metadata().file_metadata();
     if metadata.num_rows() == 0 {

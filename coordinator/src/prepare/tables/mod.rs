@@ -8,6 +8,7 @@ mod remote;
 mod rows;
 mod text;
 
+pub(super) use parquet::is_plausible;
 pub(super) use records::Dialect;
 pub(super) use rows::Part;
 
