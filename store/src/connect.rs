@@ -41,6 +41,13 @@ pub(crate) struct Connected {
     pub near: Mutex<Option<Near>>,
 }
 
+impl Connected {
+    fn new(store: impl ObjectStore, credentials: String, lists: bool, multipart: Multipart) -> Connected {
+        let (base, near) = Default::default();
+        Connected { store: Box::new(store), credentials, base, lists, multipart, near }
+    }
+}
+
 type Refused = (Why, String);
 
 /// Makes a client for `place`.
@@ -218,14 +225,7 @@ fn s3(
     let store = builder.clone().build().map_err(|error| refuse(unusable(&error)))?;
     let multipart =
         Multipart::S3 { store: Box::new(store.clone()), builder: Box::new(builder), options: Box::new(options) };
-    Ok(Connected {
-        store: Box::new(store),
-        credentials,
-        base: String::new(),
-        lists: true,
-        multipart,
-        near: Mutex::default(),
-    })
+    Ok(Connected::new(store, credentials, true, multipart))
 }
 
 fn azure(
@@ -271,14 +271,7 @@ fn azure(
         .with_retry(retry());
     let store = builder.clone().build().map_err(|error| refuse(unusable(&error)))?;
     let multipart = Multipart::Azure { store: Box::new(store.clone()), builder: Box::new(builder) };
-    Ok(Connected {
-        store: Box::new(store),
-        credentials,
-        base: String::new(),
-        lists: true,
-        multipart,
-        near: Mutex::default(),
-    })
+    Ok(Connected::new(store, credentials, true, multipart))
 }
 
 type NamedGcs<'a> = (Option<&'a Path>, Option<&'a str>, String);
@@ -304,14 +297,7 @@ fn gcs(builder: GoogleCloudStorageBuilder, bucket: &str, named: Option<NamedGcs<
         .with_retry(retry());
     let store = builder.build().map_err(|error| refuse(unusable(&error)))?;
     let multipart = Multipart::Gcs(Box::new(store.clone()));
-    Ok(Connected {
-        store: Box::new(store),
-        credentials,
-        base: String::new(),
-        lists: true,
-        multipart,
-        near: Mutex::default(),
-    })
+    Ok(Connected::new(store, credentials, true, multipart))
 }
 
 fn http(origin: &str, headers: HeaderMap, ca_file: Option<&Path>, credentials: String) -> Result<Connected, Refused> {
@@ -320,14 +306,7 @@ fn http(origin: &str, headers: HeaderMap, ca_file: Option<&Path>, credentials: S
     let options = options(ca_file, allow_http).map_err(refuse)?.with_default_headers(headers);
     let builder = HttpBuilder::new().with_url(origin).with_client_options(options).with_retry(retry());
     let store = builder.build().map_err(|error| refuse(unusable(&error)))?;
-    Ok(Connected {
-        store: Box::new(store),
-        credentials,
-        base: String::new(),
-        lists: false,
-        multipart: Multipart::None,
-        near: Mutex::default(),
-    })
+    Ok(Connected::new(store, credentials, false, Multipart::None))
 }
 
 /// What the library says of a setting. Its words may hold what was set, so only its first ones count: they name the setting.
