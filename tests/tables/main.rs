@@ -11,6 +11,7 @@ mod seed;
 mod support;
 
 mod columns;
+mod culprits;
 mod examples;
 mod full;
 mod groups;

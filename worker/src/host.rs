@@ -13,9 +13,10 @@ macro_rules! embedded {
 }
 
 /// The files, relative to `worker/python`.
-const FILES: [(&str, &str); 17] = embedded![
+const FILES: [(&str, &str); 18] = embedded![
     "host/fanfold_host.py",
     "host/_fanfold/__init__.py",
+    "host/_fanfold/culprit.py",
     "host/_fanfold/failure.py",
     "host/_fanfold/frames.py",
     "host/_fanfold/groups.py",

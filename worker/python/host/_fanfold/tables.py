@@ -13,7 +13,7 @@ import re
 import sys
 import warnings
 
-from . import groups
+from . import culprit, groups
 from .failure import one_line, text_of
 from .script import EntryScriptError, Unreadable
 
@@ -117,17 +117,109 @@ class Tables:
             if rows is None and isinstance(error, self.pandas.errors.EmptyDataError):
                 # One of several files, with nothing in it.
                 return None
-            reason = one_line(text_of(error)) or type(error).__name__
-            if rows is not None and " line " in reason:
-                reason += " (lines are counted from the header, which the first of these rows follows)"
-            raise Unreadable("{}: {}".format(_place(path, first, rows), reason)) from None
+            raise Unreadable(self._trouble(path, start, end, header, first, rows, error)) from None
         if rows is not None and len(frame) != rows:
             text = "{}: {} reads {} rows where {} were counted when the job was listed"
             raise Unreadable(text.format(_place(path, first, rows), self.pandas.__name__, len(frame), rows))
         return frame
 
-    def _csv(self, path, start, end, header, _first):
+    def _trouble(self, path, start, end, header, first, rows, error):
+        """Why this part of a file can't be read, with the row that is in the way as far as it can be told."""
+        reason = one_line(text_of(error)) or type(error).__name__
+        place = _place(path, first, rows)
+        if self.kind == "parquet":
+            return "{}: {}".format(place, reason)
+        try:
+            told = self._undecodable(path, start, end, header, first, error)
+            if told is None and self.kind == "jsonl":
+                told = self._no_json(path, start, end, first)
+            return told or self._search(path, start, end, header, first, rows, error, reason)
+        except MemoryError:
+            raise
+        except Exception:
+            # It is an explanation that failed, not what is explained.
+            return "{}: {}".format(place, reason)
+
+    def _search(self, path, start, end, header, first, rows, error, reason):
+        def read(rows):
+            return self._read(path, start, end, header, first, rows)
+
+        found = culprit.search(read, error, reason)
+        if found is None:
+            return "{}: {}".format(_place(path, first, rows), reason)
+        reason = culprit.without_line(one_line(text_of(found.reason)) or type(found.reason).__name__)
+        column = self._column_in_the_way(path, start, end, header, first, found) if found.end - found.first == 1 else None
+        place = _place(path, first + found.first, found.end - found.first)
+        return "{}{}: {}".format(place, ", column `{}`".format(column) if column is not None else "", reason)
+
+    def _column_in_the_way(self, path, start, end, header, first, found):
+        """Which of the columns with a dtype has a value that is none of it."""
+        dtype = self._options["dtype"]
+        if self.kind == "jsonl" or not isinstance(dtype, dict) or not self._options["header"] or self._mltable is not None:
+            return None
+        for name in dtype:
+            try:
+                self._read(path, start, end, header, first, found.end, [name])
+            except MemoryError:
+                raise
+            except Exception as error:
+                if text_of(error) == text_of(found.reason):
+                    return name
+        return None
+
+    def _undecodable(self, path, start, end, header, first, error):
+        if not isinstance(error, UnicodeError):
+            return None
+        encoding = "utf-8" if self.kind == "jsonl" else self._options["encoding"]
+        compression = _compression(path)
+        for begin, upto in [(0, header), (start, end)] if header else [(start, end)]:
+            found = culprit.undecodable(culprit.pieces(path, begin, None if upto == _WHOLE else upto, compression), encoding)
+            if found is not None:
+                break
+        else:
+            return None
+        offset, wrong, why = found
+        row = self._rows_before(path, begin, begin + offset, header) if begin == start and not compression else None
+        place = "`{}`".format(one_line(path)) if row is None else _place(path, first + row, 1)
+        if self.kind == "jsonl":
+            fix = "lines of JSON are read as UTF-8: if the file has another encoding, convert it (`iconv -f latin1 -t utf-8`)"
+        else:
+            fix = "if the file has another encoding, say which: `read_csv: {encoding: latin1}`"
+        text = "{}, byte {}{}: {} is no {} ({}); {}"
+        wrong = " ".join(map("0x{:02x}".format, wrong))
+        return text.format(place, begin + offset + 1, " once it is unpacked" if compression else "", wrong, encoding, why, fix)
+
+    def _rows_before(self, path, start, at, header):
+        """Rows between two bytes of a file; None if that can't be told."""
+        if self.kind == "jsonl":
+            return _rows_of_lines(_bytes(path, start, at, 0))
+        # The row that is cut there is made one that ends, within quotes or without.
+        for quote in ("", self._options["quotechar"] or ""):
+            try:
+                rows = len(self._read(path, start, at, header, 0, cut=quote + "x"))
+            except MemoryError:
+                raise
+            except Exception:
+                continue
+            return rows - 1 if rows else None
+        return None
+
+    def _no_json(self, path, start, end, first):
+        found = culprit.json_line(culprit.pieces(path, start, None if end == _WHOLE else end, _compression(path)))
+        if found is None:
+            return None
+        row, at, reason = found
+        return "{}, byte {}: {}".format(_place(path, first + row, 1), start + at + 1, reason)
+
+    def _csv(self, path, start, end, header, _first, rows=None, columns=None, cut=None):
         options = self.csv_options()
+        if rows is not None:
+            options["nrows"] = rows
+        if columns is not None:
+            options["usecols"] = columns
+        if cut is not None:
+            # Its rows are counted and nothing else.
+            options["dtype"] = str
         shape, own_header = self._shape_of(path, end)
         if end == _WHOLE:
             if own_header:
@@ -138,6 +230,8 @@ class Tables:
         if own_header and start == 0 and text.startswith(codecs.BOM_UTF8):
             # Its file has no header, and is not where it begins any more.
             text = text[len(codecs.BOM_UTF8) :]
+        if cut is not None:
+            text += cut.encode(options["encoding"])
         if start > 0 and not header:
             # A byte order mark is one at the beginning of a file only. A blank line is none of the rows.
             text = b"\n" + text
@@ -202,7 +296,9 @@ class Tables:
         if self._known[0] != path:
             options = self.csv_options()
             options.pop("dtype", None)
-            first, own_header = self.pandas.read_csv(path, compression=None, nrows=1, **options), None
+            # What is no text further down is for those to tell whose rows it is in.
+            with open(path, encoding=options["encoding"], errors="replace", newline="") as text:
+                first, own_header = self.pandas.read_csv(text, nrows=1, **options), None
             if not self._options["header"]:
                 shape = {"names": list(range(first.shape[1])), "index_col": False}
             elif isinstance(first.index, self.pandas.RangeIndex):
@@ -230,13 +326,13 @@ class Tables:
         writer.writerow(levels + list(frame.columns))
         return names.getvalue().encode(self._options["encoding"])
 
-    def _jsonl(self, path, start, end, header, _first):
+    def _jsonl(self, path, start, end, header, _first, rows=None):
         if end == _WHOLE:
-            return self.pandas.read_json(path, lines=True, compression=_compression(path))
+            return self.pandas.read_json(path, lines=True, compression=_compression(path), nrows=rows)
         text = _bytes(path, start, end, header)
         if text.startswith(codecs.BOM_UTF8):
             text = text[len(codecs.BOM_UTF8) :]
-        return self.pandas.read_json(io.BytesIO(text), lines=True)
+        return self.pandas.read_json(io.BytesIO(text), lines=True, nrows=rows)
 
     def _parquet(self, path, start, end, _header, first):
         file = self.parquet_file(path)
@@ -316,7 +412,14 @@ class Columns:
 def _place(path, first, rows):
     if rows is None:
         return "`{}`".format(one_line(path))
+    if rows == 1:
+        return "`{}`, row {}".format(one_line(path), first + 1)
     return "`{}`, rows {} to {}".format(one_line(path), first + 1, first + rows)
+
+
+def _rows_of_lines(lines):
+    """How many rows end in these bytes."""
+    return sum(1 for line in lines.split(b"\n")[:-1] if line.strip())
 
 
 def _bytes(path, start, end, header):
