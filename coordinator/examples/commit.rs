@@ -34,7 +34,7 @@ fn main() {
         output: Some(job.default_output().join("parallel_run_step.txt")),
         table: false,
         header: false,
-        run_max_try: 3,
+        tries: fanfold::aggregate::Tries { most: 3, bisect: false },
     };
     let (mut aggregate, _) = Aggregate::open(config()).expect("a new job");
     let node = NodeId("0".into());

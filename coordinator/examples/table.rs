@@ -71,7 +71,7 @@ fn commit(job: &JobDir, name: &str, frames: u64, rows: u64) -> (Aggregate, u64, 
         output: Some(job.default_output().join(name)),
         table: name.ends_with(".parquet"),
         header: false,
-        run_max_try: 3,
+        tries: fanfold::aggregate::Tries { most: 3, bisect: false },
     };
     let (mut aggregate, _) = Aggregate::open(config).expect("a new job");
     let node = NodeId("0".into());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{NodeId, ProcessNumber};
 
 /// The version of these messages. A change that an older program can't read counts it up.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Work for a node: a run of consecutive mini-batches. It names a job's intervals, never code or paths.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Task {
     pub attempt: u32,
     /// The mini-batch is suspected of killing its host: nothing else may run on the node meanwhile.
     pub alone: bool,
+    /// The items that are meant, where that is not all of the one mini-batch (`docs/design/bisect.md`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Range<u64>>,
 }
 
 /// Anything a node tells the coordinator.
@@ -114,6 +117,9 @@ pub struct AttemptError {
     pub traceback: String,
     /// The last lines of the process's stderr; empty where they say nothing more.
     pub stderr: String,
+    /// It is known to be the same for any part of the mini-batch: halving is of no use.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_all: bool,
 }
 
 /// The classes of failures: closed (spec section 5).

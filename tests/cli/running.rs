@@ -32,6 +32,7 @@ fn plan_says_what_would_run_and_runs_nothing() {
       allowed_failed_percent: 100
       run_invocation_timeout: 60
       run_max_try: 2
+      on_failure: drop
       task_overhead_timeout: 30
       progress_update_timeout: 210
       first_task_creation_timeout: 600

@@ -38,17 +38,27 @@ fn files_in_the_cloud_are_processed_once_whoever_dies() {
     let (world, s3) = (World::new(), S3::start());
     let expected = cloud_job(&world, &s3.bucket("bucket"), &s3, 600);
     let file = world.place.path("datastores.yaml");
-    let worker = || world.worker_with(|command| drop(command.env("FANFOLD_DATASTORES", &file)));
+    let worker = || {
+        world.worker_with(|command| {
+            command.env("FANFOLD_DATASTORES", &file);
+        })
+    };
     // Of one host: they share a cache.
     let victim = worker();
     let _other = worker();
-    let coordinator = world.coordinator_with(|command| drop(command.env("FANFOLD_DATASTORES", &file)));
+    let coordinator = world.coordinator_with(|command| {
+        command.env("FANFOLD_DATASTORES", &file);
+    });
     world.wait_for_nodes(2);
     world.wait_for_committed(20);
     kill_9(&victim);
     world.wait_for_more_committed(20);
     kill_9(&coordinator);
-    world.coordinator_with(|command| drop(command.env("FANFOLD_DATASTORES", &file))).ends(LONG, 0);
+    world
+        .coordinator_with(|command| {
+            command.env("FANFOLD_DATASTORES", &file);
+        })
+        .ends(LONG, 0);
     world.each_once_and_nothing_left(&expected);
 }
 
@@ -62,13 +72,19 @@ fn a_worker_without_the_datastore_says_so_and_another_does_the_work() {
     let file = world.place.path("datastores.yaml");
     world.place.write("none.yaml", "");
     let none = world.place.path("none.yaml");
-    let _without = world.worker_with(|command| drop(command.env("FANFOLD_DATASTORES", &none)));
-    let coordinator = world.coordinator_with(|command| drop(command.env("FANFOLD_DATASTORES", &file)));
+    let _without = world.worker_with(|command| {
+        command.env("FANFOLD_DATASTORES", &none);
+    });
+    let coordinator = world.coordinator_with(|command| {
+        command.env("FANFOLD_DATASTORES", &file);
+    });
     wait_for("the worker to say what it lacks", || {
         let log = std::fs::read_to_string(world.place.path("job/logs/sys/master_role.txt")).unwrap_or_default();
         (log.contains("no datastore is called so") && log.contains("datastore://store/in")).then_some(())
     });
-    let _with = world.worker_with(|command| drop(command.env("FANFOLD_DATASTORES", &file)));
+    let _with = world.worker_with(|command| {
+        command.env("FANFOLD_DATASTORES", &file);
+    });
     coordinator.ends(LONG, 0);
     world.each_once_and_nothing_left(&expected);
 }
@@ -90,7 +106,9 @@ fn a_worker_whose_credentials_are_refused_leaves_the_work_to_another() {
         })
     };
     let _refused = worker(&bad, "cache-of-one");
-    let coordinator = world.coordinator_with(|command| drop(command.env("FANFOLD_DATASTORES", &good)));
+    let coordinator = world.coordinator_with(|command| {
+        command.env("FANFOLD_DATASTORES", &good);
+    });
     wait_for("the worker to be refused", || {
         let log = std::fs::read_to_string(world.place.path("job/logs/sys/master_role.txt")).unwrap_or_default();
         log.contains("what it asks for is refused").then_some(())

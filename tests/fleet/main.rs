@@ -2,6 +2,7 @@
 //!
 //! What takes minutes, or is left to chance, is run by `cargo test -p fanfold --all-features --test fleet -- --ignored`.
 
+mod bisect;
 mod brokers;
 mod cloud;
 mod coordinators;

@@ -70,7 +70,7 @@ fn messages_that_come_twice_and_in_another_order_change_nothing() {
         // Done already, perhaps out at this moment, not published yet; alone and in other pieces.
         let ranges = [0..1, 3..9, 70..71, 60..120, 300..310, 590..600, 300..310];
         let task = |mini_batches: std::ops::Range<u64>, alone| {
-            outgoing(names::TASKS, &id.0, wire::encode(&Task { mini_batches, attempt: 1, alone }))
+            outgoing(names::TASKS, &id.0, wire::encode(&Task { mini_batches, attempt: 1, alone, part: None }))
         };
         let tasks = ranges.into_iter().flat_map(|range| [task(range.clone(), false), task(range, true)]);
         publish(&link, tasks.collect());
@@ -121,13 +121,13 @@ fn garbage_goes_to_the_dead_letters_and_the_job_goes_on() {
     }
     // Well formed, of another version; tasks that can't be.
     let impossible = [
-        Task { mini_batches: 5..5, attempt: 1, alone: false },
-        Task { mini_batches: 0..u64::MAX, attempt: 1, alone: false },
-        Task { mini_batches: 1_000_000..1_000_001, attempt: 1, alone: true },
-        Task { mini_batches: 1..2, attempt: 0, alone: false },
+        Task { mini_batches: 5..5, attempt: 1, alone: false, part: None },
+        Task { mini_batches: 0..u64::MAX, attempt: 1, alone: false, part: None },
+        Task { mini_batches: 1_000_000..1_000_001, attempt: 1, alone: true, part: None },
+        Task { mini_batches: 1..2, attempt: 0, alone: false, part: None },
     ];
     sent.extend(impossible.iter().map(|task| outgoing(names::TASKS, &id.0, wire::encode(task))));
-    let mut newer = wire::encode(&Task { mini_batches: 1..2, attempt: 1, alone: false });
+    let mut newer = wire::encode(&Task { mini_batches: 1..2, attempt: 1, alone: false, part: None });
     newer[0] += 1;
     sent.push(outgoing(names::TASKS, &id.0, newer.clone()));
     sent.push(outgoing(names::RESULTS, &id.0, newer));

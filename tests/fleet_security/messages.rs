@@ -182,8 +182,8 @@ fn forged_messages_reach_nothing() {
     // A true job, and answers that are none of its nodes'.
     let job = secured.run(&["submit", "job.yaml"]).expect(0).stdout.trim().to_string();
     wait_until_begun(&secured.place, 2);
-    let absurd = Task { mini_batches: 5..2, attempt: 0, alone: true };
-    let beyond = Task { mini_batches: 0..u64::MAX, attempt: u32::MAX, alone: true };
+    let absurd = Task { mini_batches: 5..2, attempt: 0, alone: true, part: None };
+    let beyond = Task { mini_batches: 0..u64::MAX, attempt: u32::MAX, alone: true, part: None };
     let event = |event| NodeMessage::Event(event);
     let (endless, host) = ("x".repeat(300), "x".to_string());
     let forged = Identity { worker: endless.clone(), host: host.clone(), processes: u32::MAX };

@@ -10,6 +10,7 @@ mod seed;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bisect;
 mod columns;
 mod culprits;
 mod examples;

@@ -130,12 +130,15 @@ fn what_a_worker_can_t_be_a_node_of_it_refuses_and_goes_on() {
 #[test]
 fn a_task_that_was_handed_over_before_is_handed_back_and_not_run() {
     let world = World::new(&["a", "b"], "");
-    assert_eq!(world.store.count(&world.job, &[Task { mini_batches: 0..1, attempt: 1, alone: false }]), Some(vec![1]));
+    assert_eq!(
+        world.store.count(&world.job, &[Task { mini_batches: 0..1, attempt: 1, alone: false, part: None }]),
+        Some(vec![1])
+    );
     world.tasks(&[0..1, 1..2]);
     let _worker = world.worker(&[]);
     world.issue(&world.ticket());
     world.joined();
-    let task = Task { mini_batches: 0..1, attempt: 1, alone: false };
+    let task = Task { mini_batches: 0..1, attempt: 1, alone: false, part: None };
     let (mut back, mut run) = (false, false);
     world.hear("HandedBack and the other result", |message| {
         back |= matches!(event(message), Some(NodeEvent::HandedBack { task: found, hand_overs: 2 }) if *found == task);
@@ -154,7 +157,7 @@ fn a_task_runs_alone_after_evidence_of_it_is_safe() {
     world.issue(&world.ticket());
     world.joined();
     world.began("wait-0");
-    world.fleet.publish_tasks(vec![Task { mini_batches: 1..2, attempt: 1, alone: true }]).unwrap();
+    world.fleet.publish_tasks(vec![Task { mini_batches: 1..2, attempt: 1, alone: true, part: None }]).unwrap();
     world.tasks(&[2..3]);
     world.go();
     let mut order = Vec::new();

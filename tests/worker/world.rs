@@ -155,7 +155,8 @@ impl World {
 
     /// Publishes a task of each range of mini-batches.
     pub fn tasks(&self, ranges: &[std::ops::Range<u64>]) {
-        let task = |range: &std::ops::Range<u64>| Task { mini_batches: range.clone(), attempt: 1, alone: false };
+        let task =
+            |range: &std::ops::Range<u64>| Task { mini_batches: range.clone(), attempt: 1, alone: false, part: None };
         self.fleet.publish_tasks(ranges.iter().map(task).collect()).unwrap();
     }
 

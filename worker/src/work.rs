@@ -24,6 +24,8 @@ pub struct Hold {
     pub attempt: u32,
     /// Nothing else runs on the node meanwhile.
     pub alone: bool,
+    /// The items that are meant, where that is not all of the one mini-batch.
+    pub part: Option<Range<u64>>,
     /// When it came.
     pub since: Instant,
     open: Mutex<Open>,
@@ -49,6 +51,7 @@ impl Hold {
             mini_batches,
             attempt,
             alone: delivery.alone,
+            part: delivery.part.clone(),
             since: Instant::now(),
             open: Mutex::new(Open { answered, remaining, deliveries: vec![delivery] }),
             local: Mutex::default(),
@@ -85,7 +88,12 @@ impl Hold {
 
     /// The task as it came.
     pub fn task(&self) -> Task {
-        Task { mini_batches: self.mini_batches.clone(), attempt: self.attempt, alone: self.alone }
+        Task {
+            mini_batches: self.mini_batches.clone(),
+            attempt: self.attempt,
+            alone: self.alone,
+            part: self.part.clone(),
+        }
     }
 
     /// Takes what carries it out of it: from then on the task is held without, and dropping it gives nothing back. Empty: it is held so
@@ -471,7 +479,7 @@ mod tests {
 
     fn task(mini_batches: Range<u64>) -> (Embedded, Delivery<Task>) {
         let backend = Embedded::new();
-        backend.publish_tasks(vec![Task { mini_batches, attempt: 1, alone: false }]).unwrap();
+        backend.publish_tasks(vec![Task { mini_batches, attempt: 1, alone: false, part: None }]).unwrap();
         let delivery = backend.receive_tasks(1, Duration::ZERO).unwrap().remove(0);
         (backend, delivery)
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use fanfold_shared::failpoint;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
-use fanfold_shared::message::{AttemptError, FromNode, NodeEvent, NodeMessage, Results};
+use fanfold_shared::message::{AttemptError, FromNode, NodeEvent, NodeMessage, Results, Task};
 use fanfold_shared::report::{IoError, is_disk_full};
 
 use super::output::WriteError;
@@ -64,12 +64,22 @@ impl<'a> From<&'a FromNode> for Part<'a> {
 }
 
 /// A mini-batch that must be published again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// The mini-batch.
     pub mini_batch: u64,
-    /// The attempt to make: one more than the one that failed, or the same one if its result was lost on the way.
+    /// The attempt to make: one more than the one that was answered, or the same one if its result was lost on the way.
     pub attempt: u32,
+    /// The items that are meant; None: all of it.
+    pub part: Option<Range<u64>>,
+}
+
+impl Retry {
+    /// The task that is published for it.
+    pub fn task(&self, alone: bool) -> Task {
+        let mini_batches = self.mini_batch..self.mini_batch + 1;
+        Task { mini_batches, attempt: self.attempt, alone, part: self.part.clone() }
+    }
 }
 
 /// What a commit did.
@@ -97,7 +107,7 @@ impl Aggregate {
     /// Commits a group of messages, in the order in which they are given: all that is not settled yet, or, after an error,
     /// nothing. When it returns the messages may be acknowledged.
     ///
-    /// A failed attempt is final if it is attempt `run_max_try` or a later one; it is charged once however often it is reported.
+    /// A failed attempt is charged once however often it is reported. What is out of tries then is settled as failed, or halved (`docs/design/bisect.md`).
     ///
     /// # Errors
     /// [`CommitError::DiskFull`]: everything is as before; call again with the same group when there is room. Any other error ends
@@ -229,10 +239,10 @@ impl Aggregate {
         for mini_batch in plan.cleared {
             self.suspects.remove(&mini_batch);
         }
-        for (mini_batch, attempt) in plan.spent {
-            match attempt {
-                Some(attempt) => self.spent.insert(mini_batch, attempt),
-                None => self.spent.remove(&mini_batch),
+        for (mini_batch, tried) in plan.tried {
+            match tried {
+                Some(tried) => self.tried.insert(mini_batch, tried),
+                None => self.tried.remove(&mini_batch),
             };
         }
         for path in plan.spooled {

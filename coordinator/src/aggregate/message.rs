@@ -1,6 +1,7 @@
 //! What a message must be to be believed. Nodes are trusted programs, but messages outlive versions and disks.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use fanfold_shared::message::{ItemError, Outcome, OutcomeEnd, Results};
@@ -32,8 +33,10 @@ pub(super) fn consistent(
     if outcome.mini_batch >= mini_batches {
         return Err("it is beyond the split");
     }
-    if split.mini_batch(outcome.mini_batch).1 != outcome.items {
-        // An interval that is not a mini-batch's own has no place in the packed records.
+    let whole = split.mini_batch(outcome.mini_batch).1;
+    let Range { start, end } = outcome.items;
+    if whole != outcome.items && (start >= end || start < whole.start || end > whole.end) {
+        // An interval that is not of one mini-batch has no place in the packed records.
         return Err("its items are not those of the split");
     }
     if outcome.attempt == 0 {
@@ -45,6 +48,14 @@ pub(super) fn consistent(
         return Err("it reports items that it has not got");
     }
     Ok(())
+}
+
+/// Which items of its mini-batch a consistent outcome is of, counted within it; None: all of them.
+#[inline]
+pub(super) fn part_of(outcome: &Outcome, split: &Split) -> Option<Range<u64>> {
+    let whole = split.mini_batch(outcome.mini_batch).1;
+    let Range { start, end } = outcome.items;
+    (whole != outcome.items).then(|| start - whole.start..end - whole.start)
 }
 
 /// The path of a spooled file of `len` bytes, if it is one of this job's and whole. `lost` are those that were not.

@@ -8,6 +8,7 @@
 //! Start at [`Aggregate::open`]; then [`Aggregate::commit`] for every group of messages, [`Aggregate::finish`] at the end.
 //! `docs/design/ledger.md` says what may die between two steps.
 
+mod bisect;
 mod commit;
 mod error;
 mod finish;
@@ -25,6 +26,7 @@ mod verify;
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
@@ -33,6 +35,9 @@ use fanfold_shared::layout::JobDir;
 use fanfold_shared::split::Split;
 use fanfold_shared::state::JobState;
 
+use bisect::Tried;
+
+pub use bisect::Tries;
 pub use commit::{Committed, Part, Retry};
 pub use error::{CommitError, OpenError};
 pub use table::{Progress, Step, TablePass, Written};
@@ -75,8 +80,8 @@ pub struct AggregateConfig {
     pub table: bool,
     /// Whether the header line of a DataFrame is written once, first.
     pub header: bool,
-    /// Attempts of a mini-batch, at least 1: the failure of this one settles it.
-    pub run_max_try: u32,
+    /// How often what is tried.
+    pub tries: Tries,
 }
 
 /// What the ledger and the file said at the start.
@@ -84,8 +89,6 @@ pub struct AggregateConfig {
 pub struct Recovered {
     /// Where the job stands; Preparing for a new one.
     pub status: JobStatus,
-    /// Last failed attempt of each mini-batch that has failed and is not settled: the next one is one more.
-    pub spent: BTreeMap<u64, u32>,
     /// Unsettled mini-batches that were held by a node when it died: each must run alone.
     pub suspects: Vec<Suspect>,
     /// The lowest number that no recorded process of a node has had. A process that was started but never reported before
@@ -114,16 +117,21 @@ pub struct Aggregate {
     table: Option<table::Columns>,
     /// That file, when it is whole and has not got its name yet.
     written: Option<Written>,
-    run_max_try: u32,
+    tries: Tries,
     settled: IntervalSet,
     totals: Totals,
     state: JobState,
-    /// Last failed attempt of each unsettled mini-batch that has failed.
-    spent: HashMap<u64, u32>,
+    /// Each unsettled mini-batch that was tried.
+    tried: HashMap<u64, Tried>,
     /// Node deaths of each unsettled mini-batch under suspicion.
     suspects: BTreeMap<u64, u32>,
     /// After an error that leaves open what is on disk, only a new start may write.
     stopped: bool,
+}
+
+/// The part of the mini-batch `whole` that is next; None: all of it.
+fn next_part(tried: &Tried, whole: &Range<u64>, settled: &impl bisect::Settled, tries: Tries) -> Option<Range<u64>> {
+    tried.next(whole, settled, tries).filter(|part| part != whole)
 }
 
 /// Where rows go.
@@ -183,14 +191,29 @@ impl Aggregate {
         Ok(())
     }
 
-    /// The last failed attempt of an unsettled mini-batch; 0 if none failed.
+    /// The last attempt of an unsettled mini-batch that was answered; 0 if none was.
     pub fn spent(&self, mini_batch: u64) -> u32 {
-        self.spent.get(&mini_batch).copied().unwrap_or_default()
+        self.tried.get(&mini_batch).map(|tried| tried.attempt).unwrap_or_default()
     }
 
     /// All of [`Aggregate::spent`].
     pub fn all_spent(&self) -> BTreeMap<u64, u32> {
-        self.spent.iter().map(|(&mini_batch, &attempt)| (mini_batch, attempt)).collect()
+        self.tried.iter().map(|(&mini_batch, tried)| (mini_batch, tried.attempt)).collect()
+    }
+
+    /// What is to be tried next of an unsettled mini-batch; None: all of it.
+    pub fn next_part(&self, mini_batch: u64) -> Option<Range<u64>> {
+        next_part(self.tried.get(&mini_batch)?, &self.split.mini_batch(mini_batch).1, &self.settled, self.tries)
+    }
+
+    /// All of [`Aggregate::next_part`].
+    pub fn next_parts(&self) -> BTreeMap<u64, Range<u64>> {
+        self.tried.keys().filter_map(|&mini_batch| Some((mini_batch, self.next_part(mini_batch)?))).collect()
+    }
+
+    /// What is to be published for an unsettled mini-batch now.
+    pub fn next_attempt(&self, mini_batch: u64) -> Retry {
+        Retry { mini_batch, attempt: self.spent(mini_batch) + 1, part: self.next_part(mini_batch) }
     }
 
     /// The unsettled mini-batches under suspicion, ascending.

@@ -5,7 +5,8 @@ mod attempts;
 mod events;
 mod results;
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -13,9 +14,10 @@ use fanfold_shared::interval::IntervalSet;
 use fanfold_shared::message::Outcome;
 use fanfold_shared::split::Split;
 
+use super::bisect::{Settled, Tried, Tries};
 use super::output::Piece;
 use super::table::{Columns, Staged};
-use super::{Aggregate, Output, Part, Retry};
+use super::{Aggregate, Output, Part, Retry, next_part};
 use crate::ledger::packed::Packer;
 use crate::ledger::{Ledger, NewFailure, ProcessChange, Totals, now_us};
 use attempts::{Place, Times, Why};
@@ -38,12 +40,14 @@ pub(super) struct Plan<'a> {
     pub totals: Totals,
     pub failures: Vec<NewFailure<'a>>,
     pub processes: Vec<ProcessChange<'a>>,
-    /// Mini-batches whose last failed attempt changes; None: settled, so nobody asks any more.
-    pub spent: HashMap<u64, Option<u32>>,
+    /// What was tried of mini-batches, as it will be; None: settled, so nobody asks any more.
+    pub tried: HashMap<u64, Option<Tried>>,
     pub suspected: Vec<u64>,
     pub cleared: Vec<u64>,
     pub again: Vec<Retry>,
     pub rejected: Vec<String>,
+    /// Mini-batches that go on, in this order: `again` is made of them.
+    going_on: Vec<u64>,
     /// Files to remove once this is recorded.
     pub spooled: Vec<PathBuf>,
     /// What becomes of the columns of a table.
@@ -64,11 +68,12 @@ impl<'a> Plan<'a> {
             totals: aggregate.totals.clone(),
             failures: Vec::new(),
             processes: Vec::new(),
-            spent: HashMap::new(),
+            tried: HashMap::new(),
             suspected: Vec::new(),
             cleared: Vec::new(),
             again: Vec::new(),
             rejected: Vec::new(),
+            going_on: Vec::new(),
             spooled: Vec::new(),
             columns: Staged::default(),
             changed: false,
@@ -79,25 +84,22 @@ impl<'a> Plan<'a> {
             rows_wanted: !matches!(aggregate.output, Output::None),
             ledger: &mut aggregate.ledger,
             settled: &aggregate.settled,
-            spent: &aggregate.spent,
+            tried: &aggregate.tried,
             suspects: &aggregate.suspects,
             split: &aggregate.split,
             mini_batches: aggregate.mini_batches,
             header_wanted: aggregate.header,
             header_line: aggregate.header_line.as_deref(),
             table: aggregate.table.as_ref(),
-            run_max_try: aggregate.run_max_try,
+            tries: aggregate.tries,
             now_us: now_us(),
             lost,
         };
         for part in group {
             planner.part(*part);
         }
-        let mut plan = planner.plan;
-        // Another copy of a mini-batch that failed may have settled it later in the same group.
-        let (staged, split) = (&plan.staged, &aggregate.split);
-        plan.again.retain(|retry| !staged.meets(&split.mini_batch(retry.mini_batch).1));
-        plan
+        planner.go_on();
+        planner.plan
     }
 
     /// Whether there is nothing to record.
@@ -112,7 +114,7 @@ struct Planner<'p, 'a> {
     rows_wanted: bool,
     ledger: &'p mut Ledger,
     settled: &'p IntervalSet,
-    spent: &'p HashMap<u64, u32>,
+    tried: &'p HashMap<u64, Tried>,
     suspects: &'p BTreeMap<u64, u32>,
     split: &'p Split,
     mini_batches: u64,
@@ -121,7 +123,7 @@ struct Planner<'p, 'a> {
     header_line: Option<&'p [u8]>,
     /// Of output that becomes a Parquet file, its columns so far.
     table: Option<&'p Columns>,
-    run_max_try: u32,
+    tries: Tries,
     now_us: u64,
     lost: &'p HashMap<PathBuf, String>,
 }
@@ -136,16 +138,17 @@ impl<'a> Planner<'_, 'a> {
                     self.plan.rejected.push(format!("mini-batch {mini_batch} is beyond the split"));
                     return;
                 }
+                // Nobody has said which part it was: the one that is due.
                 let items = self.split.mini_batch(mini_batch).1;
-                if self.is_settled(&items) {
+                let Some(items) = self.tried(mini_batch).next(&items, &self.both(), self.tries) else {
                     self.duplicate();
                     return;
-                }
+                };
                 self.failed(mini_batch, items, attempt, Place { node, process }, Times::default(), Why::of(error));
             }
             Part::Suspects { mini_batches } => {
                 for &mini_batch in mini_batches {
-                    if mini_batch < self.mini_batches && !self.is_settled(&self.split.mini_batch(mini_batch).1) {
+                    if mini_batch < self.mini_batches && !self.is_over(mini_batch) {
                         self.plan.suspected.push(mini_batch);
                         self.plan.changed = true;
                     }
@@ -154,8 +157,42 @@ impl<'a> Planner<'_, 'a> {
         }
     }
 
+    /// Whether any of these items is settled: then a result for them comes too late.
     fn is_settled(&self, items: &Range<u64>) -> bool {
         self.settled.meets(items) || self.plan.staged.meets(items)
+    }
+
+    /// Whether all of a mini-batch is settled.
+    fn is_over(&self, mini_batch: u64) -> bool {
+        self.both().covers(&self.split.mini_batch(mini_batch).1)
+    }
+
+    /// What is settled, and what will be.
+    fn both(&self) -> Both<'_> {
+        Both { settled: self.settled, staged: &self.plan.staged }
+    }
+
+    fn tried(&self, mini_batch: u64) -> Cow<'_, Tried> {
+        let tried = match self.plan.tried.get(&mini_batch) {
+            Some(staged) => staged.as_ref(),
+            None => self.tried.get(&mini_batch),
+        };
+        tried.map_or_else(|| Cow::Owned(Tried::default()), Cow::Borrowed)
+    }
+
+    /// What must be published again, once all of the group is known: another copy of a mini-batch may have settled it meanwhile.
+    fn go_on(&mut self) {
+        let going_on = std::mem::take(&mut self.plan.going_on);
+        let mut seen = HashSet::new();
+        for mini_batch in going_on {
+            if !seen.insert(mini_batch) || self.is_over(mini_batch) {
+                continue;
+            }
+            let tried = self.tried(mini_batch);
+            let part = next_part(&tried, &self.split.mini_batch(mini_batch).1, &self.both(), self.tries);
+            let attempt = tried.attempt + 1;
+            self.plan.again.push(Retry { mini_batch, attempt, part });
+        }
     }
 
     fn duplicate(&mut self) {
@@ -166,28 +203,50 @@ impl<'a> Planner<'_, 'a> {
     /// The outcome can't be used: the same attempt must be made once more, at nobody's expense.
     fn lose(&mut self, outcome: &Outcome) {
         let id = outcome.mini_batch;
-        if id < self.mini_batches && !self.is_settled(&self.split.mini_batch(id).1) {
-            self.plan.again.push(Retry { mini_batch: id, attempt: self.last_failed(id) + 1 });
+        if id < self.mini_batches {
+            self.plan.going_on.push(id);
         }
     }
 
-    fn last_failed(&self, mini_batch: u64) -> u32 {
-        let staged = self.plan.spent.get(&mini_batch).copied().flatten();
-        staged.or_else(|| self.spent.get(&mini_batch).copied()).unwrap_or_default()
-    }
-
-    fn settle(&mut self, mini_batch: u64, items: Range<u64>) {
+    fn settle(&mut self, items: Range<u64>) {
         let whole = self.plan.staged.insert(items);
         debug_assert!(whole, "the caller asked whether it is settled");
         self.plan.changed = true;
+    }
+
+    /// All of a mini-batch is settled.
+    fn close(&mut self, mini_batch: u64) {
         // Four look-ups that a job without failures never makes.
         let suspects = !self.suspects.is_empty() || !self.plan.suspected.is_empty();
         if suspects && (self.suspects.contains_key(&mini_batch) || self.plan.suspected.contains(&mini_batch)) {
             self.plan.cleared.push(mini_batch);
         }
-        let spent = !self.spent.is_empty() || !self.plan.spent.is_empty();
-        if spent && (self.spent.contains_key(&mini_batch) || self.plan.spent.contains_key(&mini_batch)) {
-            self.plan.spent.insert(mini_batch, None);
+        let tried = !self.tried.is_empty() || !self.plan.tried.is_empty();
+        if tried && (self.tried.contains_key(&mini_batch) || self.plan.tried.contains_key(&mini_batch)) {
+            self.plan.tried.insert(mini_batch, None);
         }
+    }
+}
+
+/// Two sets as one.
+struct Both<'p> {
+    settled: &'p IntervalSet,
+    staged: &'p IntervalSet,
+}
+
+impl Settled for Both<'_> {
+    fn meets(&self, items: &Range<u64>) -> bool {
+        self.settled.meets(items) || self.staged.meets(items)
+    }
+
+    fn covers(&self, items: &Range<u64>) -> bool {
+        let mut at = items.start;
+        while let Some(gap) = self.settled.next_gap(at, items.end) {
+            if !self.staged.contains(&gap) {
+                return false;
+            }
+            at = gap.end;
+        }
+        true
     }
 }

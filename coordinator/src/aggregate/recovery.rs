@@ -1,8 +1,9 @@
 //! The start: what the ledger proves, and a file that holds exactly that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,12 +11,14 @@ use std::path::{Path, PathBuf};
 use fanfold_shared::interval::IntervalSet;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::During;
+use fanfold_shared::split::Split;
 use fanfold_shared::state::JobState;
 
+use super::bisect::Tried;
 use super::output::{OutputFile, crc_of};
 use super::table::{Columns, TableResult};
 use super::{Aggregate, AggregateConfig, OpenError, Output, Recovered};
-use crate::ledger::{Identity, Ledger, LedgerError, LedgerReader, Suspect, Totals, network_file_system};
+use crate::ledger::{FailedAttempt, Identity, Ledger, LedgerError, LedgerReader, Suspect, Totals, network_file_system};
 
 /// So many commits at the end of the file are compared with their checksums at each start; `doctor --verify` compares all.
 const CHECKED_GROUPS: u32 = 8;
@@ -26,7 +29,7 @@ impl Aggregate {
     /// # Errors
     /// See [`OpenError`]. Only bytes behind the committed length are ever removed.
     pub fn open(config: AggregateConfig) -> Result<(Aggregate, Recovered), OpenError> {
-        let AggregateConfig { job, lock, job_id, fingerprint, split, output, table, header, run_max_try } = config;
+        let AggregateConfig { job, lock, job_id, fingerprint, split, output, table, header, tries } = config;
         let identity = Identity { job_id, fingerprint, split };
         let mut ledger = Ledger::open(&job, lock, &identity)?;
         let split = identity.split;
@@ -64,11 +67,10 @@ impl Aggregate {
             Output::Partial(file) if header => header_line(ledger.reader(), file.path())?,
             _ => None,
         };
-        let spent = spent(ledger.reader(), &settled)?;
+        let tried = tried(ledger.reader(), &settled)?;
         let suspects: BTreeMap<u64, u32> =
             ledger.reader().suspects()?.into_iter().map(|suspect| (suspect.mini_batch, suspect.host_deaths)).collect();
         let recovered = Recovered {
-            spent: spent.clone(),
             suspects: suspects.iter().map(|(&mini_batch, &host_deaths)| Suspect { mini_batch, host_deaths }).collect(),
             next_process: ledger.next_numbers().map(|(node, number)| (node.clone(), number)).collect(),
             cut,
@@ -78,7 +80,7 @@ impl Aggregate {
         let aggregate = Aggregate {
             state: recovered.status.state,
             mini_batches: split.mini_batches(),
-            spent: spent.into_iter().collect(),
+            tried,
             ledger,
             output,
             job,
@@ -87,7 +89,7 @@ impl Aggregate {
             header_line,
             table,
             written: None,
-            run_max_try,
+            tries,
             settled,
             totals,
             suspects,
@@ -112,24 +114,70 @@ fn header_line(reader: &LedgerReader, path: &Path) -> Result<Option<Vec<u8>>, Op
     Ok(Some(line))
 }
 
-/// The last failed attempt of each unsettled mini-batch.
-pub(super) fn spent(reader: &LedgerReader, settled: &IntervalSet) -> Result<BTreeMap<u64, u32>, LedgerError> {
+/// What was tried of each unsettled mini-batch.
+pub(super) fn tried(reader: &LedgerReader, settled: &IntervalSet) -> Result<HashMap<u64, Tried>, LedgerError> {
     let split = reader.split();
     let mini_batches = split.mini_batches();
-    let mut spent = BTreeMap::new();
-    reader.for_each_spent(|(mini_batch, attempt)| {
-        if mini_batch < mini_batches && !settled.meets(&split.mini_batch(mini_batch).1) {
-            spent.insert(mini_batch, attempt);
+    let mut all: HashMap<u64, Tried> = HashMap::new();
+    let open = |mini_batch: u64| {
+        let whole = (mini_batch < mini_batches).then(|| split.mini_batch(mini_batch).1);
+        whole.filter(|whole| !settled.contains(whole))
+    };
+    reader.for_each_spent(|FailedAttempt { mini_batch, items, attempt }| {
+        if let Some(whole) = open(mini_batch) {
+            all.entry(mini_batch).or_default().failed(&items, &whole, attempt);
         }
         Ok::<(), LedgerError>(())
     })?;
-    Ok(spent)
+    reader.for_each_record(|record, items| {
+        if record.part.is_some() && open(record.mini_batch).is_some() {
+            let short = record.is_short(items.end - items.start);
+            all.entry(record.mini_batch).or_default().returned(record.attempt, short);
+        }
+        Ok::<(), LedgerError>(())
+    })?;
+    reader.for_each_failed_part(|(mini_batch, _)| {
+        if open(mini_batch).is_some() {
+            all.entry(mini_batch).or_default().short = true;
+        }
+        Ok::<(), LedgerError>(())
+    })?;
+    Ok(all)
 }
 
-/// Every settled item, from the packed records and the mini-batches out of tries. Refuses a ledger that contradicts itself.
+/// Mini-batches that are settled in parts, and what is known of these.
+#[derive(Debug, Default)]
+pub(super) struct InParts {
+    all: HashMap<u64, (bool, bool)>,
+}
+
+impl InParts {
+    /// A part returned; `short`: not something for each item.
+    pub fn returned(&mut self, mini_batch: u64, short: bool) {
+        let (returned, any_short) = self.all.entry(mini_batch).or_default();
+        (*returned, *any_short) = (true, *any_short | short);
+    }
+
+    /// A part is out of tries.
+    pub fn failed(&mut self, mini_batch: u64) {
+        self.all.entry(mini_batch).or_default().1 = true;
+    }
+
+    /// How many of them are settled to their end: succeeded, of these short, failed.
+    pub fn over(&self, split: &Split, settled: &IntervalSet) -> (u64, u64, u64) {
+        let over = self.all.iter().filter(|(mini_batch, _)| settled.contains(&split.mini_batch(**mini_batch).1));
+        over.fold((0, 0, 0), |(succeeded, short, failed), (_, part)| match part {
+            (true, any_short) => (succeeded + 1, short + u64::from(*any_short), failed),
+            (false, _) => (succeeded, short, failed + 1),
+        })
+    }
+}
+
+/// Every settled item, from the packed records and from what is out of tries. Refuses a ledger that contradicts itself.
 pub(super) fn settled(reader: &LedgerReader, totals: &Totals) -> Result<IntervalSet, LedgerError> {
     let contradiction = |what: String| LedgerError::Damaged { path: reader.path().to_path_buf(), what, source: None };
     let mut settled = IntervalSet::new();
+    let mut in_parts = InParts::default();
     let (mut succeeded, mut failed, mut rows) = (0, 0, 0u64);
     reader.for_each_group(|group| {
         if group.offset != rows {
@@ -139,7 +187,10 @@ pub(super) fn settled(reader: &LedgerReader, totals: &Totals) -> Result<Interval
         Ok(())
     })?;
     reader.for_each_record(|record, items| {
-        succeeded += 1;
+        match record.part {
+            Some(_) => in_parts.returned(record.mini_batch, false),
+            None => succeeded += 1,
+        }
         if settled.insert(items) {
             Ok(())
         } else {
@@ -156,6 +207,16 @@ pub(super) fn settled(reader: &LedgerReader, totals: &Totals) -> Result<Interval
             Err(contradiction(format!("mini-batch {mini_batch} is failed and settled otherwise")))
         }
     })?;
+    reader.for_each_failed_part(|(mini_batch, items)| {
+        in_parts.failed(mini_batch);
+        if mini_batch < mini_batches && is_within(&items, &split.mini_batch(mini_batch).1) && settled.insert(items) {
+            Ok(())
+        } else {
+            Err(contradiction(format!("a part of mini-batch {mini_batch} is failed and settled otherwise")))
+        }
+    })?;
+    let (of_parts, _, failed_in_parts) = in_parts.over(split, &settled);
+    (succeeded, failed) = (succeeded + of_parts, failed + failed_in_parts);
     let counted = (rows, succeeded, failed, settled.len());
     let stated =
         (totals.committed_len, totals.mini_batches_succeeded, totals.mini_batches_failed, totals.items_settled());
@@ -165,6 +226,11 @@ pub(super) fn settled(reader: &LedgerReader, totals: &Totals) -> Result<Interval
         )));
     }
     Ok(settled)
+}
+
+/// Whether items are some of these.
+pub(super) fn is_within(items: &Range<u64>, whole: &Range<u64>) -> bool {
+    whole.start <= items.start && items.start < items.end && items.end <= whole.end
 }
 
 /// In the ledger: the columns of a table; the Parquet file that has the output's name, and the one that is about to get it.

@@ -1,5 +1,6 @@
 //! `fanfold retry --failed`: a second life for mini-batches out of tries.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
@@ -7,11 +8,12 @@ use fanfold_shared::report::During;
 use fanfold_shared::state::JobState;
 
 use super::output::OutputFile;
-use super::recovery::{RESULT, check_tail, recorded_output, settled, spent, table_result};
+use super::recovery::{RESULT, check_tail, recorded_output, settled, table_result, tried};
 use super::{Aggregate, OpenError, Output};
+use crate::ledger::{LedgerError, Reopened};
 
 impl Aggregate {
-    /// Opens the mini-batches out of tries again, with all their tries, and puts the job in state Running. Returns how many they are;
+    /// Opens the mini-batches, and the parts of them, that are out of tries again, with all their tries, and puts the job in state Running. Returns how many mini-batches they are;
     /// if there are none nothing changes. Rows of short returns are in and stay.
     ///
     /// The output of a Completed job stays under its name, as it is, until [`Aggregate::finish`] puts the longer one in its place.
@@ -22,11 +24,11 @@ impl Aggregate {
         if self.stopped {
             return Err(OpenError::Stopped);
         }
-        let failed = self.totals.mini_batches_failed;
-        if failed == 0 {
+        let reader = self.ledger.reader();
+        let failed = self.failed()?;
+        if failed.mini_batches() == 0 {
             return Ok(0);
         }
-        let reader = self.ledger.reader();
         if let (Output::Finished, Some(target)) = (&self.output, recorded_output(reader, &self.job)?) {
             let committed = self.totals.committed_len;
             if let Some(result) = table_result(reader, RESULT)? {
@@ -53,9 +55,35 @@ impl Aggregate {
         self.reopen_failed(failed)
     }
 
-    fn reopen_failed(&mut self, failed: u64) -> Result<u64, OpenError> {
+    /// What is out of tries.
+    fn failed(&self) -> Result<Reopened, OpenError> {
+        let reader = self.ledger.reader();
+        let mut failed = Reopened::default();
+        reader.for_each_failed(|(_, items)| {
+            failed.whole += 1;
+            failed.items += items.end - items.start;
+            Ok::<(), LedgerError>(())
+        })?;
+        let mut in_parts: BTreeMap<u64, u64> = BTreeMap::new();
+        reader.for_each_failed_part(|(mini_batch, items)| {
+            *in_parts.entry(mini_batch).or_default() += items.end - items.start;
+            Ok::<(), LedgerError>(())
+        })?;
+        for (mini_batch, items) in in_parts {
+            failed.items += items;
+            let whole = self.split.mini_batch(mini_batch).1;
+            match self.settled.contains(&whole) {
+                true if items == whole.end - whole.start => failed.all_parts += 1,
+                true => failed.some_parts += 1,
+                false => failed.still_open += 1,
+            }
+        }
+        Ok(failed)
+    }
+
+    fn reopen_failed(&mut self, failed: Reopened) -> Result<u64, OpenError> {
         // The state leaves Completed in the same transaction: a start that dies before it finds the job finished as it was.
-        self.totals = match self.ledger.reopen_failed(JobState::Running) {
+        self.totals = match self.ledger.reopen_failed(JobState::Running, &failed) {
             Err(error) => {
                 self.stopped = true;
                 return Err(error.into());
@@ -65,7 +93,7 @@ impl Aggregate {
         self.state = JobState::Running;
         self.grown();
         self.settled = settled(self.ledger.reader(), &self.totals)?;
-        self.spent = spent(self.ledger.reader(), &self.settled)?.into_iter().collect();
-        Ok(failed)
+        self.tried = tried(self.ledger.reader(), &self.settled)?;
+        Ok(failed.mini_batches())
     }
 }

@@ -12,7 +12,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::OpenError;
 use super::output::{OutputFile, crc_of};
-use super::recovery::{NEXT_RESULT, RESULT, recorded_output, table_result};
+use super::recovery::{InParts, NEXT_RESULT, RESULT, is_within, recorded_output, table_result};
 use super::table::TableResult;
 use crate::ledger::packed::Unpacker;
 use crate::ledger::{GroupRow, LedgerError, LedgerReader, Totals};
@@ -173,7 +173,7 @@ fn records(
     base: u64,
 ) -> Result<(), OpenError> {
     let split = reader.split();
-    let mut settled = IntervalSet::new();
+    let (mut settled, mut in_parts) = (IntervalSet::new(), InParts::default());
     let mut counted = Totals { items: split.items(), mini_batches: split.mini_batches(), ..Totals::default() };
     let mut end = 0;
     let mut next_id = 1;
@@ -205,8 +205,12 @@ fn records(
             let failed = record.failed_items(count).min(count);
             counted.items_succeeded += count - failed;
             counted.items_failed += failed;
-            counted.mini_batches_succeeded += 1;
-            counted.mini_batches_short += u64::from(record.is_short(count));
+            if record.part.is_some() {
+                in_parts.returned(record.mini_batch, record.is_short(count));
+            } else {
+                counted.mini_batches_succeeded += 1;
+                counted.mini_batches_short += u64::from(record.is_short(count));
+            }
             counted.surplus_results = counted.surplus_results.saturating_add(record.surplus(count));
             counted.attempts += 1;
             counted.run_us = counted.run_us.saturating_add(record.run_us);
@@ -243,6 +247,22 @@ fn records(
         }
         Ok::<(), LedgerError>(())
     })?;
+    reader.for_each_failed_part(|(mini_batch, items)| {
+        in_parts.failed(mini_batch);
+        counted.items_failed += items.end - items.start;
+        let known = mini_batch < split.mini_batches() && is_within(&items, &split.mini_batch(mini_batch).1);
+        if !known || !settled.insert(items) {
+            report.problem(format!(
+                "a part of mini-batch {mini_batch} is out of tries, and settled otherwise or not of it"
+            ));
+        }
+        Ok::<(), LedgerError>(())
+    })?;
+    let (succeeded, short, failed) = in_parts.over(split, &settled);
+    report.mini_batches += failed;
+    counted.mini_batches_succeeded += succeeded;
+    counted.mini_batches_short += short;
+    counted.mini_batches_failed += failed;
     reader.for_each_failed_attempt(|run_us| {
         counted.attempts += 1;
         counted.attempts_failed += 1;

@@ -284,7 +284,7 @@ mod tests {
             output: Some(dir.default_output().join("out.txt")),
             table: false,
             header: false,
-            run_max_try: 3,
+            tries: crate::aggregate::Tries { most: 3, bisect: false },
         };
         let (mut aggregate, _) = Aggregate::open(config).unwrap();
         let error = AttemptError {
@@ -292,6 +292,7 @@ mod tests {
             message: "ValueError: bad pixel".into(),
             traceback: "Traceback: the long story\n".into(),
             stderr: String::new(),
+            of_all: false,
         };
         let outcomes = (0..3).map(|mini_batch| Outcome {
             mini_batch,

@@ -38,11 +38,11 @@ pub struct Totals {
     pub items_failed: u64,
     /// Mini-batches of the job.
     pub mini_batches: u64,
-    /// Mini-batches whose `run()` returned and whose rows are in, short ones included.
+    /// Mini-batches whose `run()` returned and whose rows are in, short ones included; of those that were bisected the ones of which a part did.
     pub mini_batches_succeeded: u64,
     /// Mini-batches out of tries.
     pub mini_batches_failed: u64,
-    /// Of the succeeded ones, those that returned fewer results than items.
+    /// Of the succeeded ones, those that returned fewer results than items, and those with a part out of tries.
     pub mini_batches_short: u64,
     /// Elements returned by `run()` beyond one per item.
     pub surplus_results: u64,
@@ -85,7 +85,7 @@ pub struct FailureRow {
     pub id: i64,
     /// The mini-batch; None: none was concerned, a process could not start.
     pub mini_batch: Option<u64>,
-    /// The items concerned: one for an unreadable item, none where no mini-batch is, else all of the mini-batch.
+    /// The items concerned: one for an unreadable item, none where no mini-batch is, else all that were tried of the mini-batch.
     pub items: Range<u64>,
     /// How many of them failed (a short return fails only some, and nobody knows which).
     pub failed_items: u64,
@@ -111,6 +111,17 @@ pub struct FailureRow {
     pub process: Option<ProcessNumber>,
     /// When, microseconds since the epoch.
     pub time_us: u64,
+}
+
+/// An attempt that failed and was, or will be, followed by another one of its mini-batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FailedAttempt {
+    /// Its mini-batch.
+    pub mini_batch: u64,
+    /// What was tried of it.
+    pub items: Range<u64>,
+    /// Counted from 1.
+    pub attempt: u32,
 }
 
 /// A distinct error: same kind and same traceback, the exception's text left aside (`KeyError: 'a'` and `KeyError: 'b'`
@@ -150,14 +161,14 @@ pub struct ProcessRow {
     pub how: Option<String>,
 }
 
-/// One settled mini-batch, from its packed record (or, out of tries, from its last failure).
+/// One settled mini-batch, or part of one, from its packed record (or, out of tries, from its last failure).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MiniBatchRow {
     /// Its id.
     pub mini_batch: u64,
-    /// Its items.
+    /// The items that were settled.
     pub items: Range<u64>,
-    /// The attempt that settled it.
+    /// The attempt that settled them.
     pub attempt: u32,
     /// On which node.
     pub node: NodeId,
@@ -196,7 +207,7 @@ pub struct GroupRow {
     pub crc32: u32,
     /// How many of them, at the start, are the header line.
     pub header_len: u64,
-    /// Mini-batches whose rows they are.
+    /// Mini-batches, and parts of them, whose rows they are.
     pub mini_batches: u64,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! All numbers are varints (LEB128), differences of neighbours zigzag-coded first. A record is: mini-batch id minus the
 //! previous one; flags and attempt; process (row of `processes`); start minus the previous start (µs); elapsed, run and CPU
-//! time (µs); returned, if it is not the number of items; unreadable items, if there are any; length of the rows (bytes).
+//! time (µs); returned, if it is not the number of items; unreadable items, if there are any; of a part of a mini-batch, how many items lie
+//! before it and in it; length of the rows (bytes).
 
 use std::ops::Range;
 
@@ -12,14 +13,18 @@ use fanfold_shared::split::Split;
 const RETURNED: u64 = 1;
 /// `unreadable` is written out.
 const UNREADABLE: u64 = 2;
-/// Flags take this many bits below the attempt. Two of them wait for records that a later version may need; this version
-/// refuses them rather than misread what follows.
+/// It is of a part of the mini-batch, which is written out.
+const PART: u64 = 4;
+/// Flags take this many bits below the attempt. One of them waits for records that a later version may need; this version
+/// refuses it rather than misread what follows.
 const FLAG_BITS: u32 = 4;
 
-/// One mini-batch that returned.
+/// One mini-batch that returned, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub mini_batch: u64,
+    /// Which of its items, counted within it, if they are not all.
+    pub part: Option<Range<u64>>,
     pub attempt: u32,
     /// The row of `processes`.
     pub process: u64,
@@ -59,7 +64,7 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    /// Appends the record of a mini-batch of `items` items.
+    /// Appends a record of `items` items.
     #[inline]
     pub fn push(&mut self, record: &Record, items: u64) {
         let mut flags = u64::from(record.attempt) << FLAG_BITS;
@@ -69,8 +74,11 @@ impl Packer {
         if record.unreadable != 0 {
             flags |= UNREADABLE;
         }
-        // Ten varints at their longest; most are one or two bytes long.
-        self.bytes.reserve(100);
+        if record.part.is_some() {
+            flags |= PART;
+        }
+        // Twelve varints at their longest; most are one or two bytes long.
+        self.bytes.reserve(120);
         self.varint(zigzag(record.mini_batch, self.previous_id));
         self.varint(flags);
         self.varint(record.process);
@@ -83,6 +91,10 @@ impl Packer {
         }
         if flags & UNREADABLE != 0 {
             self.varint(record.unreadable);
+        }
+        if let Some(part) = &record.part {
+            self.varint(part.start);
+            self.varint(part.end - part.start);
         }
         self.varint(record.rows_len);
         self.previous_id = record.mini_batch;
@@ -121,6 +133,8 @@ pub(crate) enum Undecodable {
     UnknownFlags,
     #[error("mini-batch {0} is beyond the split")]
     BeyondSplit(u64),
+    #[error("mini-batch {0} has not got the part that is recorded of it")]
+    NoSuchPart(u64),
 }
 
 /// Reads what a [`Packer`] wrote. Ends after the first error.
@@ -140,23 +154,30 @@ impl<'a> Unpacker<'a> {
     fn record(&mut self) -> Result<(Record, Range<u64>), Undecodable> {
         let mini_batch = unzigzag(self.varint()?, self.previous_id);
         let flags = self.varint()?;
-        if flags & ((1 << FLAG_BITS) - 1) & !(RETURNED | UNREADABLE) != 0 {
+        if flags & ((1 << FLAG_BITS) - 1) & !(RETURNED | UNREADABLE | PART) != 0 {
             return Err(Undecodable::UnknownFlags);
         }
         if mini_batch >= self.mini_batches {
             return Err(Undecodable::BeyondSplit(mini_batch));
         }
-        let (_, items) = self.split.mini_batch(mini_batch);
+        let (_, whole) = self.split.mini_batch(mini_batch);
         let attempt = u32::try_from(flags >> FLAG_BITS).map_err(|_| Undecodable::TooLong)?;
         let process = self.varint()?;
         let started_us = unzigzag(self.varint()?, self.previous_start);
         let (elapsed_us, run_us, cpu_us) = (self.varint()?, self.varint()?, self.varint()?);
-        let returned = if flags & RETURNED != 0 { self.varint()? } else { items.end - items.start };
+        let returned = if flags & RETURNED != 0 { Some(self.varint()?) } else { None };
         let unreadable = if flags & UNREADABLE != 0 { self.varint()? } else { 0 };
+        let part = if flags & PART != 0 { Some(self.part(mini_batch, whole.end - whole.start)?) } else { None };
+        let items = match &part {
+            Some(part) => whole.start + part.start..whole.start + part.end,
+            None => whole,
+        };
+        let returned = returned.unwrap_or(items.end - items.start);
         let rows_len = self.varint()?;
         (self.previous_id, self.previous_start) = (mini_batch, started_us);
         let record = Record {
             mini_batch,
+            part,
             attempt,
             process,
             started_us,
@@ -168,6 +189,12 @@ impl<'a> Unpacker<'a> {
             rows_len,
         };
         Ok((record, items))
+    }
+
+    fn part(&mut self, mini_batch: u64, whole: u64) -> Result<Range<u64>, Undecodable> {
+        let (start, items) = (self.varint()?, self.varint()?);
+        let end = start.checked_add(items).filter(|end| *end <= whole && items > 0);
+        end.map(|end| start..end).ok_or(Undecodable::NoSuchPart(mini_batch))
     }
 
     #[inline]
@@ -228,20 +255,28 @@ mod tests {
     fn record() -> impl Strategy<Value = Record> {
         let number = || prop_oneof![4 => 0u64..100_000, 1 => any::<u64>()];
         let times = (number(), number(), number(), number());
-        (0..split().mini_batches(), 1u32.., 0u64..9, times, 0u64..12, 0u64..3, number()).prop_map(
-            |(mini_batch, attempt, process, times, returned, unreadable, rows_len)| Record {
-                mini_batch,
-                attempt,
-                process,
-                started_us: times.0,
-                elapsed_us: times.1,
-                run_us: times.2,
-                cpu_us: times.3,
-                returned,
-                unreadable,
-                rows_len,
-            },
-        )
+        (0..split().mini_batches(), 1u32.., 0u64..9, times, 0u64..12, 0u64..3, number(), any::<(bool, u8, u8)>())
+            .prop_map(
+                |(mini_batch, attempt, process, times, returned, unreadable, rows_len, (bisected, first, items))| {
+                    Record {
+                        mini_batch,
+                        part: bisected.then(|| {
+                            let whole = split().mini_batch(mini_batch).1;
+                            let start = u64::from(first) % (whole.end - whole.start);
+                            start..start + 1 + u64::from(items) % (whole.end - whole.start - start)
+                        }),
+                        attempt,
+                        process,
+                        started_us: times.0,
+                        elapsed_us: times.1,
+                        run_us: times.2,
+                        cpu_us: times.3,
+                        returned,
+                        unreadable,
+                        rows_len,
+                    }
+                },
+            )
     }
 
     proptest! {
@@ -250,7 +285,8 @@ mod tests {
             let split = split();
             let mut packer = Packer::default();
             for record in &records {
-                let (_, items) = split.mini_batch(record.mini_batch);
+                let (_, whole) = split.mini_batch(record.mini_batch);
+                let items = record.part.clone().unwrap_or(0..whole.end - whole.start);
                 packer.push(record, items.end - items.start);
             }
             prop_assert_eq!(packer.count(), records.len() as u64);
@@ -274,6 +310,7 @@ mod tests {
         for index in 0..10_000u64 {
             let record = Record {
                 mini_batch: 500_000 + index,
+                part: None,
                 attempt: 1,
                 process: index % 8,
                 started_us: 1_790_000_000_000_000 + index * 700,
@@ -296,6 +333,7 @@ mod tests {
         let mut packer = Packer::default();
         let record = Record {
             mini_batch: 3,
+            part: None,
             attempt: 1,
             process: 1,
             started_us: 5,

@@ -19,8 +19,8 @@ use super::connection::{READ_ONLY, connect, connect_immutable, log_len, version,
 use super::packed::{Record, Unpacker};
 use super::schema::{closed, meta, sql, totals, unsigned};
 use super::{
-    ErrorGroup, FailureRow, Fate, GroupRow, JobLock, JobStatus, LedgerError, MiniBatchRow, ProcessRow, Suspect, Totals,
-    location,
+    ErrorGroup, FailedAttempt, FailureRow, Fate, GroupRow, JobLock, JobStatus, LedgerError, MiniBatchRow, ProcessRow,
+    Suspect, Totals, location,
 };
 
 /// Which failures are wanted: all that pass every condition.
@@ -181,7 +181,7 @@ impl LedgerReader {
         })?;
         let failed =
             "SELECT mini_batch, first_item, items, attempt, node, process, started_us, elapsed_us, run_us, cpu_us,
-                      failed_items, kind, message FROM failures WHERE fate = 1 ORDER BY id";
+                      failed_items, kind, message FROM failures WHERE fate IN (1, 5) ORDER BY id";
         self.for_each_row(failed, [], failed_mini_batch, &mut each)
     }
 
@@ -195,7 +195,7 @@ impl LedgerReader {
                      f.error, f.instance, iif(f.instance <= ?6, e.traceback, NULL), f.stderr, f.node, f.process, f.time_us
                      FROM failures f JOIN errors e ON e.id = f.error
                      WHERE f.id > ?1 AND (?2 IS NULL OR f.mini_batch = ?2) AND (?3 IS NULL OR f.kind = ?3)
-                     AND (?4 IS NULL OR f.error = ?4) AND (NOT ?5 OR f.fate IN (1, 2, 4)) ORDER BY f.id LIMIT ?7";
+                     AND (?4 IS NULL OR f.error = ?4) AND (NOT ?5 OR f.fate IN (1, 2, 4, 5)) ORDER BY f.id LIMIT ?7";
         let parameters = rusqlite::params![
             filter.after,
             filter.mini_batch.map(sql),
@@ -300,11 +300,14 @@ impl LedgerReader {
         mut each: impl FnMut((u64, Range<u64>)) -> Result<(), E>,
     ) -> Result<(), E> {
         let query = "SELECT mini_batch, first_item, items FROM failures WHERE fate = 1 ORDER BY mini_batch";
-        let parse = |row: &Row<'_>| {
-            let first = unsigned(row, 1)?;
-            Ok((unsigned(row, 0)?, first..first.saturating_add(unsigned(row, 2)?)))
-        };
-        self.for_each_row(query, [], parse, &mut each)
+        self.for_each_row(query, [], interval, &mut each)
+    }
+
+    /// Whether `retry --failed` has anything to try.
+    pub(crate) fn anything_out_of_tries(&self) -> Result<bool, LedgerError> {
+        self.read(|connection| {
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM failures WHERE fate IN (1, 5))", [], |row| row.get(0))
+        })
     }
 
     /// Calls `each` for every failed attempt, with its time in `run()`, µs.
@@ -312,17 +315,34 @@ impl LedgerReader {
         &self,
         mut each: impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.for_each_row("SELECT run_us FROM failures WHERE fate IN (0, 1, 3)", [], |row| unsigned(row, 0), &mut each)
+        self.for_each_row(
+            "SELECT run_us FROM failures WHERE fate IN (0, 1, 3, 5)",
+            [],
+            |row| unsigned(row, 0),
+            &mut each,
+        )
     }
 
-    /// Calls `each` for every mini-batch with failed attempts that were to be tried again, settled since or not, with the
-    /// number of the last one.
+    /// Calls `each` for every failed attempt that was to be followed by another one of its mini-batch, settled since or not.
     pub(crate) fn for_each_spent<E: From<LedgerError>>(
         &self,
-        mut each: impl FnMut((u64, u32)) -> Result<(), E>,
+        mut each: impl FnMut(FailedAttempt) -> Result<(), E>,
     ) -> Result<(), E> {
-        let query = "SELECT mini_batch, max(attempt) FROM failures WHERE fate = 0 GROUP BY mini_batch";
-        self.for_each_row(query, [], |row| Ok((unsigned(row, 0)?, row.get(1)?)), &mut each)
+        let query = "SELECT mini_batch, first_item, items, attempt FROM failures WHERE fate IN (0, 5)";
+        let parse = |row: &Row<'_>| {
+            let (mini_batch, items) = interval(row)?;
+            Ok(FailedAttempt { mini_batch, items, attempt: row.get(3)? })
+        };
+        self.for_each_row(query, [], parse, &mut each)
+    }
+
+    /// Calls `each` for every part of a mini-batch that is out of tries.
+    pub(crate) fn for_each_failed_part<E: From<LedgerError>>(
+        &self,
+        mut each: impl FnMut((u64, Range<u64>)) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let query = "SELECT mini_batch, first_item, items FROM failures WHERE fate = 5 ORDER BY mini_batch";
+        self.for_each_row(query, [], interval, &mut each)
     }
 
     /// The mini-batches under suspicion.
@@ -414,6 +434,12 @@ pub(super) fn damaged(path: &Path, what: String) -> LedgerError {
     LedgerError::Damaged { path: path.to_path_buf(), what, source: None }
 }
 
+/// A mini-batch and items of it.
+fn interval(row: &Row<'_>) -> rusqlite::Result<(u64, Range<u64>)> {
+    let first = unsigned(row, 1)?;
+    Ok((unsigned(row, 0)?, first..first.saturating_add(unsigned(row, 2)?)))
+}
+
 fn group(row: &Row<'_>) -> rusqlite::Result<GroupRow> {
     Ok(GroupRow {
         id: row.get(0)?,
@@ -434,7 +460,7 @@ fn failure(row: &Row<'_>) -> rusqlite::Result<FailureRow> {
         items: first..first.saturating_add(unsigned(row, 3)?),
         failed_items: unsigned(row, 4)?,
         attempt: row.get(5)?,
-        settled: [Fate::MiniBatchFailed, Fate::ItemsFailed, Fate::NotStarted]
+        settled: [Fate::MiniBatchFailed, Fate::ItemsFailed, Fate::NotStarted, Fate::PartFailed]
             .iter()
             .any(|settles| *settles as i64 == fate),
         kind: closed(row, 7, ErrorKind::from_name)?,

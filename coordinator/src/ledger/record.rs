@@ -47,12 +47,36 @@ pub(crate) enum Fate {
     Reopened = 3,
     /// A process could not start; no mini-batch was concerned.
     NotStarted = 4,
+    /// A part of a mini-batch is out of tries.
+    PartFailed = 5,
 }
 
 impl Fate {
     /// See [`FailureRow::settled`].
     pub fn settles(self) -> bool {
-        matches!(self, Fate::MiniBatchFailed | Fate::ItemsFailed | Fate::NotStarted)
+        !matches!(self, Fate::TriedAgain | Fate::Reopened)
+    }
+}
+
+/// What is opened again on request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reopened {
+    /// Mini-batches that are out of tries as a whole.
+    pub whole: u64,
+    /// Mini-batches that were bisected, and are settled: all of their parts failed.
+    pub all_parts: u64,
+    /// Some of their parts failed, and others returned.
+    pub some_parts: u64,
+    /// They are not settled to their end.
+    pub still_open: u64,
+    /// Items that are out of tries.
+    pub items: u64,
+}
+
+impl Reopened {
+    /// How many mini-batches it concerns.
+    pub fn mini_batches(&self) -> u64 {
+        self.whole + self.all_parts + self.some_parts + self.still_open
     }
 }
 

@@ -41,7 +41,8 @@ CREATE TABLE errors (
 
 -- `fate`: 0 tried again, 1 settled its mini-batch as failed, 2 settled items of a mini-batch that returned,
 -- 3 as 0 or 1, before the mini-batch was opened again on request,
--- 4 a process could not start: `mini_batch` is NULL.
+-- 4 a process could not start: `mini_batch` is NULL,
+-- 5 settled a part of its mini-batch as failed.
 CREATE TABLE failures (
     id INTEGER PRIMARY KEY,
     mini_batch INTEGER,

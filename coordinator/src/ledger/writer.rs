@@ -20,7 +20,7 @@ use super::connection::{READ_ONLY, connect, with_suffix, write_error};
 use super::reader::damaged;
 use super::record::{self, Fate, GroupRecord};
 use super::schema::{APPLICATION_ID, TABLES, VERSION, set_meta, set_totals, sql, totals};
-use super::{FailureRow, JobLock, LedgerError, LedgerReader, Totals, location};
+use super::{FailureRow, JobLock, LedgerError, LedgerReader, Reopened, Totals, location};
 
 /// Ledgers of up to so many pages (64 MiB) are checked by SQLite at each start; larger ones would make the start slow.
 const QUICK_CHECK_PAGES: i64 = 16 << 10;
@@ -230,24 +230,21 @@ impl Ledger {
         Ok(())
     }
 
-    /// Opens the mini-batches out of tries again and puts the job in `state`: their attempts are forgotten, what was recorded
+    /// Opens what is out of tries again and puts the job in `state`: the attempts are forgotten, what was recorded
     /// about them stays. Returns the totals as they are then.
-    pub(crate) fn reopen_failed(&mut self, state: JobState) -> Result<Totals, LedgerError> {
+    pub(crate) fn reopen_failed(&mut self, state: JobState, failed: &Reopened) -> Result<Totals, LedgerError> {
         transaction(&self.reader.connection, &self.reader.path, |connection| {
-            let (mini_batches, items): (i64, i64) = connection.query_row(
-                "SELECT count(*), ifnull(sum(items), 0) FROM failures WHERE fate = 1",
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )?;
             insert_state(connection, state, None)?;
             connection.execute(
-                "UPDATE failures SET fate = ?1 WHERE fate = 1
-                     OR fate = 0 AND mini_batch IN (SELECT mini_batch FROM failures WHERE fate = 1)",
+                "UPDATE failures SET fate = ?1 WHERE fate IN (1, 5)
+                     OR fate = 0 AND mini_batch IN (SELECT mini_batch FROM failures WHERE fate IN (1, 5))",
                 [Fate::Reopened as i64],
             )?;
             let mut totals = totals(connection)?;
-            totals.mini_batches_failed -= mini_batches as u64;
-            totals.items_failed -= items as u64;
+            totals.mini_batches_failed -= failed.whole + failed.all_parts;
+            totals.mini_batches_succeeded -= failed.some_parts;
+            totals.mini_batches_short -= failed.some_parts;
+            totals.items_failed -= failed.items;
             set_totals(connection, &totals)?;
             Ok(totals)
         })

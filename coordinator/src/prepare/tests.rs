@@ -33,6 +33,7 @@ pub(super) fn spec() -> JobSpec {
         allowed_failed_percent: None,
         run_invocation_timeout: 60,
         run_max_try: 3,
+        on_failure: OnFailure::Drop,
         task_overhead_timeout: 30,
         progress_update_timeout: 210,
         first_task_creation_timeout: 600,

@@ -59,6 +59,7 @@ mod tests {
             message: "ValueError: bad pixel".into(),
             traceback: "Traceback: the long story\n".into(),
             stderr: "last words".into(),
+            of_all: false,
         };
         let outcomes = vec![
             outcome(0, returned(2, 4)),
@@ -82,7 +83,7 @@ mod tests {
             output: Some(dir.default_output().join("out.txt")),
             table: false,
             header: false,
-            run_max_try: 1,
+            tries: crate::aggregate::Tries { most: 1, bisect: false },
         };
         let (mut aggregate, _) = Aggregate::open(config).unwrap();
         let reporter = || {

@@ -35,8 +35,7 @@ pub fn next_steps(facts: &JobFacts, snapshot: &Snapshot) -> Vec<(String, &'stati
     } else if snapshot.distinct_errors > 0 && snapshot.state != JobState::Completed {
         steps.push((format!("fanfold errors {id}"), "what was tried again, grouped; --full with tracebacks"));
     }
-    let failed = snapshot.totals.mini_batches_failed > 0;
-    if snapshot.state == JobState::Failed || snapshot.state == JobState::Completed && failed {
+    if snapshot.state == JobState::Failed || snapshot.state == JobState::Completed && snapshot.out_of_tries {
         steps.push((format!("fanfold retry --failed {id}"), "try again what is out of tries, and go on"));
     }
     if snapshot.state == JobState::Failed {
@@ -252,6 +251,7 @@ mod tests {
         snapshot.state = JobState::Completed;
         (snapshot.totals.items_failed, snapshot.totals.mini_batches_failed) = (0, 0);
         (snapshot.errors, snapshot.distinct_errors, snapshot.failures_stand) = (vec![], 0, false);
+        snapshot.out_of_tries = false;
         let text = job_result(&facts(Path::new("/j")), &snapshot, ExitCode::Completed);
         assert!(text.starts_with("State: Completed (exit code 0)\nCause: every mini-batch is settled\n"), "{text}");
         assert!(!text.contains("What to run next") && !text.contains("Errors ("), "{text}");

@@ -126,6 +126,8 @@ pub struct Snapshot {
     pub distinct_errors: u64,
     /// Whether there is a failure that counts, and that errors.jsonl therefore has: not only attempts that were tried again.
     pub failures_stand: bool,
+    /// Whether a mini-batch, or a part of one, is out of tries: `retry --failed` has something to try.
+    pub out_of_tries: bool,
     /// When this run published its first mini-batch, microseconds since the epoch.
     pub first_handover_us: Option<u64>,
     /// When this run committed last, microseconds since the epoch.
@@ -269,6 +271,7 @@ pub(crate) mod fixtures {
             errors: vec![bad_pixel()],
             distinct_errors: 1,
             failures_stand: true,
+            out_of_tries: true,
             first_handover_us: Some(THEN),
             last_commit_us: Some(THEN + 30_000_000),
             splitting: None,

@@ -238,7 +238,7 @@ impl Driver<'_> {
         drop(parts);
         self.take_in(&committed);
         for retry in &committed.again {
-            self.window.retry(retry.mini_batch, retry.attempt);
+            self.window.retry(retry);
         }
         let (mut outcomes, mut elapsed_us) = (0, 0);
         for delivery in &deliveries {
@@ -296,6 +296,7 @@ impl Driver<'_> {
             message: "the node died while this mini-batch ran alone on it".into(),
             traceback: String::new(),
             stderr: String::new(),
+            of_all: false,
         };
         let mut parts = vec![Part::Suspects { mini_batches: &blame.suspects }];
         parts.extend(blame.charges.iter().map(|charge| Part::Failed {
@@ -309,14 +310,14 @@ impl Driver<'_> {
         drop(parts);
         self.take_in(&committed);
         for retry in &committed.again {
-            self.window.retry_alone(retry.mini_batch, retry.attempt);
+            self.window.retry_alone(retry);
         }
         for charge in &blame.charges {
             let (mini_batch, split) = (charge.mini_batch, self.aggregate.split());
             let again = committed.again.iter().any(|retry| retry.mini_batch == mini_batch);
-            if !again && !self.aggregate.settled().meets(&split.mini_batch(mini_batch).1) {
+            if !again && !self.aggregate.settled().contains(&split.mini_batch(mini_batch).1) {
                 // An earlier coordinator had charged it, and died before it was tried again.
-                self.window.retry_alone(mini_batch, self.aggregate.spent(mini_batch) + 1);
+                self.window.retry_alone(&self.aggregate.next_attempt(mini_batch));
             }
         }
         if !blame.charges.is_empty() {

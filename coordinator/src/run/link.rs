@@ -176,6 +176,7 @@ fn queued(now_us: u64) -> Snapshot {
         errors: Vec::new(),
         distinct_errors: 0,
         failures_stand: false,
+        out_of_tries: false,
         first_handover_us: None,
         last_commit_us: None,
         splitting: None,

@@ -46,7 +46,7 @@ use prepare::{Equipped, Prepared, TakeUp};
 use requests::Requests;
 use submit::Submitted;
 use upload::Uploaded;
-use window::{Shape, Window};
+use window::{Left, Shape, Window};
 
 pub use fanfold_worker::equip::{at_work, inherited_mask, process_count};
 pub use fleet::OF_THE_BROKER;
@@ -129,19 +129,19 @@ fn run_prepared(prepared: &mut Prepared, orders: &Orders, bound: Option<&mut Bou
     }
     prepared.observer.state(JobState::Running, None);
     let Equipped { equipment, fingerprints } = equipment;
-    let spent = prepared.recovered.spent.clone();
+    let left = Left { spent: prepared.aggregate.all_spent(), parts: prepared.aggregate.next_parts(), suspects };
     let split = prepared.aggregate.split().clone();
     let Some(equipment) = equipment else {
         let bound = bound.expect("a job without a node of its own is bound to a fleet");
         let Some(mut nodes) = bound.nodes(prepared, orders)? else { return Ok(asked_to_stop(orders)) };
-        let window = Window::new(Shape::FLEET, &split, nodes.slots(), spent, suspects);
+        let window = Window::new(Shape::FLEET, &split, nodes.slots(), left);
         let ending = drive(prepared, orders, bound.backend(), &mut nodes, window, fingerprints);
         bound.settle(nodes, ending.is_ok());
         return ending;
     };
     let backend = Arc::new(Embedded::new());
     let processes = equipment.plan.processes;
-    let window = Window::new(Shape::EMBEDDED, &split, u64::from(processes), spent, suspects);
+    let window = Window::new(Shape::EMBEDDED, &split, u64::from(processes), left);
     let handle = Node::start(prepared.dir.clone(), places::node_id(), equipment, backend.clone() as Arc<dyn Backend>)?;
     let mut nodes = Only::new(handle, backend.clone(), processes);
     drive(prepared, orders, backend, &mut nodes, window, fingerprints)
@@ -180,7 +180,7 @@ fn take_blame(prepared: &mut Prepared) -> Result<Option<Vec<u64>>> {
     let split = prepared.aggregate.split();
     let unsettled = left.into_iter().filter(|left| {
         left.mini_batch < split.mini_batches()
-            && !prepared.aggregate.settled().meets(&split.mini_batch(left.mini_batch).1)
+            && !prepared.aggregate.settled().contains(&split.mini_batch(left.mini_batch).1)
     });
     let (culprits, others): (Vec<_>, Vec<_>) = unsettled.partition(|left| left.alone);
     let known: Vec<u64> = prepared.aggregate.suspects().map(|suspect| suspect.mini_batch).collect();
@@ -191,6 +191,7 @@ fn take_blame(prepared: &mut Prepared) -> Result<Option<Vec<u64>>> {
         message: "the program (or its machine) died while this mini-batch ran alone".into(),
         traceback: String::new(),
         stderr: String::new(),
+        of_all: false,
     };
     let mut parts = vec![Part::Suspects { mini_batches: &fresh }];
     for &LeftRunning { mini_batch, attempt, .. } in &culprits {
@@ -206,7 +207,6 @@ fn take_blame(prepared: &mut Prepared) -> Result<Option<Vec<u64>>> {
         );
         prepared.observer.log(Level::Warning, &text);
         prepared.observer.committed(&prepared.aggregate, &committed);
-        prepared.recovered.spent.extend(committed.again.iter().map(|retry| (retry.mini_batch, retry.attempt - 1)));
     }
     failpoint!("blame_before_forget");
     node::forget_pages(&prepared.dir.node(&node))?;

@@ -242,6 +242,7 @@ impl Observer {
             cause: self.cause.clone(),
             blocked: blocked.map(str::to_string),
             failures_stand: totals.items_failed > 0,
+            out_of_tries: totals.mini_batches_failed > 0,
             totals,
             scheduled,
             nodes: self.nodes.clone(),
@@ -277,6 +278,7 @@ impl Observer {
         snapshot.now_us = now_us;
         // A process that could not start costs no item. If the ledger can't be read, it is said where that matters.
         snapshot.failures_stand |= ledger.failures_stand().unwrap_or(false);
+        snapshot.out_of_tries |= ledger.anything_out_of_tries().unwrap_or(false);
         let summary = self.reports.finish(&snapshot, exit);
         self.audience.tell(summary.trim_end());
         let mut text = String::new();

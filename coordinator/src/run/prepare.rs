@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fanfold_shared::clock;
 use fanfold_shared::ids::JobId;
 use fanfold_shared::items::{Fingerprints, ItemReader, is_listed};
-use fanfold_shared::job::{self, JobSpec};
+use fanfold_shared::job::{self, JobSpec, OnFailure};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
@@ -23,7 +23,7 @@ use super::observer::{Audience, Observer};
 use super::places::{node_id, output_file};
 use super::submit::{SubmitError, Submitted};
 use super::{Orders, facts, reuse, verdict};
-use crate::aggregate::{Aggregate, AggregateConfig, Recovered, output_len};
+use crate::aggregate::{Aggregate, AggregateConfig, Recovered, Tries, output_len};
 use crate::datasets;
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::listing::Listed;
@@ -43,7 +43,6 @@ pub struct Prepared {
     /// Its ledger and output.
     pub aggregate: Aggregate,
     /// What they said at the start.
-    pub recovered: Recovered,
     /// What the user sees.
     pub observer: Observer,
     /// What running takes; taken when it starts. None: everything is settled, and only the end is missing.
@@ -209,7 +208,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     let facts = facts(&submitted, spec, job_file.to_path_buf(), comeback.clone(), 0, started_us);
     let Submitted { dir, id, spec, lock, continued, notes: of_job_file, .. } = submitted;
     notes.splice(..0, of_job_file.into_iter().chain(unasked));
-    let (mut aggregate, mut recovered) = Aggregate::open(AggregateConfig {
+    let (mut aggregate, recovered) = Aggregate::open(AggregateConfig {
         job: dir.clone(),
         lock,
         job_id: id.clone(),
@@ -218,7 +217,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         output: output_file(&spec, &dir),
         table: spec.writes_parquet(),
         header: spec.append_row_dataframe_header,
-        run_max_try: spec.run_max_try,
+        tries: Tries { most: spec.run_max_try, bisect: spec.on_failure == OnFailure::Bisect },
     })?;
     // Not earlier: what is refused up to here is not a job that anybody would look for.
     if let Err(error) = Registry::of_user().add(&entry) {
@@ -226,7 +225,6 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     }
     if purpose == Purpose::RetryFailed {
         aggregate.retry_failed()?;
-        recovered.spent = aggregate.all_spent();
     }
     let mut facts = facts;
     facts.settled_before = aggregate.totals().mini_batches_settled();
@@ -260,8 +258,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         Err(failure) => Ok(Outcome::Over(super::cannot_run(&mut aggregate, &mut observer, &failure)?)),
         Ok(equipment) => {
             let orders = orders.clone();
-            let prepared =
-                Prepared { dir, spec, aggregate, recovered, observer, equipment, orders, continued, splitting };
+            let prepared = Prepared { dir, spec, aggregate, observer, equipment, orders, continued, splitting };
             Ok(Outcome::Ready(Box::new(prepared)))
         }
     }
@@ -345,7 +342,7 @@ fn over(submitted: &Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<
 /// A Completed job with nothing out of tries has nothing to retry.
 pub(super) fn something_failed(submitted: &Submitted) -> Result<()> {
     let ledger = LedgerReader::open(&submitted.dir)?;
-    let nothing = ledger.status()?.state == JobState::Completed && ledger.totals()?.mini_batches_failed == 0;
+    let nothing = ledger.status()?.state == JobState::Completed && !ledger.anything_out_of_tries()?;
     if nothing { Err(PrepareError::NothingFailed { id: submitted.id.0.clone() }.into()) } else { Ok(()) }
 }
 

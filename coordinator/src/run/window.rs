@@ -17,6 +17,8 @@ use fanfold_shared::interval::IntervalSet;
 use fanfold_shared::message::Task;
 use fanfold_shared::split::Split;
 
+use crate::aggregate::Retry;
+
 pub use blame::Blame;
 
 /// How much is out, and in how large pieces.
@@ -67,12 +69,25 @@ pub struct Window {
     again: VecDeque<Task>,
     /// To be run alone, before everything else.
     suspects: VecDeque<Task>,
-    /// Failed attempts of former runs of the program, of mini-batches that are not settled.
+    /// Attempts of former runs of the program, of mini-batches that are not settled.
     spent: BTreeMap<u64, u32>,
+    /// Of those that are bisected, the part that is next.
+    parts: BTreeMap<u64, Range<u64>>,
     /// What each node said that it holds.
     held: BTreeMap<NodeId, Vec<Range<u64>>>,
     /// How long a mini-batch takes, microseconds, everything included; None until the first is answered.
     mean_us: Option<f64>,
+}
+
+/// What former runs of the program have left begun.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    /// The number of the last attempt of each mini-batch that was tried and is not settled.
+    pub spent: BTreeMap<u64, u32>,
+    /// Of those that are bisected, the part that is next.
+    pub parts: BTreeMap<u64, Range<u64>>,
+    /// Mini-batches that may have killed their host.
+    pub suspects: Vec<u64>,
 }
 
 /// A run of mini-batches that is out.
@@ -81,6 +96,8 @@ struct Out {
     end: u64,
     attempt: u32,
     alone: bool,
+    /// Of the one mini-batch, the part that is meant.
+    part: Option<Range<u64>>,
     published: Instant,
     /// This node acknowledged it on acceptance: no broker gives it back.
     leased: Option<NodeId>,
@@ -93,13 +110,14 @@ struct Out {
 }
 
 impl Window {
-    /// A window over `split`, for so many processes. `spent`: attempts that mini-batches have used up already; `suspects`:
-    /// mini-batches that may have killed their host.
-    pub fn new(shape: Shape, split: &Split, slots: u64, spent: BTreeMap<u64, u32>, suspects: Vec<u64>) -> Window {
+    /// A window over `split`, for so many processes. `left`: what a former run has left begun.
+    pub fn new(shape: Shape, split: &Split, slots: u64, left: Left) -> Window {
+        let Left { spent, parts, suspects } = left;
         let alone = |mini_batch: u64| Task {
             mini_batches: mini_batch..mini_batch + 1,
             attempt: spent.get(&mini_batch).copied().unwrap_or(0) + 1,
             alone: true,
+            part: parts.get(&mini_batch).cloned(),
         };
         Window {
             shape,
@@ -112,6 +130,7 @@ impl Window {
             again: VecDeque::new(),
             suspects: suspects.into_iter().map(alone).collect(),
             spent,
+            parts,
             held: BTreeMap::new(),
             mean_us: None,
         }
@@ -182,7 +201,8 @@ impl Window {
             };
             let end = stop.min(free.start + task.min(room - self.outstanding));
             self.next = end;
-            self.publish(Task { mini_batches: free.start..end, attempt, alone: false }, now, &mut tasks);
+            let part = self.parts.remove(&free.start);
+            self.publish(Task { mini_batches: free.start..end, attempt, alone: false, part }, now, &mut tasks);
         }
         tasks
     }
@@ -200,10 +220,10 @@ impl Window {
         }
     }
 
-    /// An attempt failed and the mini-batch is to be tried again, like any other: what was suspected of killing its host did not.
-    pub fn retry(&mut self, mini_batch: u64, attempt: u32) {
-        self.take_in(mini_batch..mini_batch + 1);
-        self.again.push_back(Task { mini_batches: mini_batch..mini_batch + 1, attempt, alone: false });
+    /// A mini-batch, or a part of it, is to be tried again, like any other: what was suspected of killing its host did not.
+    pub fn retry(&mut self, retry: &Retry) {
+        self.take_in(retry.mini_batch..retry.mini_batch + 1);
+        self.again.push_back(retry.task(false));
     }
 
     /// It is out no longer.
@@ -241,6 +261,9 @@ impl Window {
         now: Instant,
         tasks: &mut Vec<Task>,
     ) {
+        if task.part.as_ref().is_some_and(|part| settled.meets(part)) {
+            return;
+        }
         for mini_batches in unsettled(&task.mini_batches, settled, split) {
             self.publish(Task { mini_batches, ..task.clone() }, now, tasks);
         }
@@ -254,7 +277,7 @@ impl Window {
                 self.next = self.mini_batches;
                 return None;
             };
-            // A mini-batch settles whole, so gaps begin and end at mini-batches.
+            // One that is bisected may be settled in part: it is in the gap where the rest of it is.
             self.next = split.mini_batch_of(gap.start);
             match self.out.range(..=self.next).next_back() {
                 Some((_, out)) if out.end > self.next => self.next = out.end,
@@ -283,12 +306,18 @@ impl Out {
             end: task.mini_batches.end,
             attempt: task.attempt,
             alone: task.alone,
+            part: task.part.clone(),
             published,
             leased: None,
             runs_alone: None,
             returned: false,
             missing_since: None,
         }
+    }
+
+    /// What was published, as far as it is these mini-batches.
+    fn task(&self, mini_batches: Range<u64>) -> Task {
+        Task { mini_batches, attempt: self.attempt, alone: self.alone, part: self.part.clone() }
     }
 }
 
@@ -319,11 +348,15 @@ mod tests {
         Split { inputs: vec![input], ..Split::even(per) }
     }
 
+    pub(super) fn left<const S: usize, const A: usize>(spent: [(u64, u32); S], suspects: [u64; A]) -> Left {
+        Left { spent: spent.into(), suspects: suspects.into(), ..Left::default() }
+    }
+
     #[test]
     fn it_grows_when_runs_are_short() {
         let (split, settled, now) = (split(1_000_000, 1), IntervalSet::new(), Instant::now());
         for shape in [Shape::EMBEDDED, Shape::FLEET] {
-            let mut window = Window::new(shape, &split, 2, BTreeMap::new(), vec![]);
+            let mut window = Window::new(shape, &split, 2, Left::default());
             let first = window.tasks(&settled, &split, now);
             assert_eq!(first.len(), 8, "nothing is known: single mini-batches, four for each slot");
             window.settled(&(0..8), &split);
@@ -338,24 +371,24 @@ mod tests {
     #[test]
     fn embedded_suspects_run_alone_and_first() {
         let (split, mut settled, now) = (split(10, 1), IntervalSet::new(), Instant::now());
-        let mut window = Window::new(Shape::EMBEDDED, &split, 2, BTreeMap::from([(7, 1)]), vec![3, 7]);
+        let mut window = Window::new(Shape::EMBEDDED, &split, 2, left([(7, 1)], [3, 7]));
         let tasks = window.tasks(&settled, &split, now);
-        assert_eq!(tasks, [Task { mini_batches: 3..4, attempt: 1, alone: true }]);
+        assert_eq!(tasks, [Task { mini_batches: 3..4, attempt: 1, alone: true, part: None }]);
         assert!(window.tasks(&settled, &split, now).is_empty(), "the first is not settled yet");
         settled.insert(3..4);
         window.settled(&(3..4), &split);
         let tasks = window.tasks(&settled, &split, now);
-        assert_eq!(tasks, [Task { mini_batches: 7..8, attempt: 2, alone: true }]);
-        window.retry(7, 3);
+        assert_eq!(tasks, [Task { mini_batches: 7..8, attempt: 2, alone: true, part: None }]);
+        window.retry(&Retry { mini_batch: 7, attempt: 3, part: None });
         let tasks = window.tasks(&settled, &split, now);
-        assert_eq!(tasks[0], Task { mini_batches: 7..8, attempt: 3, alone: false });
+        assert_eq!(tasks[0], Task { mini_batches: 7..8, attempt: 3, alone: false, part: None });
         assert!(tasks[1..].iter().all(|task| !task.mini_batches.contains(&7)), "nothing is out twice");
     }
 
     #[test]
     fn on_a_fleet_suspects_go_beside_the_others() {
         let (split, settled, now) = (split(10, 1), IntervalSet::new(), Instant::now());
-        let mut window = Window::new(Shape::FLEET, &split, 1, BTreeMap::new(), vec![3, 7]);
+        let mut window = Window::new(Shape::FLEET, &split, 1, left([], [3, 7]));
         let tasks = window.tasks(&settled, &split, now);
         let of = |alone| tasks.iter().filter(|t| t.alone == alone).map(|t| t.mini_batches.start).collect::<Vec<_>>();
         assert_eq!((of(true), of(false)), (vec![3, 7], vec![0, 1]));
@@ -380,7 +413,7 @@ mod tests {
             let spent: BTreeMap<u64, u32> = spent.into_iter().filter(|(id, _)| *id < count && !done.contains(id)).collect();
             let suspects: Vec<u64> = suspects.into_iter().filter(|id| *id < count && !done.contains(id)).collect();
             let shape = if fleet { Shape::FLEET } else { Shape::EMBEDDED };
-            let mut window = Window::new(shape, &split, 2, spent.clone(), suspects.clone());
+            let mut window = Window::new(shape, &split, 2, Left { spent: spent.clone(), suspects: suspects.clone(), ..Left::default() });
             let mut published = HashSet::new();
             loop {
                 let tasks = window.tasks(&settled, &split, now);

@@ -116,6 +116,7 @@ mod tests {
         let mut snapshot = running();
         snapshot.state = JobState::Completed;
         (snapshot.errors, snapshot.distinct_errors, snapshot.failures_stand) = (vec![], 0, false);
+        snapshot.out_of_tries = false;
         let totals = &mut snapshot.totals;
         (totals.mini_batches_succeeded, totals.mini_batches_failed, totals.mini_batches_short) = (276, 0, 0);
         (totals.items_succeeded, totals.items_failed, totals.returned) = (551, 0, 551);

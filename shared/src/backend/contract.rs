@@ -30,7 +30,7 @@ pub fn check<B: Backend + 'static>(open: impl Fn() -> B) {
 }
 
 fn task(first: u64) -> Task {
-    Task { mini_batches: first..first + 3, attempt: 1, alone: false }
+    Task { mini_batches: first..first + 3, attempt: 1, alone: false, part: None }
 }
 
 fn left() -> FromNode {

@@ -155,9 +155,10 @@ impl Report for StoreError {
 
 /// A task message, as the counters know it. One that runs alone is another than the one of the same attempt that did not: it is published
 /// while whoever handed that one back may not have forgotten its count yet.
-fn field(Task { mini_batches, attempt, alone }: &Task) -> String {
+fn field(Task { mini_batches, attempt, alone, part }: &Task) -> String {
     let alone = if *alone { ":alone" } else { "" };
-    format!("{}-{}:{attempt}{alone}", mini_batches.start, mini_batches.end)
+    let part = part.as_ref().map_or(String::new(), |part| format!(":{}-{}", part.start, part.end));
+    format!("{}-{}:{attempt}{part}{alone}", mini_batches.start, mini_batches.end)
 }
 
 fn command(name: &str, key: &str) -> Cmd {

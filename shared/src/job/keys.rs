@@ -311,10 +311,11 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "on_failure",
-        takes: "`drop`: `bisect` is not available yet",
+        takes: "`drop` or `bisect`",
         default: "drop",
-        example: "on_failure: drop",
-        doc: "What happens to a mini-batch out of tries: it is dropped and recorded.",
+        example: "on_failure: bisect",
+        doc: "What happens to a mini-batch out of tries: it is dropped and recorded, or halved until the bad items stand alone and the others \
+              succeed.",
     },
     Key {
         name: "input_datasets",

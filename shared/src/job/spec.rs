@@ -67,6 +67,9 @@ pub struct JobSpec {
     pub run_invocation_timeout: u64,
     /// Attempts of a mini-batch, at least 1.
     pub run_max_try: u32,
+    /// What becomes of a mini-batch out of tries.
+    #[serde(default)]
+    pub on_failure: OnFailure,
     /// Seconds for everything around `run()`.
     pub task_overhead_timeout: u64,
     /// Seconds without progress after which the job fails.
@@ -99,6 +102,27 @@ pub struct JobSpec {
     pub priority: u8,
     /// `key=value` as given with `--set`, in order.
     pub overrides: Vec<String>,
+}
+
+/// What becomes of a mini-batch out of tries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// All of its items have failed.
+    #[default]
+    Drop,
+    /// It is halved until the bad items stand alone; the others succeed.
+    Bisect,
+}
+
+impl OnFailure {
+    /// The name in the job file.
+    pub fn name(self) -> &'static str {
+        match self {
+            OnFailure::Drop => "drop",
+            OnFailure::Bisect => "bisect",
+        }
+    }
 }
 
 /// Whether an output file with this name is Parquet.

@@ -86,6 +86,7 @@ fn entries(spec: &JobSpec) -> Vec<(&'static str, Value)> {
     put("allowed_failed_percent", spec.allowed_failed_percent.map_or(json!(100), |percent| json!(percent)));
     put("run_invocation_timeout", json!(spec.run_invocation_timeout));
     put("run_max_try", json!(spec.run_max_try));
+    put("on_failure", json!(spec.on_failure.name()));
     put("task_overhead_timeout", json!(spec.task_overhead_timeout));
     put("progress_update_timeout", json!(spec.progress_update_timeout));
     put("first_task_creation_timeout", json!(spec.first_task_creation_timeout));

@@ -130,8 +130,8 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("allow_reuse", "\"true\"", "must be `true` or `false`", "write `allow_reuse: true`"),
     ("priority", "[1]", "not a list", "priority: 4"),
     ("priority", "10", "from 0 to 9", "priority: 4"),
-    ("on_failure", "[drop]", "not a list", "on_failure: drop"),
-    ("on_failure", "bisect", "`on_failure: bisect` is not available yet", "on_failure: drop"),
+    ("on_failure", "[drop]", "not a list", "on_failure: bisect"),
+    ("on_failure", "halve", "must be `drop` or `bisect`", "on_failure: bisect"),
     ("input_datasets", "[x]", "must be a map of names", "input_datasets: {}"),
     ("overrides", "{a: 1}", "must be a list of strings", "overrides: ["),
 ];

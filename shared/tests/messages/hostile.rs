@@ -74,7 +74,8 @@ fn what_is_cut_too_long_too_deep_or_of_another_version_is_an_error() {
 
 fn event() -> impl Strategy<Value = NodeEvent> {
     let task = || (any::<std::ops::Range<u64>>(), any::<u32>(), any::<bool>());
-    let task = move || task().prop_map(|(mini_batches, attempt, alone)| Task { mini_batches, attempt, alone });
+    let task =
+        move || task().prop_map(|(mini_batches, attempt, alone)| Task { mini_batches, attempt, alone, part: None });
     prop_oneof![
         vec(any::<std::ops::Range<u64>>(), 0..50).prop_map(|held| NodeEvent::Beat { by: None, held }),
         (task(), any::<u32>()).prop_map(|(task, hand_overs)| NodeEvent::HandedBack { task, hand_overs }),
@@ -94,7 +95,13 @@ fn end() -> impl Strategy<Value = OutcomeEnd> {
             OutcomeEnd::Returned { returned, rows_len, spooled: spooled.map(Into::into), unreadable: Vec::new() }
         }),
         failed.prop_map(|(kind, message, traceback, stderr)| {
-            OutcomeEnd::Failed(Box::new(AttemptError { kind: ErrorKind::ALL[kind], message, traceback, stderr }))
+            OutcomeEnd::Failed(Box::new(AttemptError {
+                kind: ErrorKind::ALL[kind],
+                message,
+                traceback,
+                stderr,
+                of_all: false,
+            }))
         }),
     ]
 }

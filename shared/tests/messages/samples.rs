@@ -11,16 +11,23 @@ use fanfold_shared::message::{
 type Named<T> = Vec<(&'static str, T)>;
 
 fn task(alone: bool) -> Task {
-    Task { mini_batches: 7..300, attempt: 2, alone }
+    Task { mini_batches: 7..300, attempt: 2, alone, part: None }
 }
 
 pub fn tasks() -> Named<Task> {
-    vec![("task", task(false)), ("task-alone", task(true))]
+    let part = Task { mini_batches: 7..8, attempt: 4, alone: false, part: Some(72..75) };
+    vec![("task", task(false)), ("task-alone", task(true)), ("task-part", part)]
 }
 
 fn error(kind: ErrorKind) -> Box<AttemptError> {
     let text = |of: &str| format!("{of}: ünlesbar\n");
-    Box::new(AttemptError { kind, message: text("message"), traceback: text("traceback"), stderr: text("stderr") })
+    Box::new(AttemptError {
+        kind,
+        message: text("message"),
+        traceback: text("traceback"),
+        stderr: text("stderr"),
+        of_all: kind == ErrorKind::Input,
+    })
 }
 
 fn outcome(mini_batch: u64, end: OutcomeEnd) -> Outcome {

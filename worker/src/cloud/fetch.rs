@@ -1,6 +1,7 @@
 //! The threads of a node that bring the files of the next mini-batches here while others run.
 
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -102,7 +103,7 @@ impl Fetcher<'_> {
             let mini_batch = piece.mini_batches.start;
             let local = match piece.hold.is_open(mini_batch) {
                 false => Ok(None),
-                true => self.fetch(mini_batch),
+                true => self.fetch(mini_batch, piece.hold.part.as_ref()),
             };
             match local {
                 Ok(local) => work.fetched(piece, local.map(Arc::new)),
@@ -129,8 +130,9 @@ impl Fetcher<'_> {
     }
 
     /// Brings the files of a mini-batch here; None: it has none in the cloud. An error without a text: the node is to end.
-    fn fetch(&self, mini_batch: u64) -> Result<Option<Local>, Option<String>> {
-        let Some(wants) = self.wants(mini_batch).map_err(|error| Some(error.to_string()))? else { return Ok(None) };
+    fn fetch(&self, mini_batch: u64, part: Option<&Range<u64>>) -> Result<Option<Local>, Option<String>> {
+        let wants = self.wants(mini_batch, part).map_err(|error| Some(error.to_string()))?;
+        let Some(wants) = wants else { return Ok(None) };
         match self.cloud.bring(&wants, self) {
             Ok(local) => match &local.refused {
                 Some(why) if self.cloud.refusals.refused() => Err(Some(format!(
@@ -140,7 +142,7 @@ impl Fetcher<'_> {
                 _ => Ok(Some(local)),
             },
             // Whole, then.
-            Err(Stopped::NoParts) => self.fetch(mini_batch),
+            Err(Stopped::NoParts) => self.fetch(mini_batch, part),
             Err(Stopped::Over) => Err(None),
             Err(Stopped::Cache(error)) => {
                 Err(Some(format!("the cache of files can't be used: {error}: {}", error.source)))
@@ -148,7 +150,7 @@ impl Fetcher<'_> {
         }
     }
 
-    fn wants(&self, mini_batch: u64) -> Result<Option<Vec<Want>>, ItemsError> {
+    fn wants(&self, mini_batch: u64, bisected: Option<&Range<u64>>) -> Result<Option<Vec<Want>>, ItemsError> {
         let (items, kind) = (&self.node.items, self.node.plan.input_type);
         let (input, range) = items.split().mini_batch(mini_batch);
         let Some(client) = self.cloud.input(&input.name) else { return Ok(None) };
@@ -156,7 +158,8 @@ impl Fetcher<'_> {
             InputType::Files => None,
             _ => items.slice(mini_batch)?,
         };
-        let entries = slice.as_ref().map_or(range, Slice::entries);
+        // Of a table the slice is read as a whole, whatever part of its rows is run.
+        let entries = slice.as_ref().map_or_else(|| bisected.cloned().unwrap_or(range), Slice::entries);
         let known = self.node.fingerprints.get(entries.clone())?;
         let mut wants = Vec::with_capacity(known.len());
         // Scripts take labels from the folder that a file lies in: the input's own has its name here, too.

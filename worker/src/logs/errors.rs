@@ -164,6 +164,7 @@ mod tests {
                 "Traceback (most recent call last):\n  File \"score.py\", line 1, in <module>\n    import torch\n"
                     .into(),
             stderr: String::new(),
+            of_all: false,
         };
         log.failure(THEN, 230, Stage::Init, &error);
         error = AttemptError {
@@ -171,6 +172,7 @@ mod tests {
             message: "killed by SIGSEGV (signal 11) in run()".into(),
             traceback: String::new(),
             stderr: "Segmentation fault\n\x1b[31mcore dumped".into(),
+            of_all: false,
         };
         log.failure(THEN, 231, Stage::Run { mini_batch: 7, attempt: 2, total: 10 }, &error);
         assert_eq!(
@@ -195,6 +197,7 @@ mod tests {
             message: "ValueError: bad".into(),
             traceback: "Traceback: the long story".into(),
             stderr: String::new(),
+            of_all: false,
         };
         for mini_batch in 0..150 {
             log.failure(THEN, 1, Stage::Run { mini_batch, attempt: 1, total: 1 }, &error);

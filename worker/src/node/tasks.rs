@@ -1,5 +1,6 @@
 //! The node's own thread: takes tasks, and lets one that runs alone run alone.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -12,6 +13,7 @@ use fanfold_shared::report::{During, Failure};
 use fanfold_shared::{failpoint, failpoint_error};
 
 use super::{LOOK, Node, Order};
+use crate::slot::MOST_ATTEMPTS;
 use crate::work::Hold;
 
 /// Tasks taken at once on a fleet, where the broker does not send more ahead than the node wants.
@@ -131,7 +133,19 @@ impl Node {
             }
             return Some(Hold::new(delivery));
         };
-        if mini_batches.is_empty() || !known() || delivery.attempt == 0 {
+        let of_it = |part: &Range<u64>| {
+            let whole = self.items.split().mini_batch(mini_batches.start).1;
+            mini_batches.end - mini_batches.start == 1
+                && whole.start <= part.start
+                && part.start < part.end
+                && part.end <= whole.end
+        };
+        if mini_batches.is_empty()
+            || !known()
+            || delivery.attempt == 0
+            || delivery.attempt > MOST_ATTEMPTS
+            || !delivery.part.iter().all(of_it)
+        {
             self.sys_error(None, &format!("a task that this job can't have is rejected: {:?}", *delivery));
             delivery.reject();
             return None;

@@ -62,7 +62,8 @@ pub fn spooled(current: &mut Current, spooled: Spooled) -> Taken {
 pub fn failed(current: &mut Current, failed: Failed, stderr: String) -> Taken {
     let held = take(current, failed.mini_batch)?;
     let kind = ErrorKind::from_name(&failed.kind).unwrap_or(ErrorKind::Exception);
-    let error = AttemptError { kind, message: failed.message, traceback: failed.traceback, stderr };
+    let error =
+        AttemptError { kind, message: failed.message, traceback: failed.traceback, stderr, of_all: failed.of_all };
     Ok(failure(current, held, failed.times, error))
 }
 
@@ -97,7 +98,8 @@ pub fn unreadable(current: &mut Current, held: &[Held]) -> Results {
 /// An attempt whose files are refused to this machine: another one may get them.
 pub fn refused(current: &mut Current, held: Held, message: String) -> (Results, Vec<Held>) {
     let times = Times { start_ns: clock::monotonic_ns(), run_ns: 0, total_ns: 0, cpu_ns: 0 };
-    let error = AttemptError { kind: ErrorKind::Input, message, traceback: String::new(), stderr: String::new() };
+    let error =
+        AttemptError { kind: ErrorKind::Input, message, traceback: String::new(), stderr: String::new(), of_all: true };
     failure(current, held, times, error)
 }
 

@@ -34,7 +34,7 @@ pub fn culprit(current: &Current) -> Option<u64> {
 pub fn death(node: &Node, current: &mut Current, charged: bool) -> AttemptError {
     let words = current.last_words();
     let (kind, message) = how(node, current, &words, charged);
-    AttemptError { kind, message, traceback: String::new(), stderr: words.stderr }
+    AttemptError { kind, message, traceback: String::new(), stderr: words.stderr, of_all: false }
 }
 
 /// Import or `init()` ended without a word, or not at all.
@@ -56,7 +56,7 @@ pub fn init_died(node: &Node, current: &mut Current, state: State, limits: &Limi
             last.map_or(message.clone(), |line| format!("{message}: {line}"))
         }
     };
-    AttemptError { kind: ErrorKind::Init, message, traceback: words.stack, stderr: words.stderr }
+    AttemptError { kind: ErrorKind::Init, message, traceback: words.stack, stderr: words.stderr, of_all: false }
 }
 
 /// A limit was exceeded.
@@ -78,7 +78,7 @@ pub fn too_long(exceeded: Exceeded, limits: &Limits, stderr: String) -> AttemptE
             ),
         ),
     };
-    AttemptError { kind, message, traceback: String::new(), stderr }
+    AttemptError { kind, message, traceback: String::new(), stderr, of_all: false }
 }
 
 /// The process can't be started at all.
@@ -88,6 +88,7 @@ pub fn not_started(python: &Path, error: &io::Error) -> AttemptError {
         message: format!("cannot start `{}`: {error}", python.display()),
         traceback: String::new(),
         stderr: String::new(),
+        of_all: false,
     }
 }
 
@@ -107,7 +108,7 @@ pub fn not_ready(stage: &str, message: &str, python: &Path) -> String {
 /// `shutdown()` raised: it is noted, and fails nothing.
 pub fn shutdown_raised(traceback: String) -> AttemptError {
     let message = traceback.trim_end().lines().last().unwrap_or("an exception").to_string();
-    AttemptError { kind: ErrorKind::Exception, message, traceback, stderr: String::new() }
+    AttemptError { kind: ErrorKind::Exception, message, traceback, stderr: String::new(), of_all: false }
 }
 
 /// How a process ended, where it was, and what it or we know beyond that.

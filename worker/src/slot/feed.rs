@@ -88,7 +88,9 @@ impl Frame {
             if !piece.hold.is_open(mini_batch) {
                 continue;
             }
-            let (input, items) = split.mini_batch(mini_batch);
+            let (input, whole) = split.mini_batch(mini_batch);
+            let part = piece.hold.part.clone();
+            let items = part.clone().unwrap_or(whole.clone());
             let (hold, local) = (piece.hold.clone(), piece.hold.local(mini_batch));
             let mut held = Held { mini_batch, items, unreadable: Vec::new(), hold, copied: false, local };
             if let Some(why) = held.local.as_ref().and_then(|local| local.refused.clone()) {
@@ -100,6 +102,11 @@ impl Frame {
             let slice = node.items.slice(mini_batch)?;
             let group = slice.as_ref().filter(|slice| slice.is_group()).map(|slice| node.items.group(slice));
             let group = group.transpose()?;
+            if let Some(part) = &part {
+                let text = format!("{} {}", part.start - whole.start, part.end - whole.start);
+                self.items.extend_from_slice(text.as_bytes());
+                self.items.push(node.plan.input_type.separator());
+            }
             match (&group, &slice) {
                 (Some(group), _) => groups::add_key(group, &mut self.items),
                 (None, Some(slice)) => self.add_key(node, root, slice)?,
@@ -110,7 +117,7 @@ impl Frame {
             let readable = match (node.plan.input_type, &slice) {
                 (_, Some(_)) if group.is_some() => {
                     let group = group.as_ref().expect("as the guard says");
-                    groups::add_segments(node, group, held.items.start, &mut self.items)?
+                    groups::add_segments(node, group, whole.start, &mut self.items)?
                 }
                 (InputType::Lines, _) => {
                     node.items.read_joined(held.items.clone(), Path::new(""), &mut self.items)?;
@@ -120,7 +127,7 @@ impl Frame {
                     Some(local) => self.add_local(&local, &mut held),
                     None => self.add_files(node, root, &mut held)?,
                 },
-                (_, Some(slice)) => self.add_slice(node, root, &held, slice)?,
+                (_, Some(slice)) => self.add_slice(node, root, &held, slice, whole.end - whole.start)?,
                 // A list of tables has slices; a mini-batch without input gets nothing, and that is as it should be.
                 (_, None) => 0,
             };
@@ -129,8 +136,9 @@ impl Frame {
                 fed.unreadable.push(held);
                 continue;
             }
-            let attempt = held.hold.attempt;
-            self.mini_batches.push(HandOver { mini_batch, items: (keys + readable) as u32, attempt });
+            let (attempt, leading) = (held.hold.attempt, keys + u64::from(part.is_some()));
+            let items = (leading + readable) as u32;
+            self.mini_batches.push(HandOver { mini_batch, items, attempt, part: part.is_some() });
             self.held.push(held);
         }
         Ok(())
@@ -150,7 +158,14 @@ impl Frame {
     }
 
     /// Adds where the rows of a table lie: for each file one item for the host, which reads them.
-    fn add_slice(&mut self, node: &Node, root: &Path, held: &Held, slice: &Slice) -> Result<u64, ItemsError> {
+    fn add_slice(
+        &mut self,
+        node: &Node,
+        root: &Path,
+        held: &Held,
+        slice: &Slice,
+        rows: u64,
+    ) -> Result<u64, ItemsError> {
         let entries = slice.entries();
         let names = node.items.read(entries.clone())?;
         let names: Vec<&[u8]> = names.split(|byte| *byte == 0).take(slice.files as usize).collect();
@@ -173,7 +188,6 @@ impl Frame {
                 self.items.extend_from_slice(format!("!{}", one_line(&trouble, usize::MAX)).as_bytes());
             } else {
                 let Slice { header_len, first_row, part, .. } = slice;
-                let rows = held.items.end - held.items.start;
                 let line = format!("{} {} {header_len} {first_row} {rows}", part.start, part.end);
                 self.items.extend_from_slice(line.as_bytes());
             }

@@ -16,3 +16,5 @@ pub mod protocol;
 pub mod runner;
 pub mod stack;
 pub mod state;
+
+pub use protocol::MOST_ATTEMPTS;

@@ -114,6 +114,9 @@ pub struct Failed {
     pub times: Times,
     /// The process must not be used again.
     pub retire: bool,
+    /// No part of the mini-batch can be had, either.
+    #[serde(default)]
+    pub of_all: bool,
 }
 
 /// See [`DoneRecord`].
@@ -154,7 +157,14 @@ pub struct HandOver {
     pub items: u32,
     /// The attempt.
     pub attempt: u32,
+    /// Only a part of it is meant: the first item says which.
+    pub part: bool,
 }
+
+/// In the attempt of a mini-batch of which only a part is meant.
+const PART: u32 = 1 << 31;
+/// Attempts are never more: [`PART`] is free.
+pub const MOST_ATTEMPTS: u32 = PART - 1;
 
 /// Appends the frame `R`; `items` are the names of all, each ended by the separator.
 pub fn run(out: &mut Vec<u8>, mini_batches: &[HandOver], items: &[u8]) {
@@ -163,7 +173,8 @@ pub fn run(out: &mut Vec<u8>, mini_batches: &[HandOver], items: &[u8]) {
         for mini_batch in mini_batches {
             out.extend_from_slice(&mini_batch.mini_batch.to_le_bytes());
             out.extend_from_slice(&mini_batch.items.to_le_bytes());
-            out.extend_from_slice(&mini_batch.attempt.to_le_bytes());
+            let attempt = mini_batch.attempt | if mini_batch.part { PART } else { 0 };
+            out.extend_from_slice(&attempt.to_le_bytes());
         }
         out.extend_from_slice(items);
     });

@@ -375,6 +375,7 @@ impl Slot {
                     message: blame::not_ready(&error.stage, &error.message, &self.node.plan.python),
                     traceback: error.traceback,
                     stderr: String::new(),
+                    of_all: false,
                 });
                 self.on(Event::InitFailed);
             }

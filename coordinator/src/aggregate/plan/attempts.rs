@@ -7,7 +7,7 @@ use fanfold_shared::ids::{NodeId, ProcessNumber};
 use fanfold_shared::message::{AttemptError, ErrorKind, ItemError, Outcome};
 use fanfold_shared::text::counted;
 
-use super::super::Retry;
+use super::super::bisect::Tried;
 use super::Planner;
 use crate::ledger::packed::Record;
 use crate::ledger::{Fate, NewFailure};
@@ -45,6 +45,8 @@ pub(super) struct Why<'a> {
     pub(super) message: Cow<'a, str>,
     pub(super) traceback: &'a str,
     pub(super) stderr: &'a str,
+    /// See [`AttemptError::of_all`].
+    pub(super) of_all: bool,
 }
 
 impl<'a> Why<'a> {
@@ -54,6 +56,7 @@ impl<'a> Why<'a> {
             message: error.message.as_str().into(),
             traceback: &error.traceback,
             stderr: &error.stderr,
+            of_all: error.of_all,
         }
     }
 }
@@ -68,20 +71,27 @@ impl<'a> Planner<'_, 'a> {
         place: Place<'a>,
     ) {
         let items = outcome.items.end - outcome.items.start;
-        let failed = record.failed_items(items);
-        self.settle(outcome.mini_batch, outcome.items.clone());
+        let (failed, short) = (record.failed_items(items), record.is_short(items));
+        self.settle(outcome.items.clone());
         self.plan.packer.push(&record, items);
         self.plan.length += record.rows_len;
         let totals = &mut self.plan.totals;
         totals.committed_len += record.rows_len;
         totals.items_succeeded += items - failed;
         totals.items_failed += failed;
-        totals.mini_batches_succeeded += 1;
-        totals.mini_batches_short += u64::from(record.is_short(items));
         totals.surplus_results = totals.surplus_results.saturating_add(record.surplus(items));
         totals.attempts += 1;
         totals.run_us = totals.run_us.saturating_add(record.run_us);
         totals.returned = totals.returned.saturating_add(record.returned);
+        if record.part.is_some() {
+            let mut tried = self.tried(outcome.mini_batch).into_owned();
+            tried.returned(outcome.attempt, short);
+            self.go_on_behind_a_part(outcome.mini_batch, tried);
+        } else {
+            totals.mini_batches_succeeded += 1;
+            totals.mini_batches_short += u64::from(short);
+            self.close(outcome.mini_batch);
+        }
         if failed == 0 {
             return;
         }
@@ -116,6 +126,23 @@ impl<'a> Planner<'_, 'a> {
         }
     }
 
+    /// A part of a mini-batch is settled: the next is due, or it was the last.
+    fn go_on_behind_a_part(&mut self, mini_batch: u64, tried: Tried) {
+        if !self.is_over(mini_batch) {
+            self.plan.tried.insert(mini_batch, Some(tried));
+            self.plan.going_on.push(mini_batch);
+            return;
+        }
+        let totals = &mut self.plan.totals;
+        if tried.returned {
+            totals.mini_batches_succeeded += 1;
+            totals.mini_batches_short += u64::from(tried.short);
+        } else {
+            totals.mini_batches_failed += 1;
+        }
+        self.close(mini_batch);
+    }
+
     /// Charges a failed attempt, once however many copies of it report.
     pub(super) fn failed(
         &mut self,
@@ -126,11 +153,15 @@ impl<'a> Planner<'_, 'a> {
         times: Times,
         why: Why<'a>,
     ) {
-        if attempt <= self.last_failed(mini_batch) {
+        let mut tried = self.tried(mini_batch).into_owned();
+        if attempt <= tried.attempt {
             self.duplicate();
             return;
         }
-        let last = attempt >= self.run_max_try;
+        let whole = self.split.mini_batch(mini_batch).1;
+        tried.failed(&items, &whole, attempt);
+        let halved = self.tries.bisect && !why.of_all && items.end - items.start > 1;
+        let last = !halved && tried.is_out(&items, &whole, self.tries);
         let totals = &mut self.plan.totals;
         totals.attempts += 1;
         totals.attempts_failed += 1;
@@ -140,7 +171,11 @@ impl<'a> Planner<'_, 'a> {
             failed_items: items.end - items.start,
             items: items.clone(),
             attempt,
-            fate: if last { Fate::MiniBatchFailed } else { Fate::TriedAgain },
+            fate: match last {
+                true if items == whole => Fate::MiniBatchFailed,
+                true => Fate::PartFailed,
+                false => Fate::TriedAgain,
+            },
             kind: why.kind,
             message: why.message,
             traceback: why.traceback,
@@ -157,13 +192,20 @@ impl<'a> Planner<'_, 'a> {
             cpu_us: times.cpu_us,
         });
         self.plan.changed = true;
-        if last {
-            totals.mini_batches_failed += 1;
-            totals.items_failed += items.end - items.start;
-            self.settle(mini_batch, items);
+        if !last {
+            self.plan.tried.insert(mini_batch, Some(tried));
+            self.plan.going_on.push(mini_batch);
+            return;
+        }
+        totals.items_failed += items.end - items.start;
+        let all = items == whole;
+        self.settle(items);
+        if all {
+            self.plan.totals.mini_batches_failed += 1;
+            self.close(mini_batch);
         } else {
-            self.plan.spent.insert(mini_batch, Some(attempt));
-            self.plan.again.push(Retry { mini_batch, attempt: attempt + 1 });
+            tried.short = true;
+            self.go_on_behind_a_part(mini_batch, tried);
         }
     }
 }

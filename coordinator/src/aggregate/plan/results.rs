@@ -75,6 +75,7 @@ impl<'a> Planner<'_, 'a> {
             let rows_len = if self.rows_wanted { *rows_len } else { 0 };
             let record = Record {
                 mini_batch: outcome.mini_batch,
+                part: message::part_of(outcome, self.split),
                 attempt: outcome.attempt,
                 process,
                 started_us: outcome.started_us,
@@ -111,7 +112,8 @@ impl<'a> Planner<'_, 'a> {
             line(theirs),
             line(ours)
         );
-        let why = Why { kind: ErrorKind::BadReturn, message: Cow::Owned(message), traceback: "", stderr: "" };
+        let why =
+            Why { kind: ErrorKind::BadReturn, message: Cow::Owned(message), traceback: "", stderr: "", of_all: false };
         self.failed(outcome.mini_batch, outcome.items.clone(), outcome.attempt, place, Times::of(outcome), why);
         false
     }
@@ -143,7 +145,13 @@ impl<'a> Planner<'_, 'a> {
                 false
             }
             Err(Refusal::Misfit(message)) => {
-                let why = Why { kind: ErrorKind::BadReturn, message: Cow::Owned(message), traceback: "", stderr: "" };
+                let why = Why {
+                    kind: ErrorKind::BadReturn,
+                    message: Cow::Owned(message),
+                    traceback: "",
+                    stderr: "",
+                    of_all: false,
+                };
                 let items = outcome.items.clone();
                 self.failed(outcome.mini_batch, items, outcome.attempt, place, Times::of(outcome), why);
                 false

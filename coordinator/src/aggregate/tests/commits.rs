@@ -54,7 +54,7 @@ fn a_failed_attempt_is_charged_once_and_the_last_one_settles() {
     let job = TestJob::new();
     let mut aggregate = job.open();
     let first = commit(&mut aggregate, &results([job.failed(3, 1), job.failed(3, 1)]));
-    assert_eq!(first.again, vec![Retry { mini_batch: 3, attempt: 2 }]);
+    assert_eq!(first.again, vec![Retry { mini_batch: 3, attempt: 2, part: None }]);
     assert_eq!((first.duplicates, first.failures.len(), first.settled.len()), (1, 1, 0));
     assert!(!first.failures[0].settled);
     assert_eq!(aggregate.spent(3), 1);
@@ -89,7 +89,7 @@ fn a_copy_that_succeeds_in_the_same_group_needs_no_other_try() {
     let done = commit(&mut aggregate, &results([job.failed(2, 1), job.returned(2, 1)]));
     assert_eq!((done.again.len(), done.settled, done.duplicates), (0, vec![10..15], 0));
     drop(aggregate);
-    assert!(job.try_open().unwrap().1.spent.is_empty());
+    assert!(job.try_open().unwrap().0.all_spent().is_empty());
 }
 
 #[test]
@@ -151,21 +151,25 @@ fn what_contradicts_the_split_is_rejected_and_run_again() {
     let job = TestJob::new();
     let mut aggregate = job.open();
     let (mut stranger, rows) = job.returned(1, 1);
-    stranger.items = 6..9;
+    stranger.items = 6..11;
     let (mut beyond, _) = job.returned(0, 1);
     (beyond.mini_batch, beyond.items) = (99, 400..405);
     let beyond_rows = rows.clone();
     let done = commit(&mut aggregate, &results([(stranger.clone(), rows), job.returned(2, 1), (beyond, beyond_rows)]));
     assert_eq!(done.rejected.len(), 2, "{:?}", done.rejected);
     assert_eq!(done.rejected[0], "mini-batch 1 from process000 of node 0: its items are not those of the split");
-    assert_eq!(done.again, vec![Retry { mini_batch: 1, attempt: 1 }]);
+    assert_eq!(done.again, vec![Retry { mini_batch: 1, attempt: 1, part: None }]);
     assert_eq!((done.settled, done.mini_batches_succeeded), (vec![10..15], 1));
 
     let mut torn = results([job.returned(4, 2)]);
     torn.rows.pop();
     let done = commit(&mut aggregate, &torn);
     assert_eq!(done.rejected, vec!["process000 of node 0: 21 bytes of rows were announced, 20 came"]);
-    assert_eq!(done.again, vec![Retry { mini_batch: 4, attempt: 1 }], "the attempt that is due, whatever it says");
+    assert_eq!(
+        done.again,
+        vec![Retry { mini_batch: 4, attempt: 1, part: None }],
+        "the attempt that is due, whatever it says"
+    );
 
     commit(&mut aggregate, &results([job.returned(1, 1)]));
     let done = commit(&mut aggregate, &results([(stranger, "x".repeat(30))]));
@@ -221,7 +225,7 @@ fn spooled_rows_are_copied_in_their_place_and_then_removed() {
     };
 
     let lost = commit(&mut aggregate, &results([(job.outcome(1, 1, spooled(file.clone())), String::new())]));
-    assert_eq!(lost.again, vec![Retry { mini_batch: 1, attempt: 1 }]);
+    assert_eq!(lost.again, vec![Retry { mini_batch: 1, attempt: 1, part: None }]);
     assert!(lost.rejected[0].starts_with("rows of mini-batch 1 can't be used: "), "{:?}", lost.rejected);
     let victim = job.dir.root().join("precious");
     fs::write(&victim, &big).unwrap();
@@ -302,7 +306,7 @@ fn suspects_are_kept_until_they_settle_and_a_lost_node_is_charged_on_request() {
     let lost = AttemptError { kind: ErrorKind::NodeLost, message: "the node died".into(), ..error() };
     let failed = |attempt| Part::Failed { node: &node, process: None, mini_batch: 2, attempt, error: &lost };
     let done = aggregate.commit(&[failed(1)]).unwrap();
-    assert_eq!(done.again, vec![Retry { mini_batch: 2, attempt: 2 }]);
+    assert_eq!(done.again, vec![Retry { mini_batch: 2, attempt: 2, part: None }]);
     assert_eq!(
         (done.failures[0].process, &done.failures[0].node, done.failures[0].kind),
         (None, &node, ErrorKind::NodeLost)
@@ -313,7 +317,7 @@ fn suspects_are_kept_until_they_settle_and_a_lost_node_is_charged_on_request() {
     let (mut aggregate, recovered) = job.try_open().unwrap();
     let suspect = |mini_batch, host_deaths| Suspect { mini_batch, host_deaths };
     assert_eq!(recovered.suspects, vec![suspect(1, 1), suspect(2, 2)]);
-    assert_eq!(recovered.spent, [(2, 1)].into());
+    assert_eq!(aggregate.all_spent(), [(2, 1)].into());
     aggregate.commit(&[failed(2), failed(3)]).unwrap();
     commit(&mut aggregate, &results([job.returned(1, 1)]));
     assert_eq!(aggregate.suspects().count(), 0);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::single_range_in_vec_init, reason = "a list of one settled interval is meant")]
 
+mod bisect;
 mod commits;
 mod crashes;
 mod faults;
@@ -36,6 +37,7 @@ struct TestJob {
     split: Split,
     table: bool,
     header: bool,
+    bisect: bool,
     fingerprint: String,
     _temp: TempDir,
 }
@@ -48,7 +50,16 @@ impl TestJob {
         let output = Some(dir.default_output().join("out.txt"));
         let input = |name: &str, items| SplitInput::of_items(name, "", items);
         let split = Split { inputs: vec![input("a", 0..23), input("b", 23..40)], ..Split::even(5) };
-        TestJob { dir, output, split, table: false, header: false, fingerprint: "f1".into(), _temp: temp }
+        TestJob {
+            dir,
+            output,
+            split,
+            table: false,
+            header: false,
+            bisect: false,
+            fingerprint: "f1".into(),
+            _temp: temp,
+        }
     }
 
     fn config(&self) -> AggregateConfig {
@@ -61,7 +72,7 @@ impl TestJob {
             output: self.output.clone(),
             table: self.table,
             header: self.header,
-            run_max_try: TRIES,
+            tries: crate::aggregate::Tries { most: TRIES, bisect: self.bisect },
         }
     }
 
@@ -151,6 +162,7 @@ fn error() -> AttemptError {
         traceback: "Traceback (most recent call last):\n  File \"score.py\", line 3, in run\nValueError: bad pixel\n"
             .into(),
         stderr: "last words\n".into(),
+        of_all: false,
     }
 }
 

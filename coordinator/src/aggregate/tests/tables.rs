@@ -102,7 +102,7 @@ fn a_misfit_is_a_failed_attempt_and_nothing_of_it_is_in() {
     };
     let committed = commit(&mut aggregate, &framed(&job, [usual(&job, 0), odd(1), usual(&job, 2)]));
     assert_eq!((committed.mini_batches_succeeded, committed.failures.len()), (2, 1));
-    assert_eq!(committed.again, [Retry { mini_batch: 1, attempt: 2 }]);
+    assert_eq!(committed.again, [Retry { mini_batch: 1, attempt: 2, part: None }]);
     let failure = &committed.failures[0];
     assert_eq!(failure.kind, ErrorKind::BadReturn);
     assert!(failure.message.contains("column `id` as text, and in the output it is int64"), "{}", failure.message);

@@ -17,6 +17,7 @@ use fanfold_shared::message::Task;
 use fanfold_shared::split::Split;
 
 use super::{Out, Window, unsettled};
+use crate::aggregate::Retry;
 
 /// Published so long ago, a task should be in somebody's hands.
 const UNHELD: Duration = Duration::from_secs(15);
@@ -53,9 +54,9 @@ impl Blame {
 
 impl Window {
     /// A charged attempt is to be tried again: alone.
-    pub fn retry_alone(&mut self, mini_batch: u64, attempt: u32) {
-        self.take_in(mini_batch..mini_batch + 1);
-        self.suspects.push_back(Task { mini_batches: mini_batch..mini_batch + 1, attempt, alone: true });
+    pub fn retry_alone(&mut self, retry: &Retry) {
+        self.take_in(retry.mini_batch..retry.mini_batch + 1);
+        self.suspects.push_back(retry.task(true));
     }
 
     /// All that a node holds. What this coordinator has not published yet was so by an earlier one, and is out already.
@@ -84,7 +85,8 @@ impl Window {
                 0 => self.spent.range(at..stop).next().map_or(stop, |(spent, _)| *spent),
                 _ => at + 1,
             };
-            let task = Task { mini_batches: at..end, attempt: spent + 1, alone: false };
+            let part = self.parts.remove(&at);
+            let task = Task { mini_batches: at..end, attempt: spent + 1, alone: false, part };
             self.outstanding += end - at;
             self.out.insert(at, Out::new(&task, now));
             at = end;
@@ -153,7 +155,7 @@ impl Window {
         let run = start..out.end;
         let single = run.end - run.start == 1;
         let ran_alone = out.runs_alone.clone().filter(|_| out.alone);
-        let again = |mini_batches| Task { mini_batches, attempt: out.attempt, alone: true };
+        let again = |mini_batches| Task { alone: true, ..out.task(mini_batches) };
         match ran_alone {
             Some(node) if task.mini_batches.end - task.mini_batches.start == 1 => match dead(&node) {
                 true => {
@@ -182,7 +184,7 @@ impl Window {
         let mut blame = Blame::default();
         let due = |out: &Out| out.returned && out.runs_alone.as_ref().is_some_and(dead);
         for (start, out) in self.cut_out_where(due) {
-            let task = Task { mini_batches: start..out.end, attempt: out.attempt, alone: out.alone };
+            let task = out.task(start..out.end);
             self.returned(start, out, &task, dead, &mut blame);
         }
         blame
@@ -194,7 +196,7 @@ impl Window {
         let mut blame = Blame::default();
         let dead = |other: &NodeId| other == node;
         for (start, out) in self.cut_out_where(|out| out.leased.as_ref() == Some(node)) {
-            let task = Task { mini_batches: start..out.end, attempt: out.attempt, alone: out.alone };
+            let task = out.task(start..out.end);
             self.returned(start, out, &task, &dead, &mut blame);
         }
         let overdue = self.overdue(&dead);
@@ -210,7 +212,7 @@ impl Window {
             |out: &Out| out.leased.as_ref() == Some(node) || out.returned && out.runs_alone.as_ref() == Some(node);
         for (start, out) in self.cut_out_where(gone) {
             self.outstanding -= out.end - start;
-            self.publish_later(Task { mini_batches: start..out.end, attempt: out.attempt, alone: out.alone });
+            self.publish_later(out.task(start..out.end));
         }
         for out in self.out.values_mut().filter(|out| out.runs_alone.as_ref() == Some(node)) {
             out.runs_alone = None;
@@ -238,7 +240,7 @@ impl Window {
                 if now.saturating_duration_since(since) >= MISSING {
                     self.outstanding -= run.end - run.start;
                     again += run.end - run.start;
-                    self.publish_later(Task { mini_batches: run, attempt: out.attempt, alone: out.alone });
+                    self.publish_later(out.task(run));
                 } else {
                     self.put_back(run.start, Out { end: run.end, missing_since: Some(since), ..out.clone() });
                 }
@@ -317,10 +319,9 @@ fn without(runs: Vec<Range<u64>>, gap: &Range<u64>) -> Vec<Range<u64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::split;
-    use super::super::{Shape, Window};
+    use super::super::tests::{left, split};
+    use super::super::{Left, Shape, Window};
     use super::*;
-    use std::collections::BTreeMap;
 
     const NOBODY: &dyn Fn(&NodeId) -> bool = &|_| false;
     const EVERYBODY: &dyn Fn(&NodeId) -> bool = &|_| true;
@@ -330,7 +331,7 @@ mod tests {
     }
 
     fn task(mini_batches: Range<u64>, attempt: u32, alone: bool) -> Task {
-        Task { mini_batches, attempt, alone }
+        Task { mini_batches, attempt, alone, part: None }
     }
 
     struct World {
@@ -344,7 +345,7 @@ mod tests {
     fn world() -> World {
         let split = split(10, 1);
         let (settled, now) = (IntervalSet::new(), Instant::now());
-        let mut window = Window::new(Shape::FLEET, &split, 1, BTreeMap::new(), vec![]);
+        let mut window = Window::new(Shape::FLEET, &split, 1, Left::default());
         window.answered(20_000.0);
         let tasks = window.tasks(&settled, &split, now);
         assert_eq!(tasks, [task(0..5, 1, false), task(5..10, 1, false)]);
@@ -388,7 +389,7 @@ mod tests {
         assert!(world.tasks().is_empty() && world.window.overdue(NOBODY).is_empty());
         let charge = Charge { mini_batch: 2, attempt: 1, node: node("b") };
         assert_eq!(world.window.overdue(EVERYBODY).charges, [charge]);
-        world.window.retry_alone(2, 2);
+        world.window.retry_alone(&Retry { mini_batch: 2, attempt: 2, part: None });
         assert_eq!(world.tasks(), [task(2..3, 2, true)]);
         assert_eq!(world.window.outstanding(), 8);
     }
@@ -467,7 +468,7 @@ mod tests {
     fn after_a_restart_what_nodes_hold_is_out() {
         let (split, mut settled, now) = (split(10, 1), IntervalSet::new(), Instant::now());
         settled.insert(2..3);
-        let mut window = Window::new(Shape::FLEET, &split, 4, BTreeMap::from([(4, 1)]), vec![1]);
+        let mut window = Window::new(Shape::FLEET, &split, 4, left([(4, 1)], [1]));
         window.beat(&node("a"), &[1..5, 8..9], &settled, &split, now);
         assert_eq!(window.outstanding(), 4);
         window.answered(4_000.0);

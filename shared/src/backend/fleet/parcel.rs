@@ -174,8 +174,13 @@ fn shorten(outcome: &mut Outcome) {
             if each < 8 {
                 // More unreadable items than a message holds: nothing of the mini-batch can be told apart any more.
                 let message = format!("{} items of one mini-batch can't be read", unreadable.len());
-                let error =
-                    AttemptError { kind: ErrorKind::Input, message, traceback: String::new(), stderr: String::new() };
+                let error = AttemptError {
+                    kind: ErrorKind::Input,
+                    message,
+                    traceback: String::new(),
+                    stderr: String::new(),
+                    of_all: false,
+                };
                 outcome.end = OutcomeEnd::Failed(Box::new(error));
                 return;
             }

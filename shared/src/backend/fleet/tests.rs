@@ -31,7 +31,7 @@ fn store(url: &str) -> Store {
 }
 
 fn task(mini_batches: std::ops::Range<u64>, attempt: u32) -> Task {
-    Task { mini_batches, attempt, alone: false }
+    Task { mini_batches, attempt, alone: false, part: None }
 }
 
 #[test]
@@ -53,8 +53,8 @@ fn garbage_goes_to_the_dead_letters() {
     let broker = broker(&RabbitMq::shared().vhost());
     let job = JobId::new("test");
     let fleet = Fleet::coordinate(&broker, &store(&redis().url()), &job, &JobDir::new(dir.path()), LIMIT).unwrap();
-    let huge = Task { mini_batches: 0..MOST_MINI_BATCHES + 1, attempt: 1, alone: false };
-    let fine = Task { mini_batches: 0..1, attempt: 1, alone: false };
+    let huge = Task { mini_batches: 0..MOST_MINI_BATCHES + 1, attempt: 1, alone: false, part: None };
+    let fine = Task { mini_batches: 0..1, attempt: 1, alone: false, part: None };
     let whole = wire::encode(&fine);
     let mut bodies: Vec<Vec<u8>> = (0..whole.len()).map(|cut| whole[..cut].to_vec()).collect();
     bodies.extend([wire::encode(&huge), [vec![1], vec![0x91; 10_000]].concat(), whole]);

@@ -15,12 +15,4 @@ pub(super) fn refuse(reader: &mut Reader) {
             reader.fault(key, node.span, message, Some(format!("remove it, or write `{key}: false`")));
         }
     }
-    if let Some(true) = reader.choice("on_failure", &[("drop", false), ("bisect", true)])
-        && let Some(node) = reader.given("on_failure")
-    {
-        let message =
-            "`on_failure: bisect` is not available yet: a mini-batch out of tries is dropped and recorded today";
-        let hint = "write `on_failure: drop`; a smaller `mini_batch_size` loses fewer items with a bad one";
-        reader.fault("on_failure", node.span, message.into(), Some(hint.to_string()));
-    }
 }

@@ -70,6 +70,7 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
         allowed_failed_count: failure.allowed_failed_count,
         allowed_failed_percent: failure.allowed_failed_percent,
         run_max_try: failure.run_max_try,
+        on_failure: failure.on_failure,
         run_invocation_timeout: timeouts.run_invocation,
         task_overhead_timeout: timeouts.task_overhead,
         progress_update_timeout: timeouts.progress_update,

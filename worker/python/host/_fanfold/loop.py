@@ -22,6 +22,8 @@ from .wire import NO_ROOM, OVERHEAD, RUN, STOP, WAITING, Fatal
 _LONG_NS = 1000000
 
 _HEAD = struct.Struct("<QII")
+# In an attempt: only a part of the mini-batch is meant, and the first item says which.
+_PART = 1 << 31
 # Rows that go out at once, with nothing behind them.
 _LARGE = (Blocks, Spooled)
 
@@ -109,7 +111,11 @@ class Loop:
 
         taken = start = clock()
         (mini_batch, _, attempt_shown) = _HEAD.unpack_from(frame, 9)
-        words[4] = attempt_shown
+        words[4] = attempt_shown & ~_PART
+        part = None
+        if attempt_shown & _PART:
+            # Shown already, and looked at below.
+            attempt_shown = None
         self._page.enter(OVERHEAD, mini_batch)
         try:
             heads, items = self._decode(frame)
@@ -123,14 +129,19 @@ class Loop:
                 break
             end = at + count
             try:
-                mini_batch_items = items[at + keys : end]
                 if attempt != attempt_shown:
-                    words[4] = attempt_shown = attempt
+                    words[4], attempt_shown, part = attempt & ~_PART, attempt, None
+                    if attempt & _PART:
+                        # Each has its own.
+                        attempt_shown = None
+                        part = tuple(map(int, items[at].split(" ")))
+                        at += 1
+                mini_batch_items = items[at + keys : end]
                 if load is not None:
                     # A slice of a table, which the page shows as what is around run().
                     self._page.enter(OVERHEAD, mini_batch)
                     paths = [item.split("\n", 1)[1] for item in mini_batch_items]
-                    mini_batch_items = load(mini_batch_items)
+                    mini_batch_items = load(mini_batch_items, part)
                     start = clock()
                 # The time goes before the phase, here and below: see Page.enter.
                 words[3] = start
@@ -138,7 +149,7 @@ class Loop:
                 if takes_context:
                     values = self._values(items[at : at + keys])
                     paths = mini_batch_items if load is None else paths
-                    result = run(mini_batch_items, MiniBatchContext(mini_batch, paths, values))
+                    result = run(mini_batch_items, MiniBatchContext(mini_batch, paths, values, part))
                 else:
                     result = run(mini_batch_items)
                 if type(result) is not list:
@@ -210,7 +221,7 @@ class Loop:
         if isinstance(error, BadReturn):
             body.update(kind="bad_return", type=error.type_name, message=str(error), traceback="", retire=False)
         elif isinstance(error, Unreadable):
-            body.update(kind="input", type="", message=str(error), traceback="", retire=False)
+            body.update(kind="input", type="", message=str(error), traceback="", retire=False, of_all=error.of_all)
         else:
             kind, self.retired = failure.classify(error)
             body.update(

@@ -21,7 +21,11 @@ class EntryScriptError(Exception):
 
 
 class Unreadable(Exception):
-    """The rows of a mini-batch can't be had; the text says of which file, and why."""
+    """The rows of a mini-batch can't be had; the text says of which file, and why. ``of_all``: no part of them can."""
+
+    def __init__(self, text, of_all=False):
+        super().__init__(text)
+        self.of_all = of_all
 
 
 class EntryScript:
@@ -181,9 +185,9 @@ class MiniBatchContext:
 
     __slots__ = ("minibatch_index", "partition_key_value", "dataset")
 
-    def __init__(self, mini_batch, items, partition_key_value=None):
-        #: Names the mini-batch within the job; fit to be part of a file name.
-        self.minibatch_index = str(mini_batch)
+    def __init__(self, mini_batch, items, partition_key_value=None, part=None):
+        #: Names the mini-batch within the job; fit to be part of a file name. Of a part of one with its first and last item, from 0.
+        self.minibatch_index = str(mini_batch) if part is None else "{}.{}-{}".format(mini_batch, part[0], part[1] - 1)
         #: The values that the mini-batch was partitioned by; None where it was not.
         self.partition_key_value = partition_key_value
         #: The items.

@@ -32,6 +32,8 @@ class Tables:
         self.pandas = _module("pandas")
         self.kind = options["kind"]
         self._read = getattr(self, "_" + self.kind)
+        # Of its text.
+        self._encoding = "utf-8" if self.kind == "jsonl" else options["encoding"]
         self._check(options)
         if options["kind"] == "parquet":
             self.arrow = _module("pyarrow")
@@ -54,7 +56,90 @@ class Tables:
             except TypeError as error:
                 raise EntryScriptError("`read_csv`: pandas knows no dtype `{}`: {}".format(name, one_line(text_of(error)))) from None
 
-    def load(self, items):
+    def load(self, items, part=None):
+        """The frame of a mini-batch, or of the rows ``part[0]`` to ``part[1]`` of it."""
+        if part is None:
+            return self._load(items)
+        try:
+            frame = self._load(items)
+        except Unreadable as error:
+            if error.of_all or self.kind == "parquet" or len(items) > 1:
+                raise
+            # Its rows are looked for one by one.
+            return self._some(items[0], part, error)
+        index = frame.index
+        frame = frame.iloc[slice(*part)]
+        if isinstance(index, self.pandas.RangeIndex) and index.name is None:
+            frame = frame.reset_index(drop=True)
+        return frame
+
+    def _some(self, item, part, error):
+        """Some rows of a slice that can't be read as a whole."""
+        head, path = item.split("\n", 1)
+        head, _, values = head.partition("\t")
+        if head.startswith("@"):
+            raise error
+        start, end, header, first, rows = map(int, head.split(" "))
+        compression = _compression(path)
+        content = b"".join(culprit.pieces(path, start, None if end == _WHOLE else end, compression))
+        records, head = self._records(content), b""
+        if end == _WHOLE and self.kind != "jsonl" and self._options["header"]:
+            head = content[: records[0][1]] if records else b""
+            records = records[1:]
+        elif header:
+            head = _bytes(path, 0, 0, header)
+        if len(records) != rows or part[1] > rows:
+            raise error
+        before, upto = records[part[0]][0], records[part[1] - 1][1]
+        content = content[before:upto]
+        try:
+            if self.kind == "jsonl":
+                frame = self.pandas.read_json(io.BytesIO(content), lines=True)
+            else:
+                frame = self._rows(path, start + part[0], head, content, compression)
+        except MemoryError:
+            raise
+        except Exception as again:
+            if part[1] - part[0] > 1:
+                raise error
+            place = _place(path, first + part[0], 1)
+            raise Unreadable("{}{}".format(place, self._of_row(content, start + before, compression, again))) from None
+        if len(frame) != part[1] - part[0]:
+            raise error
+        return self._columns.of(frame, path, json.loads(values) if values else ())
+
+    def _of_row(self, content, at, compression, error):
+        """What is wrong with one row, which begins at this byte, and why."""
+        undecodable = culprit.undecodable([content], self._encoding) if isinstance(error, UnicodeError) else None
+        if undecodable:
+            offset, wrong, why = undecodable
+            return self._no_text(at + offset, compression, wrong, why)
+        if isinstance(error, self.pandas.errors.ParserWarning):
+            return ": it has more fields than the file has columns"
+        found = culprit.json_line([content]) if self.kind == "jsonl" else None
+        if found:
+            return ", byte {}: {}".format(at + found[1] + 1, found[2])
+        return ": " + (culprit.without_line(one_line(text_of(error))) or type(error).__name__)
+
+    def _no_text(self, at, compression, wrong, why):
+        """That some bytes, at this place of a file, are no text."""
+        if self.kind == "jsonl":
+            fix = "lines of JSON are read as UTF-8: if the file has another encoding, convert it (`iconv -f latin1 -t utf-8`)"
+        else:
+            fix = "if the file has another encoding, say which: `read_csv: {encoding: latin1}`"
+        text = ", byte {}{}: {} is no {} ({}); {}"
+        wrong = " ".join(map("0x{:02x}".format, wrong))
+        return text.format(at + 1, " once it is unpacked" if compression else "", wrong, self._encoding, why, fix)
+
+    def _records(self, content):
+        """Where the rows of delimited text, or of JSON Lines, begin and end."""
+        if self.kind == "jsonl":
+            return culprit.lines(content)
+        options, encoding = self._options, self._options["encoding"]
+        quote = options["quotechar"]
+        return culprit.records(content, options["sep"].encode(encoding), quote.encode(encoding) if quote else None)
+
+    def _load(self, items):
         """The frame of a mini-batch, of one file or of several whole ones. An item is ``<start> <end> <header> <first row> <rows>`` and, behind
         a tab, the values of the partition; then a newline and the path. ``!`` and why the file can't be used stand in place of the numbers; of
         rows that were gathered ``@`` and where, as JSON."""
@@ -63,7 +148,7 @@ class Tables:
             head, path = item.split("\n", 1)
             head, _, values = head.partition("\t")
             if head.startswith("!"):
-                raise Unreadable(head[1:])
+                raise Unreadable(head[1:], of_all=True)
             if head.startswith("@"):
                 told = json.loads(head[1:])
                 first, rows = 0, gathered + told["rows"]
@@ -170,10 +255,9 @@ class Tables:
     def _undecodable(self, path, start, end, header, first, error):
         if not isinstance(error, UnicodeError):
             return None
-        encoding = "utf-8" if self.kind == "jsonl" else self._options["encoding"]
         compression = _compression(path)
         for begin, upto in [(0, header), (start, end)] if header else [(start, end)]:
-            found = culprit.undecodable(culprit.pieces(path, begin, None if upto == _WHOLE else upto, compression), encoding)
+            found = culprit.undecodable(culprit.pieces(path, begin, None if upto == _WHOLE else upto, compression), self._encoding)
             if found is not None:
                 break
         else:
@@ -181,13 +265,7 @@ class Tables:
         offset, wrong, why = found
         row = self._rows_before(path, begin, begin + offset, header) if begin == start and not compression else None
         place = "`{}`".format(one_line(path)) if row is None else _place(path, first + row, 1)
-        if self.kind == "jsonl":
-            fix = "lines of JSON are read as UTF-8: if the file has another encoding, convert it (`iconv -f latin1 -t utf-8`)"
-        else:
-            fix = "if the file has another encoding, say which: `read_csv: {encoding: latin1}`"
-        text = "{}, byte {}{}: {} is no {} ({}); {}"
-        wrong = " ".join(map("0x{:02x}".format, wrong))
-        return text.format(place, begin + offset + 1, " once it is unpacked" if compression else "", wrong, encoding, why, fix)
+        return place + self._no_text(begin + offset, compression, wrong, why)
 
     def _rows_before(self, path, start, at, header):
         """Rows between two bytes of a file; None if that can't be told."""
@@ -220,19 +298,26 @@ class Tables:
         if cut is not None:
             # Its rows are counted and nothing else.
             options["dtype"] = str
-        shape, own_header = self._shape_of(path, end)
         if end == _WHOLE:
+            _, own_header = self._shape_of(path, end)
             if own_header:
                 options.update(header=None, index_col=False, names=self._named[0])
             return self.finished(self.pandas.read_csv(path, compression=_compression(path), **options))
-        options.update(shape)
-        text = _bytes(path, start, end, 0 if own_header else header)
-        if own_header and start == 0 and text.startswith(codecs.BOM_UTF8):
-            # Its file has no header, and is not where it begins any more.
-            text = text[len(codecs.BOM_UTF8) :]
+        body = _bytes(path, start, end, 0)
         if cut is not None:
-            text += cut.encode(options["encoding"])
-        if start > 0 and not header:
+            body += cut.encode(options["encoding"])
+        return self._rows(path, start, _bytes(path, 0, 0, header), body, None, options)
+
+    def _rows(self, path, start, head, body, compression, options=None):
+        """What pandas makes of a header and rows, which begin at ``start`` in their file."""
+        options = self.csv_options() if options is None else options
+        shape, own_header = self._shape_of(path, 0, compression)
+        options.update(shape)
+        if own_header and start == 0 and body.startswith(codecs.BOM_UTF8):
+            # Its file has no header, and is not where it begins any more.
+            body = body[len(codecs.BOM_UTF8) :]
+        text = body if own_header else head + body
+        if start > 0 and not head:
             # A byte order mark is one at the beginning of a file only. A blank line is none of the rows.
             text = b"\n" + text
         with warnings.catch_warnings():
@@ -283,7 +368,7 @@ class Tables:
             options["dtype"] = dtype
         return options
 
-    def _shape_of(self, path, end):
+    def _shape_of(self, path, end, compression=None):
         """What the beginning of a file says of all of it: how pandas reads its slices, and a header for them in place of its own."""
         named = self._mltable and self._mltable["header_of"]
         if named and path != named:
@@ -297,7 +382,7 @@ class Tables:
             options = self.csv_options()
             options.pop("dtype", None)
             # What is no text further down is for those to tell whose rows it is in.
-            with open(path, encoding=options["encoding"], errors="replace", newline="") as text:
+            with culprit.text(path, compression, options["encoding"]) as text:
                 first, own_header = self.pandas.read_csv(text, nrows=1, **options), None
             if not self._options["header"]:
                 shape = {"names": list(range(first.shape[1])), "index_col": False}

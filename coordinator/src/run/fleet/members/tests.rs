@@ -56,7 +56,7 @@ fn tell(name: &str, command: Command) -> Action {
 
 fn error() -> Box<AttemptError> {
     let (traceback, stderr) = Default::default();
-    Box::new(AttemptError { kind: ErrorKind::Init, message: "no".into(), traceback, stderr })
+    Box::new(AttemptError { kind: ErrorKind::Init, message: "no".into(), traceback, stderr, of_all: false })
 }
 
 #[test]

@@ -122,7 +122,13 @@ fn results_that_do_not_fit_are_divided_and_say_the_same() {
     let error = |text: usize| {
         let text = |of: char| of.to_string().repeat(text);
         let (message, traceback, stderr) = (text('m'), text('ü'), text('s'));
-        OutcomeEnd::Failed(Box::new(AttemptError { kind: ErrorKind::Exception, message, traceback, stderr }))
+        OutcomeEnd::Failed(Box::new(AttemptError {
+            kind: ErrorKind::Exception,
+            message,
+            traceback,
+            stderr,
+            of_all: false,
+        }))
     };
     // Failures between results with rows, 12 MiB in all.
     let of = |number: u64| match number % 3 {
@@ -162,7 +168,8 @@ fn events_that_do_not_fit_lose_text() {
     let (_dir, spool) = spool();
     let text = || "ü".repeat(5 << 20);
     let held = (0..1_000_000u64).map(|number| number * 2..number * 2 + 1).collect();
-    let error = AttemptError { kind: ErrorKind::Init, message: text(), traceback: text(), stderr: text() };
+    let error =
+        AttemptError { kind: ErrorKind::Init, message: text(), traceback: text(), stderr: text(), of_all: false };
     for event in [
         NodeEvent::GaveUp { error: Box::new(error) },
         NodeEvent::Broken { message: text() },

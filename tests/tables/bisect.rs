@@ -1,0 +1,145 @@
+//! `on_failure: bisect` over tables: a row that is in the way, of the script or of pandas, costs that row.
+
+use std::collections::BTreeSet;
+
+use crate::jobs::job;
+use crate::support::{Place, assert_each_once};
+
+/// Says which rows it got; one that is called `raise` it can't bear.
+const SCRIPT: &str = "def run(mini_batch):
+    assert list(mini_batch.index) == list(range(len(mini_batch)))
+    if (mini_batch.name == 'raise').any():
+        raise ValueError('bad row')
+    return [str(row) for row in mini_batch.id]
+";
+
+/// The rows that came, and for each error its row and its kind.
+fn ran(place: &Place, input: &str, more: &str) -> (Vec<String>, BTreeSet<(u64, String)>) {
+    let common = "on_failure: bisect\nrun_max_try: 1\n";
+    job(place, SCRIPT, &format!("[{input}]"), &format!("{common}{more}"));
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+    place.run(&["doctor", "--verify", "job"]).expect(0);
+    let errors = place.errors();
+    let told = errors.iter().map(|error| {
+        assert_eq!(error["item_count"], 1, "{error}");
+        let (_, row) = error["item"].as_str().unwrap().rsplit_once(", row ").unwrap();
+        (row.parse().unwrap(), error["kind"].as_str().unwrap().to_string())
+    });
+    (place.rows(), told.collect())
+}
+
+fn expected(count: usize, bad: &[usize]) -> Vec<String> {
+    (0..count).filter(|row| !bad.contains(row)).map(|row| row.to_string()).collect()
+}
+
+fn told(bad: &[(u64, &str)]) -> BTreeSet<(u64, String)> {
+    bad.iter().map(|(row, kind)| (*row, kind.to_string())).collect()
+}
+
+/// Rows of an id and a name, some of them others.
+fn csv(odd: &[(usize, &[u8])]) -> Vec<u8> {
+    let row = |row: usize| match odd.iter().find(|(at, _)| *at == row) {
+        Some((_, bytes)) => bytes.to_vec(),
+        None if row % 7 == 3 => format!("{row},\"two\r\nlines, and \"\"quotes\"\"\"\r\n\r\n").into_bytes(),
+        None => format!("{row},a\"b\r\n").into_bytes(),
+    };
+    [b"id,name\r\n".to_vec(), (0..200).flat_map(row).collect()].concat()
+}
+
+const ODD: [(usize, &[u8]); 4] =
+    [(20, b"20,raise\r\n"), (63, b"7,8,9,10\r\n"), (64, b"64,caf\xe9\r\n"), (199, b"199,raise\r\n")];
+const BAD: [usize; 4] = [20, 63, 64, 199];
+const TOLD: [(u64, &str); 4] = [(21, "exception"), (64, "input"), (65, "input"), (200, "exception")];
+
+#[test]
+fn rows_of_csv_that_can_t_be_parsed_and_rows_that_the_script_can_t_bear() {
+    if !crate::has_pandas() {
+        return;
+    }
+    for size in ["50rows", "1MB"] {
+        let place = Place::new();
+        place.write("t.csv", csv(&ODD));
+        let (rows, errors) = ran(&place, "t.csv", &format!("input_type: csv\nmini_batch_size: {size}\n"));
+        assert_each_once(&rows, &expected(200, &BAD));
+        assert_eq!(errors, told(&TOLD));
+    }
+}
+
+#[test]
+fn packed_tables_and_those_without_a_header() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let place = Place::new();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, &csv(&ODD)).unwrap();
+    place.write("t.csv.gz", packed.finish().unwrap());
+    let (rows, errors) = ran(&place, "t.csv.gz", "input_type: csv\n");
+    assert_each_once(&rows, &expected(200, &BAD));
+    assert_eq!(errors, told(&TOLD));
+
+    let place = Place::new();
+    place.write("t.csv", &csv(&ODD)[b"id,name\r\n".len()..]);
+    let script = SCRIPT.replace("mini_batch.name", "mini_batch[1]").replace("mini_batch.id", "mini_batch[0]");
+    job(
+        &place,
+        &script,
+        "[t.csv]",
+        "input_type: csv\nmini_batch_size: 50rows\non_failure: bisect\nrun_max_try: 1\nread_csv: {header: false}\n",
+    );
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+    assert_each_once(&place.rows(), &expected(200, &BAD));
+}
+
+#[test]
+fn rows_of_a_type_that_they_are_not() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let place = Place::new();
+    place.write("t.csv", csv(&[(20, b"20,raise\r\n"), (120, b"many,x\r\n")]));
+    let more = "input_type: csv\nmini_batch_size: 100rows\nread_csv: {dtype: {id: int64}}\n";
+    let (rows, errors) = ran(&place, "t.csv", more);
+    assert_each_once(&rows, &expected(200, &[20, 120]));
+    assert_eq!(errors, told(&[(21, "exception"), (121, "input")]));
+}
+
+#[test]
+fn lines_of_json_and_rows_of_parquet() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let place = Place::new();
+    let line = |row: usize| match row {
+        20 => "{\"id\": 20, \"name\": \"raise\"}\n".into(),
+        77 => "{\"id\": 77, \"name\"}\n\n".into(),
+        _ => format!("{{\"id\": {row}, \"name\": \"x\"}}\n"),
+    };
+    place.write("t.jsonl", (0..100).map(line).collect::<String>());
+    let (rows, errors) = ran(&place, "t.jsonl", "input_type: jsonl\nmini_batch_size: 50rows\n");
+    assert_each_once(&rows, &expected(100, &[20, 77]));
+    assert_eq!(errors, told(&[(21, "exception"), (78, "input")]));
+
+    let place = Place::new();
+    let make = "import pandas
+names = ['raise' if row in (20, 70) else 'x' for row in range(100)]
+pandas.DataFrame({'id': range(100), 'name': names}).to_parquet('t.parquet', row_group_size=50)
+";
+    crate::jobs::python_makes(&place, make);
+    let (rows, errors) = ran(&place, "t.parquet", "input_type: parquet\nmini_batch_size: 50rows\n");
+    assert_each_once(&rows, &expected(100, &[20, 70]));
+    assert_eq!(errors, told(&[(21, "exception"), (71, "exception")]));
+}
+
+#[test]
+fn rows_that_were_gathered_by_a_column() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let place = Place::new();
+    let line = |row: usize| format!("{row},{},{}\n", ["a", "b"][row % 2], if row == 31 { "raise" } else { "x" });
+    place.write("t.csv", format!("id,key,name\n{}", (0..60).map(line).collect::<String>()));
+    let (rows, errors) = ran(&place, "t.csv", "input_type: csv\npartition_keys: [key]\n");
+    assert_each_once(&rows, &expected(60, &[31]));
+    assert_eq!(errors, told(&[(32, "exception")]));
+}
