@@ -178,7 +178,11 @@ fn every_named_point_may_kill_the_program() {
             _ if builds => Shape::Few,
             _ => *random.pick(&[Shape::Files, Shape::Lines, Shape::Parts]),
         };
-        let more = if builds { &format!("{MANY_TRIES}environment:\n  requirements: []\n") } else { MANY_TRIES };
+        let more = match builds {
+            true => &format!("{MANY_TRIES}environment:\n  requirements: []\n"),
+            false if point.name.starts_with(OF_ORDER) => &format!("{MANY_TRIES}ordered: true\n"),
+            false => MANY_TRIES,
+        };
         let mut life = Life::new(Job::new(shape, &mut random, more), seed);
         let end = life.run(Some(&format!("{}:1", point.name)));
         assert_eq!(
@@ -203,6 +207,9 @@ fn every_named_point_may_kill_the_program() {
     println!("{kills} kills at {} points, no violation", points.len());
 }
 
+/// Points of the pass that puts rows in order have this in front.
+const OF_ORDER: &str = "order_";
+
 /// Points of the pass that makes a Parquet file.
 fn is_of_tables(point: &Point) -> bool {
     ["table_", "items_stretch_", "items_groups_"].iter().any(|of_tables| point.name.starts_with(of_tables))
@@ -221,12 +228,16 @@ fn every_named_point_may_kill_a_job_over_tables() {
         let seed = seed::asked().unwrap_or(10_000_000 + number);
         // Each kind of input with each kind of output, in turn.
         let (input, turn) = (KINDS[(number / 2 % 2) as usize], KINDS[(number % 2) as usize]);
-        let output = if is_of_tables(point) { Kind::Parquet } else { turn };
+        let (output, more) = match point.name.starts_with(OF_ORDER) {
+            true => (Kind::Csv, &format!("{MANY_TRIES}ordered: true\n")[..]),
+            false if is_of_tables(point) => (Kind::Parquet, MANY_TRIES),
+            false => (turn, MANY_TRIES),
+        };
         let shape = match point.name.starts_with("items_groups_") {
             true => Shape::Grouped(Kind::Csv, output),
             false => Shape::Table(input, output),
         };
-        let job = Job::new(shape, &mut Random::new(seed), MANY_TRIES);
+        let job = Job::new(shape, &mut Random::new(seed), more);
         let mut life = Life::new(job, seed);
         let end = life.run(Some(&format!("{}:1", point.name)));
         assert_eq!(end, End::Killed, "`{}` in {} is never reached", point.name, point.file.display());

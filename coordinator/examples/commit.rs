@@ -33,6 +33,7 @@ fn main() {
         split: Split { inputs: vec![input.clone()], ..Split::even(1) },
         output: Some(job.default_output().join("parallel_run_step.txt")),
         table: false,
+        ordered: false,
         header: false,
         tries: fanfold::aggregate::Tries { most: 3, bisect: false },
     };

@@ -70,6 +70,7 @@ fn commit(job: &JobDir, name: &str, frames: u64, rows: u64) -> (Aggregate, u64, 
         split: Split { inputs: vec![SplitInput::of_items("input0", "", 0..frames * rows)], ..Split::even(rows) },
         output: Some(job.default_output().join(name)),
         table: name.ends_with(".parquet"),
+        ordered: false,
         header: false,
         tries: fanfold::aggregate::Tries { most: 3, bisect: false },
     };

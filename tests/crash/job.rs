@@ -91,6 +91,8 @@ pub struct Job {
     pub output: &'static str,
     /// The line that its output begins with, if it has one.
     pub header: &'static str,
+    /// Its rows come in the order of the input in the end.
+    pub ordered: bool,
 }
 
 impl Job {
@@ -184,7 +186,8 @@ impl Job {
             .enumerate()
             .flat_map(|(at, mini_batch)| mini_batch.keys.iter().map(move |key| (key.clone(), at)))
             .collect();
-        let mut job = Job { place, mini_batches, of_key, exit: 0, output: "parallel_run_step.txt", header: "" };
+        let mut job =
+            Job { place, mini_batches, of_key, exit: 0, output: "parallel_run_step.txt", header: "", ordered: false };
         job.write_behaviour(random.magnitude(0.0005, 0.004));
         job
     }
@@ -195,9 +198,13 @@ impl Job {
         // With a threshold, failed items that stay below it are no reason for another exit code.
         let tolerant = short && random.percent(50);
         self.exit = if short && !tolerant { 5 } else { 0 };
+        self.ordered = what.contains("ordered: true");
+        let ordered = !self.ordered && !self.output.ends_with(".parquet") && random.percent(35);
+        self.ordered |= ordered;
+        let order = if ordered { "ordered: true\n" } else { "" };
         fs::create_dir(self.place.path("tries")).unwrap();
         let yaml = format!(
-            "name: crash\n{what}process_count_per_node: {processes}\nerror_threshold: {threshold}\n\
+            "name: crash\n{what}{order}process_count_per_node: {processes}\nerror_threshold: {threshold}\n\
              environment_variables:\n  CRASH_SIDE_LOG: {side_log}\n  CRASH_TRIES: {tries}\n  CRASH_OUTPUT: {output}\n",
             processes = random.between(1, 3),
             threshold = if tolerant { 100_000 } else { -1 },
@@ -214,7 +221,7 @@ impl Job {
         let output = self.place.job().join("output").join(self.output);
         let partial = self.partial();
         let is_table = self.output.ends_with(".parquet");
-        assert!(is_table || !output.exists() || !partial.exists(), "the output has both of its names");
+        assert!(is_table || self.ordered || !output.exists() || !partial.exists(), "the output has both of its names");
         let mut bytes = fs::read(if output.exists() { &output } else { &partial }).unwrap_or_default();
         assert!(bytes.len() >= committed, "{} bytes of {committed} committed", bytes.len());
         if output.exists() {
@@ -226,6 +233,11 @@ impl Job {
             true if output.exists() => tables::rows_of_file(&output),
             true => tables::rows_of_streams(&bytes),
         }
+    }
+
+    /// Whether the output has its final name.
+    pub fn is_finished(&self) -> bool {
+        self.place.job().join("output").join(self.output).exists()
     }
 
     /// Where the output grows.

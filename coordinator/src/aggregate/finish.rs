@@ -10,9 +10,11 @@ use fanfold_shared::failpoint;
 use fanfold_shared::report::{During, IoError};
 use fanfold_shared::state::JobState;
 
+use super::ordered;
 use super::output::{OutputFile, sync_dir};
-use super::recovery::{NEXT_RESULT, RESULT, recorded_output, table_result};
-use super::table::{self, Step, TablePass, Written};
+use super::recovery::{NEXT_RESULT, RESULT, file_result, recorded_output};
+use super::rewrite::{Pass, Step, Written, new_path};
+use super::table;
 use super::{Aggregate, CommitError, Output};
 
 impl Aggregate {
@@ -26,9 +28,9 @@ impl Aggregate {
             return self.usable();
         }
         self.place()?;
-        let result = match self.table {
-            Some(_) => self.ledger.reader().meta::<String>(NEXT_RESULT).map_err(CommitError::Ledger)?,
-            None => None,
+        let result = match self.is_rewritten() {
+            true => self.ledger.reader().meta::<String>(NEXT_RESULT).map_err(CommitError::Ledger)?,
+            false => None,
         };
         let recorded = self.ledger.complete(result.as_deref());
         self.recorded(recorded)?;
@@ -72,8 +74,8 @@ impl Aggregate {
                 }));
             }
             let mut from = file.path().to_path_buf();
-            if self.table.is_some() {
-                let written = self.whole_table()?;
+            if self.is_rewritten() {
+                let written = self.whole_file()?;
                 // Before the rename: a file under the final name is ours only if the ledger knows it.
                 let next = serde_json::to_string(&written.result).expect("plain data");
                 let recorded = self.ledger.set_meta(&[(NEXT_RESULT, &next)]);
@@ -97,10 +99,10 @@ impl Aggregate {
             sync_dir(dir).map_err(CommitError::Output)?;
         }
         failpoint!("finish_after_dirsync");
-        if let (Some(_), Some(target)) = (&self.table, &target) {
+        if let (true, Some(target)) = (self.is_rewritten(), &target) {
             // All of it is in the file that has the name now.
             let partial = OutputFile::partial_path(target);
-            for left in [table::new_path(&partial), partial] {
+            for left in [new_path(&partial), partial] {
                 match fs::remove_file(&left) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         return Err(error).during("remove", &left).map_err(CommitError::Output);
@@ -114,39 +116,46 @@ impl Aggregate {
     }
 }
 
-/// Of output that becomes a Parquet file.
+/// Of output that is made of what is committed.
 impl Aggregate {
-    /// Begins to turn what is committed into a Parquet file. None: the output is no such file, or that was done.
+    /// Whether it is: a Parquet file, or rows in the order of the input.
+    fn is_rewritten(&self) -> bool {
+        self.table.is_some() || self.ordered
+    }
+
+    /// Begins to make the output of what is committed. None: the output is what is committed, or that was done.
     ///
-    /// Its steps may be made without this aggregate; what the last one gives goes to [`Aggregate::table_written`]. Who does not care how
+    /// Its steps may be made without this aggregate; what the last one gives goes to [`Aggregate::rewritten`]. Who does not care how
     /// far it is calls [`Aggregate::finish`] alone.
     ///
     /// # Errors
     /// [`CommitError::DiskFull`]: there is no room for it, and nothing was written.
-    pub fn table_pass(&mut self) -> Result<Option<TablePass>, CommitError> {
+    pub fn rewrite(&mut self) -> Result<Option<Pass>, CommitError> {
         self.usable()?;
-        let (Some(columns), Output::Partial(file), None) = (&self.table, &self.output, &self.written) else {
+        let (true, Output::Partial(file), None) = (self.is_rewritten(), &self.output, &self.written) else {
             return Ok(None);
         };
         let reader = self.ledger.reader();
         let target = recorded_output(reader, &self.job).map_err(CommitError::Ledger)?;
-        let old = table_result(reader, RESULT).map_err(CommitError::Ledger)?;
-        let opened = table::Opened {
-            partial: file.path(),
-            committed: self.totals.committed_len,
-            old: target.as_deref().zip(old).filter(|_| file.base() > 0),
-            schema: columns.schema.as_ref(),
+        let old = file_result(reader, RESULT).map_err(CommitError::Ledger)?;
+        let (partial, committed) = (file.path(), self.totals.committed_len);
+        let old = target.as_deref().zip(old).filter(|_| file.base() > 0);
+        let Some(columns) = &self.table else {
+            let index = self.job.internal().join("order");
+            let opened = ordered::Opened { partial, committed, old, index: &index, split: &self.split };
+            return Ok(Some(Pass::Order(Box::new(ordered::open(&opened)?))));
         };
-        table::open(&opened).map(Some)
+        let opened = table::Opened { partial, committed, old, schema: columns.schema.as_ref() };
+        Ok(Some(Pass::Table(Box::new(table::open(&opened)?))))
     }
 
-    /// The Parquet file is whole: [`Aggregate::finish`] gives it its name.
-    pub fn table_written(&mut self, written: Written) {
+    /// The file is whole: [`Aggregate::finish`] gives it its name.
+    pub fn rewritten(&mut self, written: Written) {
         self.written = Some(written);
     }
 
-    fn whole_table(&mut self) -> Result<Written, CommitError> {
-        if let Some(mut pass) = self.table_pass()? {
+    fn whole_file(&mut self) -> Result<Written, CommitError> {
+        if let Some(mut pass) = self.rewrite()? {
             loop {
                 if let Step::Done(written) = pass.step(self.ledger.reader())? {
                     self.written = Some(written);

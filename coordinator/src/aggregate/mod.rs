@@ -13,10 +13,12 @@ mod commit;
 mod error;
 mod finish;
 mod message;
+mod ordered;
 mod output;
 mod plan;
 mod recovery;
 mod retry;
+mod rewrite;
 mod table;
 mod timing;
 mod uploads;
@@ -40,7 +42,7 @@ use bisect::Tried;
 pub use bisect::Tries;
 pub use commit::{Committed, Part, Retry};
 pub use error::{CommitError, OpenError};
-pub use table::{Progress, Step, TablePass, Written};
+pub use rewrite::{Pass, Progress, Step, Written};
 pub use timing::commit_seconds;
 pub use verify::{VerifyReport, verify};
 
@@ -52,7 +54,7 @@ use output::OutputFile;
 /// # Errors
 /// The ledger can't be read.
 pub fn output_len(reader: &LedgerReader, totals: &Totals) -> Result<u64, LedgerError> {
-    let result = recovery::table_result(reader, recovery::RESULT)?;
+    let result = recovery::file_result(reader, recovery::RESULT)?;
     Ok(result.map_or(totals.committed_len, |result| result.len))
 }
 
@@ -78,6 +80,8 @@ pub struct AggregateConfig {
     pub output: Option<PathBuf>,
     /// Whether the output becomes one Parquet file: rows are then streams of Arrow's.
     pub table: bool,
+    /// Whether its rows come in the order of the input: it is written anew at the end.
+    pub ordered: bool,
     /// Whether the header line of a DataFrame is written once, first.
     pub header: bool,
     /// How often what is tried.
@@ -115,6 +119,8 @@ pub struct Aggregate {
     header_line: Option<Vec<u8>>,
     /// Of output that becomes a Parquet file, its columns so far.
     table: Option<table::Columns>,
+    /// Its rows come in the order of the input.
+    ordered: bool,
     /// That file, when it is whole and has not got its name yet.
     written: Option<Written>,
     tries: Tries,

@@ -16,7 +16,8 @@ use fanfold_shared::state::JobState;
 
 use super::bisect::Tried;
 use super::output::{OutputFile, crc_of};
-use super::table::{Columns, TableResult};
+use super::rewrite::FileResult;
+use super::table::Columns;
 use super::{Aggregate, AggregateConfig, OpenError, Output, Recovered};
 use crate::ledger::{FailedAttempt, Identity, Ledger, LedgerError, LedgerReader, Suspect, Totals, network_file_system};
 
@@ -29,7 +30,7 @@ impl Aggregate {
     /// # Errors
     /// See [`OpenError`]. Only bytes behind the committed length are ever removed.
     pub fn open(config: AggregateConfig) -> Result<(Aggregate, Recovered), OpenError> {
-        let AggregateConfig { job, lock, job_id, fingerprint, split, output, table, header, tries } = config;
+        let AggregateConfig { job, lock, job_id, fingerprint, split, output, table, ordered, header, tries } = config;
         let identity = Identity { job_id, fingerprint, split };
         let mut ledger = Ledger::open(&job, lock, &identity)?;
         let split = identity.split;
@@ -53,7 +54,8 @@ impl Aggregate {
                 return Err(OpenError::OutputMoved { recorded, wanted: PathBuf::from("summary_only") });
             }
             Some(target) => {
-                let (output, tail) = open_output(&mut ledger, &job, &target, &totals, status.state, table.is_some())?;
+                let (output, tail) =
+                    open_output(&mut ledger, &job, &target, &totals, status.state, table.is_some() || ordered)?;
                 cut = tail;
                 if let Output::Partial(file) = &output {
                     output_file_system =
@@ -88,6 +90,7 @@ impl Aggregate {
             header,
             header_line,
             table,
+            ordered,
             written: None,
             tries,
             settled,
@@ -239,7 +242,7 @@ pub(super) const RESULT: &str = "result";
 pub(super) const NEXT_RESULT: &str = "next_result";
 
 /// What the ledger says under `key` of a Parquet file.
-pub(super) fn table_result(reader: &LedgerReader, key: &str) -> Result<Option<TableResult>, LedgerError> {
+pub(super) fn file_result(reader: &LedgerReader, key: &str) -> Result<Option<FileResult>, LedgerError> {
     let recorded: Option<String> = reader.meta(key)?;
     let result = recorded.map(|text| serde_json::from_str(&text)).transpose();
     result.map_err(|error| damaged(reader, format!("`{key}` can't be read: {error}")))
@@ -261,7 +264,7 @@ fn open_output(
     target: &Path,
     totals: &Totals,
     state: JobState,
-    table: bool,
+    rewritten: bool,
 ) -> Result<(Output, u64), OpenError> {
     if let Some(recorded) = recorded_output(ledger.reader(), job)? {
         if recorded != target {
@@ -286,9 +289,9 @@ fn open_output(
     let all_settled = ledger.reader().split().is_complete() && totals.mini_batches_remaining() == 0;
     let ending = state == JobState::Finalizing && all_settled;
     let replaces = ledger.reader().meta::<i64>("replaces")? == Some(1);
-    let base = table_result(ledger.reader(), RESULT)?.map_or(0, |result| result.frames);
+    let base = file_result(ledger.reader(), RESULT)?.map_or(0, |result| result.frames);
     if ending
-        && let Some(next) = table_result(ledger.reader(), NEXT_RESULT)?
+        && let Some(next) = file_result(ledger.reader(), NEXT_RESULT)?
         && next.frames == committed
         && next.is_at(target).during("read", target)?
     {
@@ -302,7 +305,7 @@ fn open_output(
         };
         return match found {
             // Died between the rename and the end: the rename is taken as done.
-            Some(len) if ending && !table && len == committed => {
+            Some(len) if ending && !rewritten && len == committed => {
                 check_tail(ledger.reader(), target, 0)?;
                 Ok((Output::Finished, 0))
             }
@@ -314,7 +317,7 @@ fn open_output(
     if !replaces && exists(target)? {
         // A file system without exclusive rename gave the final name by a link, and the start died before the old name went.
         let same = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).during("look at", path);
-        if table || !ending || same(target)? != same(file.path())? {
+        if rewritten || !ending || same(target)? != same(file.path())? {
             return Err(OpenError::OutputExists { path: target.to_path_buf() });
         }
         check_tail(ledger.reader(), target, 0)?;

@@ -8,7 +8,7 @@ use fanfold_shared::report::During;
 use fanfold_shared::state::JobState;
 
 use super::output::OutputFile;
-use super::recovery::{RESULT, check_tail, recorded_output, settled, table_result, tried};
+use super::recovery::{RESULT, check_tail, file_result, recorded_output, settled, tried};
 use super::{Aggregate, OpenError, Output};
 use crate::ledger::{LedgerError, Reopened};
 
@@ -31,7 +31,7 @@ impl Aggregate {
         }
         if let (Output::Finished, Some(target)) = (&self.output, recorded_output(reader, &self.job)?) {
             let committed = self.totals.committed_len;
-            if let Some(result) = table_result(reader, RESULT)? {
+            if let Some(result) = file_result(reader, RESULT)? {
                 // Its rows stay where they are until the finish reads them; what is added begins behind them.
                 if !result.is_at(&target).during("read", &target)? {
                     return Err(OpenError::ResultChanged { path: target });

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::interval::IntervalSet;
+use fanfold_shared::job::is_parquet;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::During;
 use fanfold_shared::state::JobState;
@@ -12,8 +13,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::OpenError;
 use super::output::{OutputFile, crc_of};
-use super::recovery::{InParts, NEXT_RESULT, RESULT, is_within, recorded_output, table_result};
-use super::table::TableResult;
+use super::recovery::{InParts, NEXT_RESULT, RESULT, file_result, is_within, recorded_output};
+use super::rewrite::FileResult;
 use crate::ledger::packed::Unpacker;
 use crate::ledger::{GroupRow, LedgerError, LedgerReader, Totals};
 
@@ -77,17 +78,17 @@ pub fn verify(job: &JobDir) -> Result<VerifyReport, OpenError> {
     report.committed_len = totals.committed_len;
     let target = recorded_output(&reader, job)?;
     // What has become a Parquet file is proven by the sum over that; what was committed since lies behind it.
-    let next = table_result(&reader, NEXT_RESULT)?.filter(|next| next.frames == totals.committed_len);
+    let next = file_result(&reader, NEXT_RESULT)?.filter(|next| next.frames == totals.committed_len);
     let placed = match (next, &target) {
         // The name was given; that is not recorded yet.
         (Some(next), Some(target)) if !finished && next.is_at(target).during("read", target)? => Some(next),
         _ => None,
     };
-    let result = placed.or(table_result(&reader, RESULT)?);
+    let result = placed.or(file_result(&reader, RESULT)?);
     let whole = placed.is_some() || finished && result.is_some();
     let base = result.map_or(0, |result| result.frames);
     if let (Some(result), Some(target)) = (result, &target) {
-        parquet(&mut report, target, result, whole.then_some(totals.returned))?;
+        made(&mut report, target, result, whole.then_some(totals.returned))?;
     }
     let file = match &target {
         Some(_) if whole => None,
@@ -98,13 +99,8 @@ pub fn verify(job: &JobDir) -> Result<VerifyReport, OpenError> {
     Ok(report)
 }
 
-/// Compares a Parquet file with what the ledger says of it, and its rows with those of the job once it is Completed.
-fn parquet(
-    report: &mut VerifyReport,
-    target: &Path,
-    result: TableResult,
-    returned: Option<u64>,
-) -> Result<(), OpenError> {
+/// Compares a file that was made of what is committed with what the ledger says of it, and, of a Parquet file, and its rows with those of the job once it is Completed.
+fn made(report: &mut VerifyReport, target: &Path, result: FileResult, returned: Option<u64>) -> Result<(), OpenError> {
     report.output = Some(target.to_path_buf());
     let path = target.display();
     if let Some(returned) = returned {
@@ -124,7 +120,7 @@ fn parquet(
         report.problem(format!("output `{path}` has {len} bytes, and {} were written", result.len));
     } else if crc_of(&file, 0, len).during("read", target)? != result.crc32 {
         report.problem(format!("output `{path}` does not have the checksum with which it was written"));
-    } else {
+    } else if is_parquet(target) {
         match SerializedFileReader::new(file).map(|reader| reader.metadata().file_metadata().num_rows()) {
             Ok(rows) if rows as u64 == result.rows => {}
             Ok(rows) => report.problem(format!("output `{path}` has {rows} rows, and {} were written", result.rows)),

@@ -283,6 +283,7 @@ mod tests {
             split: Split { inputs: vec![input], ..Split::even(2) },
             output: Some(dir.default_output().join("out.txt")),
             table: false,
+            ordered: false,
             header: false,
             tries: crate::aggregate::Tries { most: 3, bisect: false },
         };

@@ -263,6 +263,12 @@ impl LedgerReader {
         self.collect(query, (id, count), group)
     }
 
+    /// As [`LedgerReader::groups_behind`], with their packed records.
+    pub(crate) fn packed_behind(&self, id: i64, count: u32) -> Result<Vec<(GroupRow, Vec<u8>)>, LedgerError> {
+        let query = "SELECT id, offset, length, crc32, header_len, mini_batches, packed FROM groups WHERE id > ?1 ORDER BY id LIMIT ?2";
+        self.collect(query, (id, count), |row| Ok((group(row)?, row.get(6)?)))
+    }
+
     /// Calls `each` for every commit and its packed records.
     pub(crate) fn for_each_packed<E: From<LedgerError>>(
         &self,

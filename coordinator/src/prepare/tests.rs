@@ -23,6 +23,7 @@ pub(super) fn spec() -> JobSpec {
         output_action: OutputAction::AppendRow,
         append_row_file_name: "parallel_run_step.txt".into(),
         append_row_dataframe_header: false,
+        ordered: false,
         mini_batch_size: MiniBatchSize::Items(10),
         partition: None,
         rank_mini_batch_count: None,

@@ -13,8 +13,8 @@ mod places;
 mod prepare;
 mod requests;
 mod reuse;
+mod rewrite;
 mod submit;
-mod table;
 mod upload;
 mod verdict;
 mod window;
@@ -281,7 +281,7 @@ enum Completion {
     NoRoom,
     /// The output has its name here, and can't be uploaded.
     Refused(Failure),
-    /// The user does not wait for the Parquet file. Nothing has the output's name yet, so any state may follow.
+    /// The user does not wait for the file that is made of what is committed. Nothing has the output's name yet, so any state may follow.
     Stopped,
 }
 
@@ -295,7 +295,7 @@ fn complete(prepared: &mut Prepared) -> Result<Completion> {
     prepared.observer.show(&prepared.aggregate);
     failpoint!("finalizing");
     prepared.observer.job_report(&prepared.aggregate);
-    if table::write(prepared)?.is_none() {
+    if rewrite::write(prepared)?.is_none() {
         return Ok(Completion::Stopped);
     }
     if let Some(uri) = prepared.spec.output_uri.clone() {

@@ -216,6 +216,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         split: split.clone(),
         output: output_file(&spec, &dir),
         table: spec.writes_parquet(),
+        ordered: spec.ordered,
         header: spec.append_row_dataframe_header,
         tries: Tries { most: spec.run_max_try, bisect: spec.on_failure == OnFailure::Bisect },
     })?;

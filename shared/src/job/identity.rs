@@ -98,7 +98,14 @@ fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
         ),
         ("output_action", spec.output_action.name().into()),
         ("append_row_file_name", spec.append_row_file_name.clone()),
-        ("append_row_dataframe_header", spec.append_row_dataframe_header.to_string()),
+        (
+            "append_row_dataframe_header",
+            match spec.ordered {
+                // Not a key of its own, as above.
+                true => format!("{} and ordered", spec.append_row_dataframe_header),
+                false => spec.append_row_dataframe_header.to_string(),
+            },
+        ),
     ]
 }
 

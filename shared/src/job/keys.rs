@@ -138,10 +138,10 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "ordered",
-        takes: "`false`: `true` is not available yet",
+        takes: "`true` or `false`",
         default: "false",
-        example: "ordered: false",
-        doc: "Waits for a later release: rows in the order of the input.",
+        example: "ordered: true",
+        doc: "Whether rows come in the order of the input. They are written anew at the end, which needs room for the output twice.",
     },
     Key {
         name: "append_row_key",

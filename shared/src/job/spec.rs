@@ -46,6 +46,9 @@ pub struct JobSpec {
     pub append_row_file_name: String,
     /// Whether a DataFrame's header is written once, first.
     pub append_row_dataframe_header: bool,
+    /// Whether rows come in the order of the input.
+    #[serde(default)]
+    pub ordered: bool,
     /// What one `run()` gets.
     pub mini_batch_size: MiniBatchSize,
     /// One mini-batch for each combination of values; None: mini-batches have the size above.

@@ -7,7 +7,6 @@
 mod frame;
 mod pandas;
 mod pass;
-mod result;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -20,9 +19,8 @@ use std::path::Path;
 
 use arrow_ipc::convert::try_schema_from_flatbuffer_bytes;
 
-pub(super) use pass::{Opened, new_path, open};
-pub use pass::{Progress, Step, TablePass, Written};
-pub(super) use result::TableResult;
+pub use pass::TablePass;
+pub(super) use pass::{Opened, open};
 pub(super) use schema::TableSchema;
 
 /// So many ways to say the same columns are remembered.

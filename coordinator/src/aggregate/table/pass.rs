@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,10 +16,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_ipc::reader::StreamReader;
 use arrow_schema::{ArrowError, Schema, SchemaRef};
-use crc32fast::Hasher;
-use fanfold_shared::report::{IoError, is_disk_full};
-use fanfold_shared::text::size;
-use fanfold_shared::{failpoint, failpoint_error};
+use fanfold_shared::failpoint;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::Compression;
@@ -29,7 +26,8 @@ use parquet::file::properties::WriterProperties;
 
 use super::super::CommitError;
 use super::super::output::crc_of;
-use super::{TableResult, TableSchema};
+use super::super::rewrite::{FileResult, Hashed, Progress, Step, failed, new_path, there_is_room};
+use super::TableSchema;
 use crate::ledger::{GroupRow, LedgerReader};
 
 /// A row group ends when it has so many rows, or was made of so many bytes.
@@ -51,34 +49,9 @@ pub struct Opened<'a> {
     /// The committed length, and the part of it that is in the old output and not in `.partial`.
     pub committed: u64,
     /// The output as it was when mini-batches were opened again: its rows come first.
-    pub old: Option<(&'a Path, TableResult)>,
+    pub old: Option<(&'a Path, FileResult)>,
     /// The columns; None: no row was ever committed.
     pub schema: Option<&'a TableSchema>,
-}
-
-/// How far a pass is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes that were read.
-    pub done: u64,
-    /// Bytes to be read.
-    pub of: u64,
-}
-
-/// See [`TablePass::step`].
-#[derive(Debug)]
-pub enum Step {
-    /// There is more to do.
-    More(Progress),
-    /// The file is whole and on disk.
-    Done(Written),
-}
-
-/// A Parquet file that is whole and has not got its name yet.
-#[derive(Clone, Debug)]
-pub struct Written {
-    pub(in crate::aggregate) path: PathBuf,
-    pub(in crate::aggregate) result: TableResult,
 }
 
 /// See the module documentation.
@@ -87,7 +60,7 @@ pub struct TablePass {
     frames: Frames,
     /// The stream that is being read.
     stream: Option<StreamReader<Frames>>,
-    old: Option<(PathBuf, TableResult, ParquetRecordBatchReader)>,
+    old: Option<(PathBuf, FileResult, ParquetRecordBatchReader)>,
     old_rows: u64,
     schema: SchemaRef,
     path: PathBuf,
@@ -104,13 +77,6 @@ pub struct TablePass {
     rows: u64,
 }
 
-/// Where the file grows that will be the output: `<name>.partial.new`.
-pub fn new_path(partial: &Path) -> PathBuf {
-    let mut name = partial.as_os_str().to_owned();
-    name.push(".new");
-    PathBuf::from(name)
-}
-
 /// Begins the pass, if there is room for as much as it reads.
 ///
 /// # Errors
@@ -124,7 +90,7 @@ pub fn open(opened: &Opened<'_>) -> Result<TablePass, CommitError> {
     }
     let base = opened.old.as_ref().map_or(0, |(_, old)| old.frames);
     let needed = opened.committed - base + opened.old.as_ref().map_or(0, |(_, old)| old.len);
-    there_is_room(&path, needed)?;
+    there_is_room(&path, "the Parquet file", needed)?;
     let frames = File::open(opened.partial).map_err(|error| failed("open", opened.partial, error))?;
     let schema = Arc::new(opened.schema.map_or_else(Schema::empty, TableSchema::of_file));
     let mut options = WriterProperties::builder()
@@ -135,7 +101,7 @@ pub fn open(opened: &Opened<'_>) -> Result<TablePass, CommitError> {
         options = options.set_key_value_metadata(Some(vec![KeyValue::new("pandas".into(), pandas.clone())]));
     }
     let file = File::create(&path).map_err(|error| failed("create", &path, error))?;
-    let hashed = Hashed { file: BufWriter::with_capacity(CHUNK, file), hasher: Hasher::new(), len: 0, error: None };
+    let hashed = Hashed::new(file);
     let writer = ArrowWriter::try_new(hashed, schema.clone(), Some(options.build()))
         .map_err(|error| failed("write", &path, io::Error::other(error)))?;
     let old = match opened.old {
@@ -300,16 +266,9 @@ impl TablePass {
         if let Err(error) = writer.finish() {
             return Err(self.refused(error));
         }
-        let out = writer.inner_mut();
-        let result =
-            TableResult { len: out.len, crc32: out.hasher.clone().finalize(), rows: self.rows, frames: self.committed };
-        failpoint!("table_written");
-        let synced =
-            out.file.flush().and_then(|()| failpoint_error!("table_sync")).and_then(|()| out.file.get_ref().sync_all());
-        synced.map_err(|error| failed("sync", &self.path, error))?;
+        let written = writer.inner_mut().end(&self.path, self.rows, self.committed)?;
         self.writer = None;
-        failpoint!("table_synced");
-        Ok(Step::Done(Written { path: self.path.clone(), result }))
+        Ok(Step::Done(written))
     }
 
     fn refused(&mut self, error: ParquetError) -> CommitError {
@@ -350,27 +309,6 @@ pub(super) fn fitted(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBa
     RecordBatch::try_new(schema.clone(), columns)
 }
 
-/// Refuses to begin what would not fit: it takes minutes to find out otherwise.
-fn there_is_room(path: &Path, needed: u64) -> Result<(), CommitError> {
-    failpoint_error!("table_room").map_err(|error| failed("write to", path, error))?;
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let Ok(found) = nix::sys::statvfs::statvfs(dir) else { return Ok(()) };
-    let free = found.blocks_available() * found.fragment_size();
-    if free >= needed {
-        return Ok(());
-    }
-    let text = format!("the Parquet file may take {}, and {} are free", size(needed), size(free));
-    Err(failed("write to", path, io::Error::new(io::ErrorKind::StorageFull, text)))
-}
-
-fn failed(operation: &'static str, path: &Path, source: io::Error) -> CommitError {
-    let path = path.to_path_buf();
-    match is_disk_full(&source) {
-        true => CommitError::DiskFull { path, source: source.into() },
-        false => CommitError::Output(IoError { operation, path, source }),
-    }
-}
-
 /// `.partial`, read from its beginning by one stream after the other; and how many bytes were.
 #[derive(Clone)]
 struct Frames(Rc<RefCell<(BufReader<File>, u64)>>);
@@ -387,39 +325,5 @@ impl Read for Frames {
         let bytes = file.read(buffer)?;
         *read += bytes as u64;
         Ok(bytes)
-    }
-}
-
-/// A file that grows at its end, and what its bytes sum up to.
-struct Hashed {
-    file: BufWriter<File>,
-    hasher: Hasher,
-    len: u64,
-    /// What the file system refused with.
-    error: Option<io::Error>,
-}
-
-impl Hashed {
-    fn noted(&mut self, error: io::Error) -> io::Error {
-        let again = match error.raw_os_error() {
-            Some(number) => io::Error::from_raw_os_error(number),
-            None => io::Error::new(error.kind(), error.to_string()),
-        };
-        self.error = Some(error);
-        again
-    }
-}
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = failpoint_error!("table_write").and_then(|()| self.file.write(bytes));
-        let written = written.map_err(|error| self.noted(error))?;
-        self.hasher.update(&bytes[..written]);
-        self.len += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush().map_err(|error| self.noted(error))
     }
 }

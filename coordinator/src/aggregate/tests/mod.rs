@@ -7,6 +7,7 @@ mod commits;
 mod crashes;
 mod faults;
 mod model;
+mod ordered;
 mod reading;
 mod refusals;
 mod retries;
@@ -38,6 +39,7 @@ struct TestJob {
     table: bool,
     header: bool,
     bisect: bool,
+    ordered: bool,
     fingerprint: String,
     _temp: TempDir,
 }
@@ -57,6 +59,7 @@ impl TestJob {
             table: false,
             header: false,
             bisect: false,
+            ordered: false,
             fingerprint: "f1".into(),
             _temp: temp,
         }
@@ -71,6 +74,7 @@ impl TestJob {
             split: self.split.clone(),
             output: self.output.clone(),
             table: self.table,
+            ordered: self.ordered,
             header: self.header,
             tries: crate::aggregate::Tries { most: TRIES, bisect: self.bisect },
         }

@@ -4,10 +4,9 @@ use crate::job::reader::Reader;
 
 /// Refuses keys and values that are known but not built yet.
 pub(super) fn refuse(reader: &mut Reader) {
-    for (key, today) in [
-        ("ordered", "rows are written in the order of completion today"),
-        ("append_row_key", "a row is what `run()` returned today, so let the script put the key into it"),
-    ] {
+    for (key, today) in
+        [("append_row_key", "a row is what `run()` returned today, so let the script put the key into it")]
+    {
         if let Some(true) = reader.boolean(key)
             && let Some(node) = reader.given(key)
         {

@@ -66,6 +66,7 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
         output_action: output.action,
         append_row_file_name: output.file_name,
         append_row_dataframe_header: output.header,
+        ordered: output.ordered,
         error_threshold: failure.error_threshold,
         allowed_failed_count: failure.allowed_failed_count,
         allowed_failed_percent: failure.allowed_failed_percent,

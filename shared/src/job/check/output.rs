@@ -1,11 +1,11 @@
 //! Where results go.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::job::error::shown;
 use crate::job::paths;
 use crate::job::reader::Reader;
-use crate::job::spec::OutputAction;
+use crate::job::spec::{OutputAction, is_parquet};
 use crate::job::tree::Node;
 use crate::uri::{Place, Uri};
 
@@ -24,19 +24,44 @@ pub(super) struct Output {
     pub(super) action: OutputAction,
     pub(super) file_name: String,
     pub(super) header: bool,
+    pub(super) ordered: bool,
 }
 
-/// Reads `output`, `output_action`, `append_row_file_name` and `append_row_dataframe_header`.
+/// Reads `output`, `output_action`, `append_row_file_name`, `append_row_dataframe_header` and `ordered`.
 pub(super) fn read(reader: &mut Reader) -> Output {
     let actions = [("append_row", OutputAction::AppendRow), ("summary_only", OutputAction::SummaryOnly)];
     let (folder, uri) = place(reader);
+    let action = reader.choice("output_action", &actions).unwrap_or(OutputAction::AppendRow);
+    let file_name = file_name(reader);
     Output {
         folder,
         uri,
-        action: reader.choice("output_action", &actions).unwrap_or(OutputAction::AppendRow),
-        file_name: file_name(reader),
+        action,
+        ordered: ordered(reader, action, &file_name),
+        file_name,
         header: reader.boolean("append_row_dataframe_header").unwrap_or(false),
     }
+}
+
+fn ordered(reader: &mut Reader, action: OutputAction, file_name: &str) -> bool {
+    if reader.boolean("ordered") != Some(true) {
+        return false;
+    }
+    let (message, hint) = match action {
+        OutputAction::SummaryOnly => (
+            "`ordered: true` is about the rows of the output file, and `output_action: summary_only` has none",
+            "remove one of the two",
+        ),
+        OutputAction::AppendRow if is_parquet(Path::new(file_name)) => (
+            "`ordered: true` is not available yet for a Parquet file: its rows come in the order of completion",
+            "write text (another `append_row_file_name`), or sort the file by a column when it is done",
+        ),
+        OutputAction::AppendRow => return true,
+    };
+    if let Some(node) = reader.given("ordered") {
+        reader.fault("ordered", node.span, message.into(), Some(hint.into()));
+    }
+    false
 }
 
 /// A folder on this machine, or an address.

@@ -1,4 +1,5 @@
-//! Finalizing a job whose output is a Parquet file: drives the pass that writes it, for minutes if need be, and says how far it is.
+//! Finalizing a job whose output is made of what is committed (a Parquet file, or rows in the order of the input): drives the pass that writes it, for
+//! minutes if need be, and says how far it is.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use fanfold_worker::logs::Level;
 
 use super::prepare::Prepared;
 use super::until_there_is_room;
-use crate::aggregate::{Aggregate, CommitError, Progress, Step, TablePass, Written};
+use crate::aggregate::{Aggregate, CommitError, Pass, Progress, Step, Written};
 
 /// Between two reports.
 const EVERY: Duration = Duration::from_secs(1);
@@ -23,18 +24,18 @@ enum End {
     Interrupted,
 }
 
-/// Writes the Parquet file, unless the output is none; [`Aggregate::finish`] gives it its name. None: the user does not wait. Nothing of
+/// Writes that file, unless the output is what is committed; [`Aggregate::finish`] gives it its name. None: the user does not wait. Nothing of
 /// the file is left then, and the next start makes the pass again.
 ///
 /// # Errors
 /// What was committed can't be read, or the file not be written.
 pub fn write(prepared: &mut Prepared) -> Result<Option<()>> {
     loop {
-        let Some(begun) = until_there_is_room(prepared, Aggregate::table_pass)? else { return Ok(None) };
+        let Some(begun) = until_there_is_room(prepared, Aggregate::rewrite)? else { return Ok(None) };
         let Some(pass) = begun else { return Ok(Some(())) };
         match drive(prepared, pass)? {
             End::Whole(written) => {
-                prepared.aggregate.table_written(written);
+                prepared.aggregate.rewritten(written);
                 return Ok(Some(()));
             }
             End::Interrupted => return Ok(None),
@@ -50,7 +51,7 @@ pub fn write(prepared: &mut Prepared) -> Result<Option<()>> {
     }
 }
 
-fn drive(prepared: &mut Prepared, mut pass: TablePass) -> Result<End> {
+fn drive(prepared: &mut Prepared, mut pass: Pass) -> Result<End> {
     // Who was told to stop while the last mini-batch ran finishes all the same; who is told now does not.
     let before = prepared.orders.count();
     let (mut shown, mut told) = (Instant::now(), Instant::now());
