@@ -171,9 +171,10 @@ impl Fetcher<'_> {
             let known = known[(entry - entries.start) as usize];
             let client = client.at(&OsStr::from_bytes(name).to_string_lossy());
             let sliced = slice.as_ref().filter(|_| self.cloud.sends_parts(&client));
+            let shows = entry == 0 || !self.node.plan.header_in_first_file();
             let part = sliced.and_then(|slice| match kind {
                 InputType::Parquet if slice.part.end != WHOLE => self.cloud.groups(&client, known, slice.part.clone()),
-                _ => part(slice, kind),
+                _ => part(slice, kind, shows),
             });
             wants.push(Want { client, name: [root.as_bytes(), name].concat(), known, part });
         })?;
@@ -181,14 +182,14 @@ impl Fetcher<'_> {
     }
 }
 
-/// What of a table's file is wanted for a slice; None: all of it.
-fn part(slice: &Slice, kind: InputType) -> Option<Part> {
+/// What of a table's file is wanted for a slice; None: all of it. `shows`: its beginning shows what its columns are.
+fn part(slice: &Slice, kind: InputType, shows: bool) -> Option<Part> {
     if slice.part.end == WHOLE || kind == InputType::Parquet {
         return None;
     }
     let header = u64::from(slice.header_len);
     // The first slice begins with the first row itself.
-    let beginning = match kind.is_csv() && slice.part.start > header {
+    let beginning = match kind.is_csv() && shows && slice.part.start > header {
         true => (header + BEGINNING).min(slice.part.start),
         false => 0,
     };

@@ -46,7 +46,8 @@ pub(super) fn add_segments(node: &Node, group: &Group, first: u64, items: &mut V
         let Segment { entry, rows, header, columns, records, crc32 } = segment;
         let name = node.items.item(u64::from(*entry))?;
         // Rows of several inputs may be together.
-        let root = Path::new(&node.items.input_of(u64::from(*entry)).root);
+        let input = node.items.input_of(u64::from(*entry));
+        let root = Path::new(&input.root);
         let path = root.join(OsStr::from_bytes(&name));
         let in_place = records.is_empty();
         let trouble = match in_place {
@@ -76,7 +77,7 @@ pub(super) fn add_segments(node: &Node, group: &Group, first: u64, items: &mut V
                 items.extend_from_slice(told.to_string().as_bytes());
             }
         }
-        super::feed::add_values(node, &path, items);
+        super::feed::add_about(node, &path, input.address(&name), items);
         items.push(b'\n');
         items.extend_from_slice(path.as_os_str().as_bytes());
         items.push(0);
