@@ -10,6 +10,7 @@ mod support;
 
 mod broken;
 mod cache;
+mod columns;
 mod files;
 mod full;
 mod mltables;

@@ -1,5 +1,6 @@
 //! The threads of a node that bring the files of the next mini-batches here while others run.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -153,11 +154,14 @@ impl Fetcher<'_> {
     fn wants(&self, mini_batch: u64, bisected: Option<&Range<u64>>) -> Result<Option<Vec<Want>>, ItemsError> {
         let (items, kind) = (&self.node.items, self.node.plan.input_type);
         let (input, range) = items.split().mini_batch(mini_batch);
-        let Some(client) = self.cloud.input(&input.name) else { return Ok(None) };
         let slice = match kind {
             InputType::Files => None,
             _ => items.slice(mini_batch)?,
         };
+        if let Some(slice) = slice.as_ref().filter(|slice| slice.is_group()) {
+            return self.wants_of_group(slice, range.start);
+        }
+        let Some(client) = self.cloud.input(&input.name) else { return Ok(None) };
         // Of a table the slice is read as a whole, whatever part of its rows is run.
         let entries = slice.as_ref().map_or_else(|| bisected.cloned().unwrap_or(range), Slice::entries);
         let known = self.node.fingerprints.get(entries.clone())?;
@@ -179,6 +183,37 @@ impl Fetcher<'_> {
             wants.push(Want { client, name: [root.as_bytes(), name].concat(), known, part });
         })?;
         Ok(Some(wants))
+    }
+}
+
+impl Fetcher<'_> {
+    /// What is wanted for rows that were gathered by columns, of which the first has this ordinal: of each Parquet file the row groups that they
+    /// are in. None: nothing, they are copies, or on this machine.
+    fn wants_of_group(&self, slice: &Slice, first: u64) -> Result<Option<Vec<Want>>, ItemsError> {
+        let items = &self.node.items;
+        if self.node.plan.input_type != InputType::Parquet {
+            return Ok(None);
+        }
+        let (mut wants, mut next) = (Vec::new(), first);
+        for segment in items.group(slice)?.segments {
+            let entry = u64::from(segment.entry);
+            let ordinals = next..next + segment.rows;
+            next = ordinals.end;
+            let Some(client) = self.cloud.input(&items.input_of(entry).name) else { continue };
+            let (name, known) = (items.item(entry)?, self.node.fingerprints.get(entry..entry + 1)?[0]);
+            let client = client.at(&OsStr::from_bytes(&name).to_string_lossy());
+            let footer = self.cloud.sends_parts(&client).then(|| self.cloud.footer(&client, known)).flatten();
+            let mut part = None;
+            if let Some(footer) = footer {
+                let mut groups = BTreeSet::new();
+                items.for_each_origin(ordinals, |origin| _ = groups.insert(footer.group_of(origin.row)))?;
+                part = footer.part(groups);
+            }
+            // Files of several inputs may have one name.
+            let name = [format!("{entry}/").as_bytes(), &name].concat();
+            wants.push(Want { client, name, known, part });
+        }
+        Ok((!wants.is_empty()).then_some(wants))
     }
 }
 

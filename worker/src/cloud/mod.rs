@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fanfold_shared::items::{ItemReader, ItemsError};
-use fanfold_shared::job::{JobSpec, Partition};
+use fanfold_shared::job::{InputType, JobSpec, Partition};
 use fanfold_shared::report::{ExitCode, IoError, Report};
 use fanfold_shared::uri::{Place, Uri};
 use fanfold_store::datastores::DatastoresError;
@@ -148,8 +148,11 @@ impl Cloud {
     ) -> Result<(Option<Arc<Cloud>>, Brought), CloudError> {
         let (side_inputs, models) = (spec.side_inputs.clone(), spec.models.clone());
         let mut brought = Brought { side_inputs, models, header: None };
+        let gathered = spec.partition.as_ref().is_some_and(Partition::is_by_columns);
+        // Of text that was gathered the list has a copy.
+        let read = if gathered && spec.input_type != InputType::Parquet { &[][..] } else { &items.split().inputs[..] };
         let uris: Vec<(String, Uri)> =
-            items.split().inputs.iter().filter_map(|input| Some((input.name.clone(), input.uri()?))).collect();
+            read.iter().filter_map(|input| Some((input.name.clone(), input.uri()?))).collect();
         let is_uri = |path: &PathBuf| path.to_str().is_some_and(Uri::is_meant);
         let has_side = spec.side_inputs.values().chain(spec.models.values()).any(is_uri);
         if !has_side && uris.is_empty() {
@@ -186,7 +189,6 @@ impl Cloud {
             }
         }
         // Rows that were gathered have their headers with them.
-        let gathered = spec.partition.as_ref().is_some_and(Partition::is_by_columns);
         if !gathered && spec.mltable.as_ref().is_some_and(|mltable| mltable.header_in_first_file) {
             brought.header = cloud.bring_header(list, items, cancel, tell)?;
         }

@@ -118,7 +118,7 @@ impl Frame {
             let readable = match (node.plan.input_type, &slice) {
                 (_, Some(_)) if group.is_some() => {
                     let group = group.as_ref().expect("as the guard says");
-                    groups::add_segments(node, group, whole.start, &mut self.items)?
+                    groups::add_segments(node, group, whole.start, held.local.as_deref(), &mut self.items)?
                 }
                 (InputType::Lines, _) => {
                     node.items.read_joined(held.items.clone(), Path::new(""), &mut self.items)?;
