@@ -183,6 +183,11 @@ impl Uri {
         &self.path
     }
 
+    /// Whether a web server is asked for it, which has files and nothing that could be listed.
+    pub fn is_of_web_server(&self) -> bool {
+        matches!(self.place, Place::Http { .. })
+    }
+
     /// The same place with another path, which has no slash at either end.
     pub fn with_path(&self, path: impl Into<String>) -> Uri {
         Uri { place: self.place.clone(), path: path.into() }

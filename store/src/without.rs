@@ -88,6 +88,9 @@ impl Client {
     pub fn head(&self) -> Result<Object, StoreError> {
         match self.0 {}
     }
+    pub fn head_and_type(&self) -> Result<(Object, Option<String>), StoreError> {
+        match self.0 {}
+    }
     pub fn get_range(&self, _: Range<u64>, _: Option<&Object>) -> Result<Bytes, StoreError> {
         match self.0 {}
     }

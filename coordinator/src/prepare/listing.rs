@@ -264,7 +264,13 @@ pub fn each_entry(
     mut visit: impl FnMut(usize, &Path, &[u8], Option<Fingerprint>) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
     let (excluded, cloud) = (Identities::new(excluded), Cloud::default());
-    let look = Look { excluded: &excluded, cancel, of_mltable: spec.mltable.is_some(), cloud: &cloud };
+    let look = Look {
+        excluded: &excluded,
+        cancel,
+        of_mltable: spec.mltable.is_some(),
+        input_type: spec.input_type,
+        cloud: &cloud,
+    };
     for (number, input) in spec.inputs.iter().enumerate() {
         let source = Source::resolve(input, look)?;
         let notes = &mut Notes::default();
@@ -289,7 +295,7 @@ pub fn each_file(
     mut visit: impl FnMut(&Path, &[u8], Option<Fingerprint>) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
     let (excluded, cloud) = (Identities::default(), Cloud::default());
-    let look = Look { excluded: &excluded, cancel, of_mltable: false, cloud: &cloud };
+    let look = Look { excluded: &excluded, cancel, of_mltable: false, input_type: InputType::Files, cloud: &cloud };
     let path = path.to_str().expect("a path in the job file, which is text").to_string();
     let source = Source::resolve(&Input { name: name.into(), path, dataset: None }, look)?;
     let visit = &mut |name: &[u8], known| visit(source.root(), name, known);
@@ -343,7 +349,13 @@ pub(super) fn split_inputs(
     mut take: impl FnMut(usize, &Source, Look<'_>, &mut Notes) -> Result<(u64, u64), ListError>,
 ) -> Result<Split, ListError> {
     let (excluded, cloud) = (Identities::new(excluded), Cloud::default());
-    let look = Look { excluded: &excluded, cancel, of_mltable: spec.mltable.is_some(), cloud: &cloud };
+    let look = Look {
+        excluded: &excluded,
+        cancel,
+        of_mltable: spec.mltable.is_some(),
+        input_type: spec.input_type,
+        cloud: &cloud,
+    };
     let mut split = Split::even(match spec.mini_batch_size {
         MiniBatchSize::Items(items) => items,
         // Tables are cut where their slices end.
