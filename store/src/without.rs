@@ -58,7 +58,7 @@ impl Stores {
     /// # Errors
     /// Always [`Why::NotBuilt`].
     pub fn open(&self, uri: &Uri) -> Result<Client, StoreError> {
-        let credentials = "no credentials".into();
+        let credentials = crate::error::NO_CREDENTIALS.into();
         Err(StoreError { operation: "open", uri: Box::new(uri.clone()), why: Why::NotBuilt, credentials, near: None })
     }
 

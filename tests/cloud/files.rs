@@ -175,6 +175,9 @@ fn a_web_server_has_neither_folders_nor_patterns_and_its_pages_are_no_tables() {
             assert!(told.contains(&format!("`{}`: {what}", files.url(page))), "{told}");
         }
     }
+    // Nobody asks there with credentials.
+    let missing = refused(&files.url("data/u.csv"), csv);
+    assert!(missing.contains("hint: asked without credentials\n"), "{missing}");
     // A page may be a file, and a file may be called like a pattern.
     for (file, content) in
         [("data/index.html", "index.html=<a href=\"t.csv\">t.csv</a>\n"), ("data/*.csv", "*.csv=id,name\n1,a\n")]
