@@ -33,6 +33,11 @@ impl SplitInput {
     pub fn uri(&self) -> Option<Uri> {
         Uri::is_meant(&self.root).then(|| Uri::parse(&self.root).ok()).flatten()
     }
+
+    /// The address of its file called `name`. None: that is on this machine.
+    pub fn address(&self, name: &[u8]) -> Option<String> {
+        self.uri().map(|uri| uri.join(&String::from_utf8_lossy(name)).to_string())
+    }
 }
 
 /// The split of a whole job.

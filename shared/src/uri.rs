@@ -1,9 +1,12 @@
 //! Where something lies in the cloud: what an address means, and which ones are refused because they hold a secret.
 //!
-//! An address is taken apart once and shown in one form. It never holds a secret: a signature, a token or a password in one is refused without
+//! An address is taken apart once and shown in one form, but for those of the original (`azureml://`), which are shown as they were written. It never holds a secret: a signature, a token or a password in one is refused without
 //! being repeated, as addresses travel (job files, `job.yaml`, messages, logs). Credentials are the affair of `fanfold-store`.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +17,35 @@ use serde::{Deserialize, Serialize};
 pub struct Uri {
     place: Place,
     path: String,
+    spelled: Spelled,
+}
+
+/// How the place of an address was written, where that is not how it is shown. It is none of what the address means: two are equal without it.
+#[derive(Clone, Debug, Default)]
+struct Spelled(Option<Box<str>>);
+
+impl PartialEq for Spelled {
+    fn eq(&self, _: &Spelled) -> bool {
+        true
+    }
+}
+
+impl Eq for Spelled {}
+
+impl PartialOrd for Spelled {
+    fn partial_cmp(&self, other: &Spelled) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Spelled {
+    fn cmp(&self, _: &Spelled) -> Ordering {
+        Ordering::Equal
+    }
+}
+
+impl Hash for Spelled {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 /// A bucket, container, server or datastore.
@@ -136,7 +168,7 @@ impl Uri {
                 ));
             }
         };
-        Ok(Uri { place, path: clean(path)? })
+        Ok(Uri { place, path: clean(path)?, spelled: Spelled::default() })
     }
 
     fn http(scheme: &str, authority: &str, path: &str) -> Result<Uri, UriError> {
@@ -147,7 +179,7 @@ impl Uri {
             secret: false,
         })?;
         let origin = format!("{scheme}://{}", authority.to_ascii_lowercase());
-        Ok(Uri { place: Place::Http { origin }, path: clean(&path)? })
+        Ok(Uri { place: Place::Http { origin }, path: clean(&path)?, spelled: Spelled::default() })
     }
 
     fn in_datastore(name: &str, path: &str) -> Result<Uri, UriError> {
@@ -155,14 +187,14 @@ impl Uri {
             let hint = "a datastore's name has letters, digits, `_` and `-`, at most 64";
             return Err(UriError { why: "it names no datastore".into(), hint: hint.into(), secret: false });
         }
-        Ok(Uri { place: Place::Datastore { name: name.into() }, path: clean(path)? })
+        Ok(Uri { place: Place::Datastore { name: name.into() }, path: clean(path)?, spelled: Spelled::default() })
     }
 
     /// `datastores/<name>/paths/<path>`, with or without `subscriptions/…` before it, as the original writes it.
     fn azureml(rest: &str) -> Result<Uri, UriError> {
         let parts: Vec<&str> = rest.split('/').collect();
         let at = parts.iter().position(|part| *part == "datastores");
-        match at.map(|at| &parts[at + 1..]) {
+        let uri = match at.map(|at| &parts[at + 1..]) {
             Some([name, "paths", path @ ..]) => Uri::in_datastore(name, &path.join("/")),
             Some([name]) => Uri::in_datastore(name, ""),
             _ => Err(UriError {
@@ -170,7 +202,14 @@ impl Uri {
                 hint: "write azureml://datastores/<name>/paths/<path>".into(),
                 secret: false,
             }),
-        }
+        }?;
+        let before = parts[..at.map_or(0, |at| at + 2)].join("/");
+        Ok(Uri { spelled: Spelled(Some(format!("azureml://{before}/paths").into())), ..uri })
+    }
+
+    /// The same, in the form in which equal addresses look the same.
+    pub fn canonical(&self) -> Uri {
+        Uri { spelled: Spelled::default(), ..self.clone() }
     }
 
     /// Where it lies.
@@ -183,9 +222,14 @@ impl Uri {
         &self.path
     }
 
+    /// Whether a web server is asked for it, which has files and nothing that could be listed.
+    pub fn is_of_web_server(&self) -> bool {
+        matches!(self.place, Place::Http { .. })
+    }
+
     /// The same place with another path, which has no slash at either end.
     pub fn with_path(&self, path: impl Into<String>) -> Uri {
-        Uri { place: self.place.clone(), path: path.into() }
+        Uri { path: path.into(), place: self.place.clone(), spelled: self.spelled.clone() }
     }
 
     /// What is called `name` below it.
@@ -247,21 +291,33 @@ impl fmt::Display for Place {
 }
 
 impl fmt::Display for Uri {
-    /// In the one form that [`Uri::parse`] reads back.
+    /// In a form that [`Uri::parse`] reads back, and whoever wrote it knows again.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match &self.spelled.0 {
+            Some(spelled) => Cow::from(&**spelled),
+            None => self.place.to_string().into(),
+        };
         let path = match self.place {
             Place::Http { .. } => percent_encoded(&self.path),
             _ => self.path.clone(),
         };
         match path.as_str() {
-            "" => write!(f, "{}", self.place),
-            path => write!(f, "{}/{path}", self.place),
+            "" => write!(f, "{place}"),
+            path => write!(f, "{place}/{path}"),
         }
     }
 }
 
 const KNOWN: [&str; 12] =
     ["s3", "s3a", "gs", "az", "abfs", "abfss", "wasb", "wasbs", "http", "https", "datastore", "azureml"];
+
+/// A path or an address, in the form in which equal addresses look the same.
+pub fn canonical(text: &str) -> Cow<'_, str> {
+    match Uri::is_meant(text).then(|| Uri::parse(text)) {
+        Some(Ok(uri)) => uri.canonical().to_string().into(),
+        _ => text.into(),
+    }
+}
 
 /// Whether a datastore may be called so.
 pub fn is_datastore_name(text: &str) -> bool {
@@ -320,7 +376,7 @@ fn refuse_secrets(scheme: &str, rest: &str) -> Result<(), UriError> {
 }
 
 /// A text that may be shown: what stands behind the scheme of an address in it that holds a secret becomes asterisks, one for each character.
-pub fn masked(text: &str) -> std::borrow::Cow<'_, str> {
+pub fn masked(text: &str) -> Cow<'_, str> {
     let mut masked = String::new();
     let mut shown = 0;
     for (at, _) in text.match_indices("://") {
@@ -410,17 +466,33 @@ mod tests {
             ("HTTPS://Host:8443/a%20b/c", "https://host:8443/a%20b/c"),
             ("https://h/caf%C3%A9/100%", "https://h/caf%C3%A9/100%25"),
             ("datastore://images/2024", "datastore://images/2024"),
-            ("azureml://datastores/images/paths/2024/a", "datastore://images/2024/a"),
-            ("azureml://datastores/images", "datastore://images"),
-            (
-                "azureml://subscriptions/s/resourcegroups/g/workspaces/w/datastores/images/paths/a/",
-                "datastore://images/a",
-            ),
         ] {
             let uri = Uri::parse(typed).unwrap_or_else(|error| panic!("{typed}: {error}"));
             assert_eq!(uri.to_string(), shown, "{typed}");
             assert_eq!(Uri::parse(shown).as_ref(), Ok(&uri), "{shown}");
         }
+    }
+
+    #[test]
+    fn one_of_the_original_is_shown_as_it_was_written_and_means_a_datastore() {
+        let long = "azureml://subscriptions/s/resourcegroups/g/workspaces/w/datastores/images/paths/a";
+        for (typed, shown, means) in [
+            (
+                "azureml://datastores/images/paths/2024/a",
+                "azureml://datastores/images/paths/2024/a",
+                "datastore://images/2024/a",
+            ),
+            ("azureml://datastores/images", "azureml://datastores/images/paths", "datastore://images"),
+            (&format!("{long}/"), long, "datastore://images/a"),
+        ] {
+            let uri = Uri::parse(typed).unwrap();
+            assert_eq!((uri.to_string(), uri.canonical().to_string()), (shown.into(), means.into()));
+            assert_eq!(uri, Uri::parse(means).unwrap());
+            assert_eq!(Uri::parse(shown).unwrap().to_string(), shown);
+            assert_eq!(canonical(typed), means);
+            assert_eq!(uri.split().0.join("b").to_string(), uri.with_path(uri.split().0.join("b").path()).to_string());
+        }
+        assert_eq!(canonical("data/x"), "data/x");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfold_shared::uri::Uri;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt};
+use object_store::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStoreExt};
 
 use crate::connect::Connected;
 use crate::download::Download;
@@ -54,9 +54,19 @@ impl Client {
     /// # Errors
     /// It is not there, or can't be asked for.
     pub fn head(&self) -> Result<Object, StoreError> {
+        Ok(self.head_and_type()?.0)
+    }
+
+    /// What is known of the object at its address, and what its server calls its content: `text/html; charset=utf-8`.
+    ///
+    /// # Errors
+    /// As [`Client::head`].
+    pub fn head_and_type(&self) -> Result<(Object, Option<String>), StoreError> {
         let path = self.key("look at")?;
-        let found = self.wait(self.connected.store.head(&path)).map_err(|error| self.missing("look at", &error))?;
-        Ok(self.object(found))
+        let looked = self.wait(self.connected.store.get_opts(&path, GetOptions::new().with_head(true)));
+        let found = looked.map_err(|error| self.missing("look at", &error))?;
+        let content_type = found.attributes.get(&Attribute::ContentType).map(|text| text.to_string());
+        Ok((self.object(found.meta), content_type))
     }
 
     /// The bytes `range` of the object, all of them. `expected`: it must still be that one.

@@ -15,6 +15,7 @@ use object_store::http::HttpBuilder;
 use object_store::{BackoffConfig, Certificate, ClientOptions, HeaderMap, HeaderValue, ObjectStore, RetryConfig};
 
 use crate::datastores::{Access, Credential, Datastore};
+use crate::error::NO_CREDENTIALS;
 use crate::listing::Near;
 use crate::patience::{Patient, silence};
 use crate::put::Multipart;
@@ -58,16 +59,19 @@ pub(crate) fn connect(place: &Place, datastores: &Datastores) -> Result<Connecte
     match place {
         Place::Datastore { name } => {
             let Some(datastore) = datastores.entries.get(name) else {
-                return Err((Why::NoDatastore(datastores.missing(name)), "no credentials".into()));
+                return Err((Why::NoDatastore(datastores.missing(name)), NO_CREDENTIALS.into()));
             };
-            let credentials =
-                format!("{} of datastore `{name}` ({})", datastore.credential_text(), datastores.path.display());
+            let path = datastores.path.display();
+            let credentials = match datastore.credential {
+                Some(Credential::Anonymous) => format!("{NO_CREDENTIALS}, as datastore `{name}` says ({path})"),
+                _ => format!("{} of datastore `{name}` ({path})", datastore.credential_text()),
+            };
             named(datastore, credentials)
         }
         Place::S3 { bucket } => s3(AmazonS3Builder::from_env(), bucket, None, None),
         Place::Azure { container, host } => azure(MicrosoftAzureBuilder::from_env(), container, host.as_deref(), None),
         Place::Gcs { bucket } => gcs(GoogleCloudStorageBuilder::from_env(), bucket, None),
-        Place::Http { origin } => http(origin, HeaderMap::new(), None, "nobody (anonymous)".into()),
+        Place::Http { origin } => http(origin, HeaderMap::new(), None, NO_CREDENTIALS.into()),
     }
 }
 
@@ -209,7 +213,7 @@ fn s3(
     let credentials = credentials.unwrap_or_else(|| match builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId) {
         Some(_) => "$AWS_ACCESS_KEY_ID of the environment".into(),
         None if builder.get_config_value(&AmazonS3ConfigKey::SkipSignature).as_deref() == Some("true") => {
-            "nobody (anonymous, $AWS_SKIP_SIGNATURE)".into()
+            format!("{NO_CREDENTIALS} ($AWS_SKIP_SIGNATURE)")
         }
         None => "what the machine itself is allowed, as $AWS_ACCESS_KEY_ID is not set".to_string(),
     });
@@ -253,7 +257,7 @@ fn azure(
             } else if set(AzureConfigKey::SasKey) {
                 "$AZURE_STORAGE_SAS_KEY of the environment"
             } else if builder.get_config_value(&AzureConfigKey::SkipSignature).as_deref() == Some("true") {
-                "nobody (anonymous, $AZURE_SKIP_SIGNATURE)"
+                &format!("{NO_CREDENTIALS} ($AZURE_SKIP_SIGNATURE)")
             } else {
                 "what the machine itself is allowed, as $AZURE_STORAGE_ACCOUNT_KEY is not set"
             };

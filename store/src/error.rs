@@ -22,6 +22,17 @@ pub struct StoreError {
     pub near: Option<String>,
 }
 
+/// What `credentials` begin with where there are none.
+pub(crate) const NO_CREDENTIALS: &str = "no credentials";
+
+/// `asked with the account key of …`, or `asked without credentials`.
+pub fn asked(credentials: &str) -> String {
+    match credentials.strip_prefix(NO_CREDENTIALS) {
+        Some(why) => format!("asked without credentials{why}"),
+        None => format!("asked with {credentials}"),
+    }
+}
+
 /// Why an object can't be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -106,7 +117,11 @@ impl Report for StoreError {
     fn hint(&self) -> Option<String> {
         let credentials = &self.credentials;
         Some(match &self.why {
-            Why::Missing(_) => self.near.clone().unwrap_or_else(|| format!("asked with {credentials}")),
+            Why::Missing(_) => self.near.clone().unwrap_or_else(|| asked(credentials)),
+            Why::Denied(_) | Why::Unauthenticated(_) if credentials.starts_with(NO_CREDENTIALS) => format!(
+                "{}, and not everybody may: describe some in the file of datastores (`fanfold datastore list` says where it lies)",
+                asked(credentials)
+            ),
             Why::Denied(_) | Why::Unauthenticated(_) => format!(
                 "asked with {credentials}: have they the right to {} there, and are they still valid? Other \
                  ones belong in the file of datastores (`fanfold datastore check NAME` tries them) or in the environment",
@@ -122,7 +137,7 @@ impl Report for StoreError {
                 "it was tried several times; check the network, a proxy (`HTTPS_PROXY`), and the state of the service"
                     .into()
             }
-            Why::Setup(_) => format!("it was to be asked with {credentials}"),
+            Why::Setup(_) => format!("it was to be {}", asked(credentials)),
             Why::NoParts => {
                 "serve it with a server that knows ranges, put it into an object store, or copy it to this machine"
                     .into()

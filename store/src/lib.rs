@@ -33,7 +33,7 @@ mod why;
 mod without;
 
 pub use datastores::Datastores;
-pub use error::{StoreError, Why};
+pub use error::{StoreError, Why, asked};
 pub use object::{Next, Object, Over, Seen, Version};
 
 #[cfg(feature = "cloud")]

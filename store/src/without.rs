@@ -58,7 +58,7 @@ impl Stores {
     /// # Errors
     /// Always [`Why::NotBuilt`].
     pub fn open(&self, uri: &Uri) -> Result<Client, StoreError> {
-        let credentials = "no credentials".into();
+        let credentials = crate::error::NO_CREDENTIALS.into();
         Err(StoreError { operation: "open", uri: Box::new(uri.clone()), why: Why::NotBuilt, credentials, near: None })
     }
 
@@ -86,6 +86,9 @@ impl Client {
         match self.0 {}
     }
     pub fn head(&self) -> Result<Object, StoreError> {
+        match self.0 {}
+    }
+    pub fn head_and_type(&self) -> Result<(Object, Option<String>), StoreError> {
         match self.0 {}
     }
     pub fn get_range(&self, _: Range<u64>, _: Option<&Object>) -> Result<Bytes, StoreError> {

@@ -34,7 +34,7 @@ fn what_it_says_is_understood_or_refused_by_name_and_line() {
         "paths: a.csv\n".into(),
         "paths: [a.csv, {file: b.csv}, {folder: a.csv}, {file: ., folder: .}, {fil: a.csv}]\n".into(),
         "paths:\n  - file: ftp://h/a.csv\n  - pattern: https://h/x?sig=canary\n".into(),
-        "paths: [{file: azureml://datastores/d/paths/a.csv}]\ntransformations: [{read_delimited: {header: from_first_file, include_path_column: true}}]\n".into(),
+        "paths: [{folder: 'https://h/data'}, {file: 'https://h/data/'}]\n".into(),
         "query_source: {query: select}\n".into(),
         "paths: [{file: a.csv}]\ntransformation: []\n".into(),
         "paths: [{file: a.csv}\n".into(),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Once};
 
-use fanfold_test_servers::{Fault, Faults, Rule, has_cloud_servers};
+use fanfold_test_servers::{Fault, Faults, Files, Rule, has_cloud_servers};
 
 use crate::support::{assert_each_once, wait_for};
 use crate::{CANARY, World};
@@ -111,11 +111,33 @@ fn what_keeps_a_job_from_being_listed_is_said_with_the_way_out() {
     assert!(missing.contains("`datastore://store/on/0`") && missing.contains("holds `in`"), "{missing}");
     let pattern = refused("[\"datastore://store/in/**/*.png\"]", 2);
     assert!(pattern.contains("matches no object") && pattern.contains("for example `0/0 é.txt` is there"), "{pattern}");
+    // As it was written, and not as it is meant.
+    for written in ["azureml://datastores/store/paths/on/0", "azureml://subscriptions/s/datastores/store/paths/on/0"] {
+        let missing = refused(&format!("['{written}']"), 2);
+        assert!(missing.contains(&format!("`{written}`")) && missing.contains("/store/paths` holds `in`"), "{missing}");
+        assert!(!missing.contains("datastore://"), "{missing}");
+    }
     let unknown = refused("[datastore://stores/in]", 2);
     assert!(unknown.contains("no datastore is called so") && unknown.contains("store"), "{unknown}");
     world.datastore(&world.s3.url(), &world.s3.key().id, CANARY);
     let denied = refused("[datastore://store/in]", 2);
     assert!(denied.contains("access is denied") && denied.contains("of datastore `store`"), "{denied}");
+    let azureml = refused("[azureml://datastores/store/paths/in]", 2);
+    assert!(azureml.contains("`azureml://datastores/store/paths/in`: access is denied"), "{azureml}");
+    // Nobody's credentials are none.
+    world.place.write("web/a.txt", "a");
+    let files = Files::serve(&world.place.path("web"));
+    let faults = Faults::before(files.port());
+    faults.rule(Rule::new(Fault::Status(403, None)));
+    let entry = format!("web: {{type: https, url: '{}', anonymous: true}}\n", faults.url());
+    world.place.write("datastores.yaml", entry);
+    for (input, told) in [
+        ("datastore://web/a.txt".to_string(), "asked without credentials, as datastore `web` says ("),
+        (format!("{}/a.txt", faults.url()), "asked without credentials, and not everybody may: describe some"),
+    ] {
+        let anonymous = refused(&format!("['{input}']"), 2);
+        assert!(anonymous.contains("access is denied") && anonymous.contains(told), "{anonymous}");
+    }
     world.datastore("http://127.0.0.1:1", "id", CANARY);
     let secret = refused("[\"https://host/file?sig=canary/of+a+secret\"]", 2);
     assert!(secret.contains("a signature or a token, which is a secret"), "{secret}");

@@ -38,6 +38,31 @@ fn it_keeps_to_its_size_and_a_mini_batch_that_is_too_large_for_it_says_so() {
     let held: u64 = world.cached().iter().map(|path| path.metadata().unwrap().len()).sum();
     assert!(held <= 1 << 20, "{held}");
     let ran = run("150kB", "small").expect(1);
+    // The same by options, which go before it; a relative one is of this directory.
+    let with = |options: &[&str], job: &str| {
+        let mut command = world.fanfold();
+        command.args(["run", "job.yaml", "--no-reuse", "--job-dir", job]).args(options).env("FANFOLD_CACHE_SIZE", "1B");
+        crate::finish(command.spawn().unwrap(), crate::LIMIT)
+    };
+    with(&["--cache", "kept", "--cache-size", "300kB"], "other").expect(0);
+    let held: u64 = world.cached_in("kept").iter().map(|path| path.metadata().unwrap().len()).sum();
+    assert!((100_000..=300 << 10).contains(&held), "{held}");
+    let bad = with(&["--cache-size", "much"], "never").expect(2);
+    assert!(bad.stderr.contains("--cache-size") && bad.stderr.contains("200GB"), "{}", bad.stderr);
+    let fleet = with(&["--cache", "kept", "--shared", "."], "never").expect(2);
+    assert!(
+        fleet.stderr.contains("about this machine") && fleet.stderr.contains("`fanfold-worker`"),
+        "{}",
+        fleet.stderr
+    );
+    // `resume` takes them as well.
+    let mut command = world.fanfold();
+    command.args(["run", "job.yaml", "--job-dir", "later"]).env("FANFOLD_FAILPOINT", "blame_before_forget");
+    crate::finish(command.spawn().unwrap(), crate::LIMIT);
+    let mut command = world.fanfold();
+    command.args(["resume", "./later", "--cache-size", "1MB"]).env("FANFOLD_CACHE_SIZE", "1B");
+    crate::finish(command.spawn().unwrap(), crate::LIMIT).expect(0);
+    assert_each_once(&crate::support::lines(&world.place.path("later/output/parallel_run_step.txt")), &expected);
     let why = "take 200000 bytes, and the cache of this machine may have 153600";
     assert!(ran.stderr.contains(why) && ran.stderr.contains("--cache-size"), "{}", ran.stderr);
 }

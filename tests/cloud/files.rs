@@ -129,3 +129,62 @@ fn partitions_by_path_hold_the_files_of_one_combination() {
     rows.sort();
     assert_eq!(rows, [vec!["summer 6"; 6], vec!["winter 3"; 3]].concat());
 }
+
+#[test]
+fn a_web_server_has_neither_folders_nor_patterns_and_its_pages_are_no_tables() {
+    let place = crate::Place::new();
+    place.write("web/data/index.html", "<a href=\"t.csv\">t.csv</a>\n");
+    place.write("web/data/t.csv", "id,name\n1,a\n");
+    place.write("web/data/*.csv", "id,name\n1,a\n");
+    let files = Files::serve(&place.path("web"));
+    place.write("score.py", crate::SAYS);
+    let job = |inputs: &str, more: &str| {
+        let yaml = format!("name: web\nentry_script: score.py\ninputs: ['{inputs}']\n{more}");
+        place.write("job.yaml", yaml);
+    };
+    let refused = |inputs: &str, more: &str| {
+        job(inputs, more);
+        place.run(&["plan", "job.yaml"]).expect(2).stderr
+    };
+    let csv = "input_type: csv\n";
+    for pattern in ["data/t*.csv", "data/**/*.csv", "*/t.csv"] {
+        let pattern = files.url(pattern);
+        let told = refused(&pattern, csv);
+        assert!(told.contains(&format!("`{pattern}` is a pattern, and a web server can't be asked")), "{told}");
+        assert!(told.contains("name each file"), "{told}");
+    }
+    let base = files.url("").trim_end_matches('/').to_string();
+    for folder in [files.url("data/"), files.url(""), base] {
+        for more in [csv, ""] {
+            let told = refused(&folder, more);
+            assert!(told.contains(&format!("`{folder}` is a folder, and a web server can't be asked")), "{told}");
+            assert!(told.contains("name each file") && told.contains("job.yaml:3:"), "{told}");
+        }
+    }
+    let side = format!("side_inputs: {{labels: '{}'}}\n", files.url("data/"));
+    let told = refused(&files.url("data/t.csv"), &side);
+    assert!(told.contains("`side_inputs.labels`: `http://") && told.contains("is a folder"), "{told}");
+    place.write("table/MLTable", format!("paths: [{{folder: '{}'}}]\n", files.url("data")));
+    let told = refused("table", "input_type: mltable\n");
+    assert!(told.contains("is a folder") && told.contains("MLTable:1:"), "{told}");
+    // Without the slash it is sent to the page.
+    for page in ["data", "data/index.html"] {
+        for kind in ["csv", "jsonl", "parquet", "lines"] {
+            let told = refused(&files.url(page), &format!("input_type: {kind}\n"));
+            let what = "its server says that it is `text/html; charset=utf-8`, a page and no data";
+            assert!(told.contains(&format!("`{}`: {what}", files.url(page))), "{told}");
+        }
+    }
+    // Nobody asks there with credentials.
+    let missing = refused(&files.url("data/u.csv"), csv);
+    assert!(missing.contains("hint: asked without credentials\n"), "{missing}");
+    // A page may be a file, and a file may be called like a pattern.
+    for (file, content) in
+        [("data/index.html", "index.html=<a href=\"t.csv\">t.csv</a>\n"), ("data/*.csv", "*.csv=id,name\n1,a\n")]
+    {
+        job(&files.url(file), "");
+        std::fs::remove_dir_all(place.job()).unwrap_or_default();
+        place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
+        assert!(place.rows().join("\n").trim_end().ends_with(content.trim_end()), "{:?}", place.rows());
+    }
+}

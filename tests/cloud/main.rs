@@ -10,6 +10,7 @@ mod support;
 
 mod broken;
 mod cache;
+mod columns;
 mod files;
 mod full;
 mod mltables;
@@ -94,6 +95,11 @@ impl World {
 
     /// Files of the cache, of all kinds.
     fn cached(&self) -> Vec<std::path::PathBuf> {
+        self.cached_in("cache/fanfold/cloud")
+    }
+
+    /// Files of the cache that lies there.
+    fn cached_in(&self, dir: &str) -> Vec<std::path::PathBuf> {
         fn walk(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
                 match entry.file_type().unwrap().is_dir() {
@@ -103,7 +109,7 @@ impl World {
             }
         }
         let mut found = Vec::new();
-        walk(&self.place.path("cache/fanfold/cloud"), &mut found);
+        walk(&self.place.path(dir), &mut found);
         found
     }
 }

@@ -14,7 +14,10 @@ mod world;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 
+use serde_json::Value;
 use servers::{Secrets, Servers};
 
 #[test]
@@ -93,5 +96,37 @@ fn each_alert_fires_when_it_should() {
     match ran {
         Ok(ran) => assert!(ran.status.success(), "{}", support::text(&ran)),
         Err(_) => running::skip("promtool is not installed (Debian package prometheus)"),
+    }
+}
+
+#[test]
+fn the_file_of_datastores_is_for_coordinator_and_workers_alone() {
+    let compose = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compose");
+    let config = |files: &[&str]| -> Option<Value> {
+        let mut command = Command::new("docker-compose");
+        command.current_dir(&compose).args(files.iter().flat_map(|file| ["-f", *file]));
+        let told = command.args(["--profile", "gpu", "--profile", "monitoring", "config"]).output().ok()?;
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        let yaml = tempfile::NamedTempFile::new().unwrap();
+        fs::write(yaml.path(), &told.stdout).unwrap();
+        let to_json = "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)";
+        let json = Command::new("python3").args(["-c", to_json]).arg(yaml.path()).output().ok()?;
+        json.status.success().then(|| serde_json::from_slice(&json.stdout).expect("JSON"))
+    };
+    let Some(with) = config(&["compose.yaml", "compose.cloud.yaml"]) else {
+        return running::skip("docker-compose and PyYAML are not installed");
+    };
+    let without = config(&["compose.yaml"]).expect("it was there a moment ago");
+    let file = with["secrets"]["datastores"]["file"].as_str().unwrap();
+    assert!(file.ends_with("/compose/secrets/datastores.yaml"), "{file}");
+    for (name, service) in with["services"].as_object().unwrap() {
+        let secrets = |service: &Value| service["secrets"].as_array().map_or(0, Vec::len);
+        let more = usize::from(matches!(name.as_str(), "coordinator" | "worker" | "worker-gpu"));
+        // The others are still there.
+        assert_eq!(secrets(service), secrets(&without["services"][name]) + more, "{name}");
+        let told = service["environment"]["FANFOLD_DATASTORES"].as_str();
+        assert_eq!(told, (more == 1).then_some("/run/secrets/datastores"), "{name}");
+        let environment = |service: &Value| service["environment"].as_object().map_or(0, serde_json::Map::len);
+        assert_eq!(environment(service), environment(&without["services"][name]) + more, "{name}");
     }
 }

@@ -100,7 +100,7 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
     let Site { id, spec, job, node, dir, items, gpus, processes, next_process, cache, membership, cancel } = site;
     // First: credentials that are missing are found at once, an environment takes minutes.
     let mut note = |level, text: &str| tell(Word::Note(level, text));
-    let (cloud, brought) = Cloud::prepare(spec, &items, cache, cancel, &mut note)?;
+    let (cloud, brought) = Cloud::prepare(spec, &job.items(), &items, cache, cancel, &mut note)?;
     let log = job.logs().environment_build();
     let python = environment::prepare(&spec.environment, &log, cancel, &mut |line| tell(Word::Building(line)))
         .map_err(|error| Unfit { anywhere: is_the_jobs_own(&error), failure: error.into() })?;
@@ -133,6 +133,7 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
         path_format: spec.path_format().cloned(),
         read_csv: spec.read_csv.clone(),
         mltable: spec.mltable.clone(),
+        header: brought.header,
         column_steps: spec.column_steps(),
         output_action: spec.output_action,
         writes_parquet: spec.writes_parquet(),

@@ -142,7 +142,7 @@ fn run(cli: Cli) -> Result<report::ExitCode, Failure> {
         base: cli.work_dir,
         metrics: cli.metrics,
         lease_after: Duration::from_secs(cli.lease_after),
-        cache: cli.cache.settings(),
+        cache: cli.cache.settings()?,
     })
 }
 

@@ -378,10 +378,14 @@ impl Node {
         lock(&self.oom).killed(pid) == Some(true)
     }
 
-    /// The file that the list begins with.
+    /// The file that the list begins with: what it is called, and where its header can be read.
     fn first_file(&self) -> Option<serde_json::Value> {
-        let mut first = self.items.paths(0..1).ok()?;
-        first.pop().map(|path| host::path_text(&path))
+        let path = self.items.paths(0..1).ok()?.pop()?;
+        let address = self.items.input_of(0).address(&self.items.item(0).ok()?);
+        Some(serde_json::json!({
+            "name": address.map_or_else(|| host::path_text(&path), serde_json::Value::from),
+            "path": host::path_text(self.plan.header.as_ref().unwrap_or(&path)),
+        }))
     }
 
     /// What the host program of a process is told (`docs/design/host-protocol.md`).
@@ -410,7 +414,7 @@ impl Node {
                 "dtype": self.plan.read_csv.dtype,
                 "mltable": self.plan.mltable.as_ref().map(|mltable| serde_json::json!({
                     "empty_as_string": mltable.empty_as_string,
-                    "header_of": mltable.header_in_first_file.then(|| self.first_file()).flatten(),
+                    "header_of": self.plan.header_in_first_file().then(|| self.first_file()).flatten(),
                 })),
                 "values": self.plan.path_format.as_ref().map_or(&[][..], |format| format.names()),
                 "columns": self.plan.column_steps,

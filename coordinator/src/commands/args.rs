@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use fanfold_shared::report::Result;
+use fanfold_shared::report::{ExitCode, Report, Result};
+use fanfold_worker::cloud::{CacheOptions, CacheSettings};
 
 use super::client::{Client, ClientError};
 use super::target::Target;
@@ -70,4 +71,31 @@ pub struct SetArgs {
     /// Set a key of the job file, e.g. `--set mini_batch_size=5`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
+}
+
+/// Options of the cache, for a job whose nodes are on other machines.
+#[derive(Debug, thiserror::Error)]
+#[error("`--cache` and `--cache-size` are about this machine, and the job runs on the workers of a fleet")]
+struct CacheElsewhere;
+
+impl Report for CacheElsewhere {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("`fanfold-worker` takes the same options: give them there".into())
+    }
+}
+
+/// Where a job that runs here keeps files at addresses. `elsewhere`: it does not run here.
+///
+/// # Errors
+/// It does not, and it was said; or the environment says what can't be.
+pub fn cache_of(options: &CacheOptions, elsewhere: bool) -> Result<CacheSettings> {
+    match elsewhere {
+        true if options.are_given() => Err(CacheElsewhere.into()),
+        true => Ok(CacheSettings::default()),
+        false => options.settings(),
+    }
 }

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use fanfold_shared::report::{ExitCode, Failure, Result};
 use fanfold_shared::uri::Uri;
 use fanfold_store::datastores::Datastore;
-use fanfold_store::{Client, Datastores, Next, Object, StoreError, Stores};
+use fanfold_store::{Client, Datastores, Next, Object, StoreError, Stores, asked};
 use serde_json::{Value, json};
 
 use super::written;
@@ -93,7 +93,7 @@ fn check(datastores: Datastores, name: &str, path: &str, out: &mut dyn Write) ->
     let uri = Uri::parse(&format!("datastore://{name}{slash}{path}")).map_err(|error| Failure::from(BadName(error)))?;
     let client = Stores::new(datastores)?.open(&uri)?;
     let found = look(&client)?;
-    Ok(written(writeln!(out, "{uri}: {found} (asked with {})", client.credentials()))?)
+    Ok(written(writeln!(out, "{uri}: {found} ({})", asked(client.credentials())))?)
 }
 
 /// What is there, as somebody who may list and read sees it.

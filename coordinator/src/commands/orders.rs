@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
+use fanfold_worker::cloud::{CacheOptions, CacheSettings};
 use serde_json::json;
 
-use super::args::JobArgs;
+use super::args::{JobArgs, cache_of};
 use super::fleet::FleetArgs;
 use super::target::{LOOK, Target};
 use super::{status, written};
@@ -37,6 +38,8 @@ pub struct Args {
 pub struct ResumeArgs {
     #[command(flatten)]
     job: JobArgs,
+    #[command(flatten)]
+    cache: CacheOptions,
     #[command(flatten)]
     fleet: FleetArgs,
     /// Of a job of a service: write its status as JSON
@@ -86,6 +89,7 @@ pub fn pause(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
 pub fn resume(args: &ResumeArgs, out: &mut dyn Write) -> Result<ExitCode> {
     match args.job.find()? {
         Target::Service(client, job) => {
+            cache_of(&args.cache, true)?;
             let view = client.order(&job, "resume", &json!({}))?;
             let StatusView { status, .. } = &view;
             let told = match status.state {
@@ -94,7 +98,7 @@ pub fn resume(args: &ResumeArgs, out: &mut dyn Write) -> Result<ExitCode> {
             };
             answer(&view, &told, args.json, out)
         }
-        Target::Dir(dir) => go_on(&dir, &args.fleet),
+        Target::Dir(dir) => go_on(&dir, cache_of(&args.cache, args.fleet.is_given())?, &args.fleet),
     }
 }
 
@@ -127,7 +131,7 @@ fn ask(dir: &JobDir, verb: &'static str, asked: Asked) -> Result<StatusView> {
 }
 
 /// As `fanfold run` does with the job's own copy of its job file; on the fleet, if one is named.
-fn go_on(dir: &JobDir, fleet: &FleetArgs) -> Result<ExitCode> {
+fn go_on(dir: &JobDir, cache: CacheSettings, fleet: &FleetArgs) -> Result<ExitCode> {
     let view = StatusView::of(dir).during("read", dir.status_json())?;
     if view.status.state.is_final() {
         let job = fanfold_shared::ids::JobId(view.status.job_id.clone());
@@ -140,7 +144,7 @@ fn go_on(dir: &JobDir, fleet: &FleetArgs) -> Result<ExitCode> {
         let request = SubmitRequest { source: Source::File(job_file), overrides, job_dir, id: None, datasets };
         return fleet.coordinate("resume", FleetJob::Request(request), Purpose::Run, orders);
     }
-    run::run(&RunRequest { job_file, job_dir, overrides }, &orders)
+    run::run(&RunRequest { job_file, job_dir, overrides, cache }, &orders)
 }
 
 /// Waits a moment for the job to do what it was told.

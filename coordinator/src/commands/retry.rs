@@ -3,9 +3,10 @@
 use std::io::Write;
 
 use fanfold_shared::report::{During, ExitCode, Result};
+use fanfold_worker::cloud::CacheOptions;
 use serde_json::json;
 
-use super::args::{JobArgs, SetArgs};
+use super::args::{JobArgs, SetArgs, cache_of};
 use super::fleet::FleetArgs;
 use super::target::Target;
 use super::written;
@@ -24,6 +25,8 @@ pub struct Args {
     #[command(flatten)]
     set: SetArgs,
     #[command(flatten)]
+    cache: CacheOptions,
+    #[command(flatten)]
     fleet: FleetArgs,
 }
 
@@ -36,13 +39,15 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
     let dir = match args.job.find()? {
         Target::Dir(dir) => dir,
         Target::Service(client, job) => {
+            cache_of(&args.cache, true)?;
             let view = client.order(&job, "retry", &json!({"set": overrides}))?;
             return Ok(written(writeln!(out, "{} {}", view.status.job_id, view.status.state))?);
         }
     };
+    let cache = cache_of(&args.cache, args.fleet.is_given())?;
     let orders = signals::orders().during("take signals in", "this process")?;
     if !args.fleet.is_given() {
-        return run::retry_failed(&dir, overrides, &orders);
+        return run::retry_failed(&dir, overrides, cache, &orders);
     }
     args.fleet.coordinate("retry", FleetJob::Dir(dir, overrides.clone()), Purpose::RetryFailed, orders)
 }

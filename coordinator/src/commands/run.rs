@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use fanfold_shared::report::{During, ExitCode, Result};
+use fanfold_worker::cloud::CacheOptions;
 
-use super::args::SetArgs;
+use super::args::{SetArgs, cache_of};
 use super::fleet::FleetArgs;
 use crate::datasets::DatasetStore;
 use crate::run::{self, FleetJob, Purpose, RunRequest, Source, SubmitRequest};
@@ -28,6 +29,8 @@ pub struct Args {
     #[arg(long)]
     no_reuse: bool,
     #[command(flatten)]
+    cache: CacheOptions,
+    #[command(flatten)]
     fleet: FleetArgs,
 }
 
@@ -36,6 +39,7 @@ pub struct Args {
 /// # Errors
 /// What keeps the job from running, or ends the program; see [`run::run`] and [`FleetArgs::coordinate`].
 pub fn run(args: Args) -> Result<ExitCode> {
+    let cache = cache_of(&args.cache, args.fleet.is_given())?;
     let orders = signals::orders().during("take signals in", "this process")?;
     let (job_file, job_dir, mut overrides) = (args.job_file, args.job_dir, args.set.overrides);
     let may_reuse = job_dir.is_none() && !args.no_reuse;
@@ -49,5 +53,5 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let request = SubmitRequest { source: Source::File(job_file), overrides, job_dir, id: None, datasets };
         return args.fleet.coordinate("run", FleetJob::Request(request), Purpose::Run, orders);
     }
-    run::run(&RunRequest { job_file, job_dir, overrides }, &orders)
+    run::run(&RunRequest { job_file, job_dir, overrides, cache }, &orders)
 }

@@ -8,6 +8,7 @@ use fanfold_shared::job::{
 };
 use fanfold_shared::report::Result;
 use fanfold_shared::text::{counted, size};
+use fanfold_shared::uri::canonical;
 
 use super::{DatasetError, DatasetStore};
 use crate::prepare::contents;
@@ -94,7 +95,11 @@ pub fn register(
 /// no difference.
 fn difference(old: &Dataset, new: &Dataset) -> Option<String> {
     let paths = |dataset: &Dataset| -> Vec<String> { dataset.paths.iter().map(|part| part.path.clone()).collect() };
-    if paths(old) != paths(new) {
+    let meant = |dataset: &Dataset| -> Vec<_> {
+        dataset.paths.iter().map(|part| (canonical(&part.path).into_owned(), part.contents.clone())).collect()
+    };
+    let paths_of = |dataset: &Dataset| -> Vec<_> { meant(dataset).into_iter().map(|(path, _)| path).collect() };
+    if paths_of(old) != paths_of(new) {
         return Some(match &paths(old)[..] {
             [one] => format!("the path `{one}`"),
             several => format!("the paths `{}`", several.join("`, `")),
@@ -109,7 +114,7 @@ fn difference(old: &Dataset, new: &Dataset) -> Option<String> {
     if new.description.is_some() && old.description != new.description {
         return Some("another description".into());
     }
-    (old.paths != new.paths).then(|| match (old.files() == new.files(), old.bytes() == new.bytes()) {
+    (meant(old) != meant(new)).then(|| match (old.files() == new.files(), old.bytes() == new.bytes()) {
         (true, true) => "the same paths, and files there were renamed or written since".into(),
         _ => {
             let told = |dataset: &Dataset| format!("{} ({})", counted(dataset.files(), "file"), size(dataset.bytes()));

@@ -7,12 +7,12 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::items::Fingerprint;
-use fanfold_shared::job::Input;
+use fanfold_shared::job::{Input, InputType};
 use fanfold_shared::uri::Uri;
 use fanfold_store::{Client, Datastores, Next, Object, StoreError, Stores, Why};
 
 use super::glob::{self, Pattern};
-use super::source::Visit;
+use super::source::{Look, Visit};
 use super::{Cancel, ListError};
 
 /// Objects between two looks at whether to stop.
@@ -52,28 +52,28 @@ enum Which {
 
 impl Objects {
     /// Looks at what `input` names.
-    pub(super) fn resolve(input: &Input, cloud: &Cloud) -> Result<Objects, ListError> {
+    pub(super) fn resolve(input: &Input, look: Look<'_>) -> Result<Objects, ListError> {
+        let cloud = look.cloud;
         let uri = Uri::parse(&input.path).map_err(|error| ListError::Address {
             input: input.name.clone(),
             why: error.why,
             hint: error.hint,
         })?;
         let client = cloud.open(&uri)?;
-        if uri.path().is_empty() && client.lists() {
+        if !client.lists() {
+            return Objects::of_web_server(input, look, &uri, &client);
+        }
+        if uri.path().is_empty() {
             return Ok(Objects::new(client, Which::All));
         }
         let missing = match client.head() {
             // In a hierarchical account a folder is an empty object as well.
-            Ok(found) if found.size == 0 && client.lists() && has_any(&client)? => {
+            Ok(found) if found.size == 0 && has_any(&client)? => {
                 return Ok(Objects::new(client, Which::All));
             }
-            Ok(found) => {
-                let (folder, name) = uri.split();
-                let found = Object { path: name.to_string(), ..found };
-                return Ok(Objects::new(cloud.open(&folder)?, Which::One(found)));
-            }
+            Ok(found) => return Objects::one(cloud, &uri, found),
             // Who may not list a bucket is not told either that an object is not there.
-            Err(error) if matches!(error.why, Why::Missing(_) | Why::Denied(_)) && client.lists() => error,
+            Err(error) if matches!(error.why, Why::Missing(_) | Why::Denied(_)) => error,
             Err(error) => return Err(error.into()),
         };
         // What lies there goes before what the name would mean as a pattern, as on a disk.
@@ -96,6 +96,43 @@ impl Objects {
             Err(error) if !matches!(error.why, Why::Denied(_)) => Err(error.into()),
             // Who may neither look nor list is told what the first look said.
             _ => Err(missing.into()),
+        }
+    }
+
+    fn one(cloud: &Cloud, uri: &Uri, found: Object) -> Result<Objects, ListError> {
+        let (folder, name) = uri.split();
+        let found = Object { path: name.to_string(), ..found };
+        Ok(Objects::new(cloud.open(&folder)?, Which::One(found)))
+    }
+
+    /// One file: such a server has nothing else, and says so in its own way.
+    fn of_web_server(input: &Input, look: Look<'_>, uri: &Uri, client: &Client) -> Result<Objects, ListError> {
+        let (found, content_type) = match client.head_and_type() {
+            Ok(found) => found,
+            Err(error) => {
+                let is_pattern = glob::take_apart(&format!("/{}", uri.path())).is_some();
+                if !is_pattern || !matches!(error.why, Why::Missing(_)) {
+                    return Err(error.into());
+                }
+                return Err(ListError::Address {
+                    input: input.name.clone(),
+                    why: format!("`{}` is a pattern, and a web server can't be asked what fits it", input.path),
+                    hint: "name each file in `inputs`, or in the `paths` of an MLTable".into(),
+                });
+            }
+        };
+        let is_page = content_type.as_deref().is_some_and(is_page);
+        match content_type {
+            Some(content_type) if is_page && (look.input_type.is_table() || look.input_type == InputType::Lines) => {
+                Err(ListError::Table {
+                    path: uri.to_string().into(),
+                    what: format!("its server says that it is `{content_type}`, a page and no data"),
+                    hint: "is it the address of the file itself, and not of a page about it, or of one to log in? As it is, a page can be an \
+                           input with `input_type: files`"
+                        .into(),
+                })
+            }
+            _ => Objects::one(look.cloud, uri, found),
         }
     }
 
@@ -154,6 +191,12 @@ impl Objects {
         };
         ListError::Empty { input: input.to_string(), what, hint }
     }
+}
+
+/// Whether a content of this type is a page for people.
+fn is_page(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    ["text/html", "application/xhtml+xml"].iter().any(|page| kind.eq_ignore_ascii_case(page))
 }
 
 /// Whether anything lies below an address.

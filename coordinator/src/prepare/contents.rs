@@ -24,7 +24,8 @@ use super::{Cancel, ListError, empty};
 /// It is not there, has no files or can't be read.
 pub fn contents(name: &str, path: &str, excluded: &[PathBuf], cancel: &Cancel<'_>) -> Result<Contents, ListError> {
     let excluded = Identities::new(excluded);
-    let look = Look { excluded: &excluded, cancel, of_mltable: false, cloud: &Cloud::default() };
+    let look =
+        Look { excluded: &excluded, cancel, of_mltable: false, input_type: InputType::Files, cloud: &Cloud::default() };
     let source = Source::resolve(&Input { name: name.into(), path: path.into(), dataset: None }, look)?;
     let mut notes = Notes::default();
     let mut bytes = 0;

@@ -141,10 +141,6 @@ pub(super) fn list_in_runs(
                     writer.push_slice(&slice, items, number)?;
                 }
             }
-            (Some(_), _) if gathers => {
-                source.for_each_file(&input.name, look, notes, &mut |name| sorter.push(name))?;
-                sorter.drain(|name| Ok(writer.push(name)?))?;
-            }
             (_, _) => {
                 let visit = &mut |name: &[u8], known: Option<Fingerprint>| match known {
                     None => sorter.push(name),
@@ -189,7 +185,7 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &Cancel<'_>) -> Resul
     let mut split = split_inputs(spec, excluded, cancel, &mut notes, |number, source, look, notes| {
         let input = &spec.inputs[number];
         let first = match entries == 0 && spec.mltable.as_ref().is_some_and(|mltable| mltable.header_in_first_file) {
-            true => first_file(input, source, look)?,
+            true => first_file(input, source, look)?.0,
             false => Vec::new(),
         };
         let parts = spec
@@ -268,7 +264,13 @@ pub fn each_entry(
     mut visit: impl FnMut(usize, &Path, &[u8], Option<Fingerprint>) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
     let (excluded, cloud) = (Identities::new(excluded), Cloud::default());
-    let look = Look { excluded: &excluded, cancel, of_mltable: spec.mltable.is_some(), cloud: &cloud };
+    let look = Look {
+        excluded: &excluded,
+        cancel,
+        of_mltable: spec.mltable.is_some(),
+        input_type: spec.input_type,
+        cloud: &cloud,
+    };
     for (number, input) in spec.inputs.iter().enumerate() {
         let source = Source::resolve(input, look)?;
         let notes = &mut Notes::default();
@@ -293,7 +295,7 @@ pub fn each_file(
     mut visit: impl FnMut(&Path, &[u8], Option<Fingerprint>) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
     let (excluded, cloud) = (Identities::default(), Cloud::default());
-    let look = Look { excluded: &excluded, cancel, of_mltable: false, cloud: &cloud };
+    let look = Look { excluded: &excluded, cancel, of_mltable: false, input_type: InputType::Files, cloud: &cloud };
     let path = path.to_str().expect("a path in the job file, which is text").to_string();
     let source = Source::resolve(&Input { name: name.into(), path, dataset: None }, look)?;
     let visit = &mut |name: &[u8], known| visit(source.root(), name, known);
@@ -322,12 +324,16 @@ pub(super) fn table_file<'a>(
     Ok(TableFile { input: &input.name, path, entry: u32::try_from(entry).map_err(beyond)?, first: false, object })
 }
 
-/// The name of the file that the list of `input` begins with; empty: there is none.
-pub(super) fn first_file(input: &Input, source: &Source, look: Look<'_>) -> Result<Vec<u8>, ListError> {
-    let mut first: Option<Vec<u8>> = None;
-    source.for_each_file(&input.name, look, &mut Notes::default(), &mut |name| {
-        if first.as_deref().is_none_or(|first| name < first) {
-            first = Some(name.to_vec());
+/// The name of the file that the list of `input` begins with, and what is known of it; an empty name: there is none.
+pub(super) fn first_file(
+    input: &Input,
+    source: &Source,
+    look: Look<'_>,
+) -> Result<(Vec<u8>, Option<Fingerprint>), ListError> {
+    let mut first: Option<(Vec<u8>, Option<Fingerprint>)> = None;
+    source.for_each_known(&input.name, look, &mut Notes::default(), &mut |name, known| {
+        if first.as_ref().is_none_or(|(first, _)| name < first.as_slice()) {
+            first = Some((name.to_vec(), known));
         }
         Ok(())
     })?;
@@ -343,7 +349,13 @@ pub(super) fn split_inputs(
     mut take: impl FnMut(usize, &Source, Look<'_>, &mut Notes) -> Result<(u64, u64), ListError>,
 ) -> Result<Split, ListError> {
     let (excluded, cloud) = (Identities::new(excluded), Cloud::default());
-    let look = Look { excluded: &excluded, cancel, of_mltable: spec.mltable.is_some(), cloud: &cloud };
+    let look = Look {
+        excluded: &excluded,
+        cancel,
+        of_mltable: spec.mltable.is_some(),
+        input_type: spec.input_type,
+        cloud: &cloud,
+    };
     let mut split = Split::even(match spec.mini_batch_size {
         MiniBatchSize::Items(items) => items,
         // Tables are cut where their slices end.

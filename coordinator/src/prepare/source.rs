@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::items::Fingerprint;
-use fanfold_shared::job::{Input, MLTABLE};
+use fanfold_shared::job::{Input, InputType, MLTABLE};
 use fanfold_shared::report::IoError;
 use fanfold_shared::uri::Uri;
 
@@ -40,6 +40,8 @@ pub(super) struct Look<'a> {
     pub(super) cancel: &'a Cancel<'a>,
     /// Files called `MLTable` say what the data is, and are none of it.
     pub(super) of_mltable: bool,
+    /// What the files are to be, as far as it is known.
+    pub(super) input_type: InputType,
     /// Opens addresses.
     pub(super) cloud: &'a Cloud,
 }
@@ -53,7 +55,7 @@ impl Source {
     /// Looks at what `input` names. A path that exists is taken as it is, even with a wildcard in its name.
     pub(super) fn resolve(input: &Input, look: Look<'_>) -> Result<Source, ListError> {
         if Uri::is_meant(&input.path) {
-            return Objects::resolve(input, look.cloud).map(Source::Cloud);
+            return Objects::resolve(input, look).map(Source::Cloud);
         }
         // Without the trailing slash, `.` and doubled slashes that users type.
         let path: PathBuf = Path::new(&input.path).components().collect();

@@ -16,6 +16,7 @@ use fanfold_shared::job::JobSpec;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::state::JobState;
+use fanfold_worker::cloud::CacheSettings;
 
 use super::Orders;
 use super::fleet::{FleetNodes, broker_is_away, topology};
@@ -203,7 +204,7 @@ pub fn run_on_fleet(link: &FleetLink, run: FleetRun) -> Result<ExitCode> {
     };
     let audience = Audience { on_state: Some(on_state), quiet };
     let mut bound = Bound::begin(link, &submitted);
-    let take_up = TakeUp { purpose, orders: &orders, comeback, own_script, audience };
+    let take_up = TakeUp { purpose, orders: &orders, comeback, own_script, audience, cache: CacheSettings::default() };
     super::go_on(submitted, &job_file, &take_up, Some(&mut bound))
 }
 

@@ -32,6 +32,7 @@ use fanfold_shared::message::{AttemptError, ErrorKind};
 use fanfold_shared::report::{ExitCode, Failure, Result};
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::counted;
+use fanfold_worker::cloud::CacheSettings;
 use fanfold_worker::logs::Level;
 use fanfold_worker::node::{self, Node};
 use fanfold_worker::slot::page::LeftRunning;
@@ -71,6 +72,8 @@ pub struct RunRequest {
     pub job_dir: Option<PathBuf>,
     /// `--set key=value`, in order.
     pub overrides: Vec<String>,
+    /// Where files at addresses are kept.
+    pub cache: CacheSettings,
 }
 
 /// Runs a job to its end, or as far as its orders and the world allow.
@@ -80,21 +83,21 @@ pub struct RunRequest {
 /// that was committed safe. How a job ended by itself is the exit code.
 pub fn run(request: &RunRequest, orders: &Orders) -> Result<ExitCode> {
     let submitted = submit::submit(&request.job_file, &request.overrides, request.job_dir.as_deref())?;
-    go_on(submitted, &request.job_file, &here(Purpose::Run, orders, false), None)
+    go_on(submitted, &request.job_file, &here(Purpose::Run, orders, false, request.cache.clone()), None)
 }
 
 /// Opens the mini-batches out of tries again and goes on with the job, which may be Failed or Completed. Keys that may change on
-/// continuing can be set.
+/// continuing can be set. Files at addresses are kept in `cache`.
 ///
 /// # Errors
 /// As [`run`].
-pub fn retry_failed(dir: &JobDir, overrides: &[String], orders: &Orders) -> Result<ExitCode> {
+pub fn retry_failed(dir: &JobDir, overrides: &[String], cache: CacheSettings, orders: &Orders) -> Result<ExitCode> {
     let submitted = submit::reopen(dir, overrides, None)?;
-    go_on(submitted, &dir.job_yaml(), &here(Purpose::RetryFailed, orders, true), None)
+    go_on(submitted, &dir.job_yaml(), &here(Purpose::RetryFailed, orders, true, cache), None)
 }
 
-fn here(purpose: Purpose, orders: &Orders, own_script: bool) -> TakeUp<'_> {
-    TakeUp { purpose, orders, comeback: Comeback::Here, own_script, audience: Audience::default() }
+fn here(purpose: Purpose, orders: &Orders, own_script: bool, cache: CacheSettings) -> TakeUp<'_> {
+    TakeUp { purpose, orders, comeback: Comeback::Here, own_script, audience: Audience::default(), cache }
 }
 
 fn go_on(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>, bound: Option<&mut Bound>) -> Result<ExitCode> {

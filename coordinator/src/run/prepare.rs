@@ -65,6 +65,8 @@ pub struct TakeUp<'a> {
     pub own_script: bool,
     /// Who is told.
     pub audience: Audience,
+    /// Where files at addresses are kept, if it runs here.
+    pub cache: CacheSettings,
 }
 
 /// What running takes.
@@ -164,7 +166,7 @@ impl Report for PrepareError {
 /// # Errors
 /// Everything that keeps it from running; nothing was run, and nothing of another job was touched.
 pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<Outcome> {
-    let TakeUp { purpose, orders, ref comeback, own_script, ref audience } = *take_up;
+    let TakeUp { purpose, orders, ref comeback, own_script, ref audience, ref cache } = *take_up;
     let began = Instant::now();
     let started_us = clock::wall_us();
     audience.state(JobState::Preparing, None);
@@ -251,7 +253,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
             observer.asking(&spec);
             fingerprints(&spec, &dir, entries).map(|fingerprints| Some(Equipped { equipment: None, fingerprints }))
         }
-        false => equip(&spec, &dir, &id, &recovered, &mut observer, orders).map(Some),
+        false => equip(&spec, &dir, (&id, &recovered), cache, &mut observer, orders).map(Some),
     };
     match equipped {
         // Whatever was cut short: it was so by the signal.
@@ -269,8 +271,8 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
 fn equip(
     spec: &JobSpec,
     dir: &JobDir,
-    id: &JobId,
-    recovered: &Recovered,
+    (id, recovered): (&JobId, &Recovered),
+    cache: &CacheSettings,
     observer: &mut Observer,
     orders: &Orders,
 ) -> Result<Equipped> {
@@ -285,7 +287,7 @@ fn equip(
         gpus: None,
         processes: None,
         next_process: next_process(dir, recovered),
-        cache: &CacheSettings::from_env()?,
+        cache,
         membership: None,
         cancel: orders.flag(),
     };

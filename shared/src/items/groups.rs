@@ -18,6 +18,8 @@ use crate::report::During;
 
 /// Bytes of a row in `origins`.
 pub const ORIGIN: usize = 12;
+/// Rows that are read together.
+const ORIGINS_AT_ONCE: u64 = 4096;
 /// The length and the CRC-32 of a tail.
 const SEAL: usize = 8;
 /// A tail of more is damaged, bytes.
@@ -67,6 +69,12 @@ impl Origin {
         bytes[..4].copy_from_slice(&self.entry.to_le_bytes());
         bytes[4..].copy_from_slice(&self.row.to_le_bytes());
         bytes
+    }
+
+    fn decode(bytes: &[u8; ORIGIN]) -> Origin {
+        let (entry, row) = bytes.split_at(4);
+        let entry = u32::from_le_bytes(entry.try_into().expect("four bytes"));
+        Origin { entry, row: u64::from_le_bytes(row.try_into().expect("eight bytes")) }
     }
 }
 
@@ -210,13 +218,29 @@ pub(super) fn read(dir: &Path, part: Range<u64>) -> Result<Group, ItemsError> {
 
 /// Where the row with this ordinal came from.
 pub(super) fn origin(dir: &Path, ordinal: u64) -> Result<Origin, ItemsError> {
+    let mut found = Origin { entry: 0, row: 0 };
+    for_each_origin(dir, ordinal..ordinal + 1, |origin| found = origin)?;
+    Ok(found)
+}
+
+/// Calls `visit` with where each row with these ordinals came from.
+pub(super) fn for_each_origin(
+    dir: &Path,
+    ordinals: Range<u64>,
+    mut visit: impl FnMut(Origin),
+) -> Result<(), ItemsError> {
     let path = format::origins(dir);
     let file = File::open(&path).map_err(|error| super::reader::missing_is_damage(error, &path))?;
-    let mut bytes = [0; ORIGIN];
-    file.read_exact_at(&mut bytes, ordinal * ORIGIN as u64).during("read", &path)?;
-    let entry = u32::from_le_bytes(bytes[..4].try_into().expect("four bytes"));
-    let row = u64::from_le_bytes(bytes[4..].try_into().expect("eight bytes"));
-    Ok(Origin { entry, row })
+    let mut next = ordinals.start;
+    let mut bytes = Vec::new();
+    while next < ordinals.end {
+        let rows = (ordinals.end - next).min(ORIGINS_AT_ONCE);
+        bytes.resize(rows as usize * ORIGIN, 0);
+        file.read_exact_at(&mut bytes, next * ORIGIN as u64).during("read", &path)?;
+        bytes.as_chunks::<ORIGIN>().0.iter().map(Origin::decode).for_each(&mut visit);
+        next += rows;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -256,6 +280,9 @@ mod tests {
         assert_eq!(segment.crc32, crc32fast::hash(b"1,2\n1,3\n"));
         assert_eq!(read(dir.path(), second.part.clone()).unwrap().segments.len(), 2, "each file by itself");
         assert_eq!(origin(dir.path(), 2).unwrap(), from(2, 7));
+        let mut origins = Vec::new();
+        for_each_origin(dir.path(), 1..4, |origin| origins.push(origin)).unwrap();
+        assert_eq!(origins, [from(1, 0), from(2, 7), from(1, 1)]);
 
         // A flipped bit does not go unnoticed.
         let mut broken = bytes.clone();

@@ -140,6 +140,11 @@ impl ItemReader {
         groups::origin(&self.dir, ordinal)
     }
 
+    /// Calls `visit` with the rows, each in its file, that the gathered rows with these ordinals came from.
+    pub fn for_each_origin(&self, ordinals: Range<u64>, visit: impl FnMut(Origin)) -> Result<(), ItemsError> {
+        groups::for_each_origin(&self.dir, ordinals, visit)
+    }
+
     /// The files that rows are gathered in, and their origins.
     pub fn group_files(&self) -> (PathBuf, PathBuf) {
         (format::groups(&self.dir), format::origins(&self.dir))

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::check::script_arguments;
 use super::spec::{Input, JobSpec};
+use crate::uri::canonical;
 
 /// One thing in which two jobs differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,13 +46,15 @@ pub fn fingerprint(spec: &JobSpec) -> String {
 fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
     // Another version of a dataset is another input, even if its path is the same.
     let input = |input: &Input| match &input.dataset {
-        Some(from) => format!("{} ({})", input.path, from.dataset),
-        None => input.path.clone(),
+        Some(from) => format!("{} ({})", canonical(&input.path), from.dataset),
+        None => canonical(&input.path).into_owned(),
     };
     let inputs: Vec<_> = spec.inputs.iter().map(|given| (given.name.as_str(), input(given))).collect();
     let inputs = pairs(inputs.iter().map(|(name, path)| (*name, path.as_str())));
     let named = |map: &std::collections::BTreeMap<String, std::path::PathBuf>| {
-        pairs(map.iter().map(|(name, path)| (name.as_str(), path.to_str().unwrap_or_default())))
+        let paths = map.iter().map(|(name, path)| (name.as_str(), canonical(path.to_str().unwrap_or_default())));
+        let paths: Vec<_> = paths.collect();
+        pairs(paths.iter().map(|(name, path)| (*name, &**path)))
     };
     let path = |path: &Path| path.display().to_string();
     vec![
@@ -92,7 +95,7 @@ fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
         (
             "output",
             match &spec.output_uri {
-                Some(uri) => uri.to_string(),
+                Some(uri) => uri.canonical().to_string(),
                 None => spec.output.as_deref().map_or("<job directory>/output".into(), path),
             },
         ),

@@ -191,7 +191,7 @@ impl Datastore {
     pub fn credential_text(&self) -> String {
         match &self.credential {
             None => "what the environment says".into(),
-            Some(Credential::Anonymous) => "nobody (anonymous)".into(),
+            Some(Credential::Anonymous) => "no credentials".into(),
             Some(Credential::AccountKey(secret)) => format!("account key {secret}"),
             Some(Credential::Sas(secret)) => format!("shared access signature {secret}"),
             Some(Credential::ServicePrincipal { tenant_id, client_id, client_secret, .. }) => {

@@ -22,20 +22,20 @@ fn every_type_of_datastore_is_read() {
     .unwrap();
     let texts: Vec<String> = entries
         .iter()
-        .map(|(name, entry)| format!("{name}: {} {} as {}", entry.kind(), entry.place(), entry.credential_text()))
+        .map(|(name, entry)| format!("{name}: {} {} with {}", entry.kind(), entry.place(), entry.credential_text()))
         .collect();
     assert_eq!(
         texts,
         [
-            "aws: s3 s3://b as what the environment says",
-            "flat: azure_blob abfss://imgs@acct.dfs.core.windows.net as account key from $KEY",
-            "goog: gcs gs://b as service account from /etc/fanfold/sa.json",
-            "lake: azure_data_lake_gen2 abfss://fs@acct.dfs.core.windows.net as service principal c of tenant t, secret from \
+            "aws: s3 s3://b with what the environment says",
+            "flat: azure_blob abfss://imgs@acct.dfs.core.windows.net with account key from $KEY",
+            "goog: gcs gs://b with service account from /etc/fanfold/sa.json",
+            "lake: azure_data_lake_gen2 abfss://fs@acct.dfs.core.windows.net with service principal c of tenant t, secret from \
              /etc/fanfold/s",
-            "minio: s3 http://127.0.0.1:9000/b as access key, secret from /run/s",
-            "open: s3 s3://b as nobody (anonymous)",
-            "sas: azure_blob abfss://imgs@acct.dfs.core.windows.net as shared access signature in the file",
-            "web: https https://host/files as token from $TOKEN",
+            "minio: s3 http://127.0.0.1:9000/b with access key, secret from /run/s",
+            "open: s3 s3://b with no credentials",
+            "sas: azure_blob abfss://imgs@acct.dfs.core.windows.net with shared access signature in the file",
+            "web: https https://host/files with token from $TOKEN",
         ]
     );
 }

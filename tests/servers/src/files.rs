@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::Identity;
 use crate::http::{Body, Connection, Head, Listening, listen};
 
-/// Serves the files of a directory.
+/// Serves the files of a directory; of a folder its `index.html`.
 pub struct Files {
     listening: Listening,
     scheme: &'static str,
@@ -72,6 +72,11 @@ fn serve(mut connection: Connection, root: &Path, ranges: &AtomicBool, versions:
                 continue;
             }
         };
+        if is_folder(root, head.target()) {
+            let location = ("location", format!("{}/", head.target()));
+            connection.write(&Head::response(301, &[location, ("content-length", "0".into())]).bytes())?;
+            continue;
+        }
         let Some((mut file, meta)) = find(root, head.target()) else {
             connection.write(&Head::response(404, &[("content-length", "0".into())]).bytes())?;
             continue;
@@ -82,6 +87,9 @@ fn serve(mut connection: Connection, root: &Path, ranges: &AtomicBool, versions:
         let mut about = vec![("etag", etag.clone()), ("last-modified", modified.expect("a time of this age"))];
         if !versions.load(Ordering::SeqCst) {
             about.clear();
+        }
+        if is_page(head.target()) {
+            about.push(("content-type", "text/html; charset=utf-8".into()));
         }
         if head.get("if-match").is_some_and(|wanted| wanted != etag) {
             connection.write(&Head::response(412, &[("content-length", "0".into())]).bytes())?;
@@ -125,13 +133,28 @@ fn serve(mut connection: Connection, root: &Path, ranges: &AtomicBool, versions:
     Ok(())
 }
 
-fn find(root: &Path, target: &str) -> Option<(fs::File, fs::Metadata)> {
+/// Of a folder its page is sent, where it has one.
+fn is_page(target: &str) -> bool {
+    target.ends_with('/') || target.ends_with(".html")
+}
+
+/// A folder without its slash.
+fn is_folder(root: &Path, target: &str) -> bool {
+    !target.ends_with('/') && place(root, target).is_some_and(|path| path.is_dir())
+}
+
+fn place(root: &Path, target: &str) -> Option<PathBuf> {
     let path = target.split(['?', '#']).next().unwrap_or_default().trim_start_matches('/');
     let path = PathBuf::from(unescape(path)?);
-    if path.components().any(|part| !matches!(part, Component::Normal(_))) {
-        return None;
+    path.components().all(|part| matches!(part, Component::Normal(_))).then(|| root.join(path))
+}
+
+fn find(root: &Path, target: &str) -> Option<(fs::File, fs::Metadata)> {
+    let mut path = place(root, target)?;
+    if target.ends_with('/') {
+        path.push("index.html");
     }
-    let file = fs::File::open(root.join(path)).ok()?;
+    let file = fs::File::open(path).ok()?;
     let meta = file.metadata().ok().filter(fs::Metadata::is_file)?;
     Some((file, meta))
 }

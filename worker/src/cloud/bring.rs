@@ -77,7 +77,7 @@ impl Want {
     }
 
     pub(super) fn key(&self) -> Key {
-        Key::new(&self.client.uri().to_string(), self.known, "", self.size())
+        Key::new(&self.client.uri().canonical().to_string(), self.known, "", self.size())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The threads of a node that bring the files of the next mini-batches here while others run.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -153,11 +154,14 @@ impl Fetcher<'_> {
     fn wants(&self, mini_batch: u64, bisected: Option<&Range<u64>>) -> Result<Option<Vec<Want>>, ItemsError> {
         let (items, kind) = (&self.node.items, self.node.plan.input_type);
         let (input, range) = items.split().mini_batch(mini_batch);
-        let Some(client) = self.cloud.input(&input.name) else { return Ok(None) };
         let slice = match kind {
             InputType::Files => None,
             _ => items.slice(mini_batch)?,
         };
+        if let Some(slice) = slice.as_ref().filter(|slice| slice.is_group()) {
+            return self.wants_of_group(slice, range.start);
+        }
+        let Some(client) = self.cloud.input(&input.name) else { return Ok(None) };
         // Of a table the slice is read as a whole, whatever part of its rows is run.
         let entries = slice.as_ref().map_or_else(|| bisected.cloned().unwrap_or(range), Slice::entries);
         let known = self.node.fingerprints.get(entries.clone())?;
@@ -171,9 +175,10 @@ impl Fetcher<'_> {
             let known = known[(entry - entries.start) as usize];
             let client = client.at(&OsStr::from_bytes(name).to_string_lossy());
             let sliced = slice.as_ref().filter(|_| self.cloud.sends_parts(&client));
+            let shows = entry == 0 || !self.node.plan.header_in_first_file();
             let part = sliced.and_then(|slice| match kind {
                 InputType::Parquet if slice.part.end != WHOLE => self.cloud.groups(&client, known, slice.part.clone()),
-                _ => part(slice, kind),
+                _ => part(slice, kind, shows),
             });
             wants.push(Want { client, name: [root.as_bytes(), name].concat(), known, part });
         })?;
@@ -181,14 +186,45 @@ impl Fetcher<'_> {
     }
 }
 
-/// What of a table's file is wanted for a slice; None: all of it.
-fn part(slice: &Slice, kind: InputType) -> Option<Part> {
+impl Fetcher<'_> {
+    /// What is wanted for rows that were gathered by columns, of which the first has this ordinal: of each Parquet file the row groups that they
+    /// are in. None: nothing, they are copies, or on this machine.
+    fn wants_of_group(&self, slice: &Slice, first: u64) -> Result<Option<Vec<Want>>, ItemsError> {
+        let items = &self.node.items;
+        if self.node.plan.input_type != InputType::Parquet {
+            return Ok(None);
+        }
+        let (mut wants, mut next) = (Vec::new(), first);
+        for segment in items.group(slice)?.segments {
+            let entry = u64::from(segment.entry);
+            let ordinals = next..next + segment.rows;
+            next = ordinals.end;
+            let Some(client) = self.cloud.input(&items.input_of(entry).name) else { continue };
+            let (name, known) = (items.item(entry)?, self.node.fingerprints.get(entry..entry + 1)?[0]);
+            let client = client.at(&OsStr::from_bytes(&name).to_string_lossy());
+            let footer = self.cloud.sends_parts(&client).then(|| self.cloud.footer(&client, known)).flatten();
+            let mut part = None;
+            if let Some(footer) = footer {
+                let mut groups = BTreeSet::new();
+                items.for_each_origin(ordinals, |origin| _ = groups.insert(footer.group_of(origin.row)))?;
+                part = footer.part(groups);
+            }
+            // Files of several inputs may have one name.
+            let name = [format!("{entry}/").as_bytes(), &name].concat();
+            wants.push(Want { client, name, known, part });
+        }
+        Ok((!wants.is_empty()).then_some(wants))
+    }
+}
+
+/// What of a table's file is wanted for a slice; None: all of it. `shows`: its beginning shows what its columns are.
+fn part(slice: &Slice, kind: InputType, shows: bool) -> Option<Part> {
     if slice.part.end == WHOLE || kind == InputType::Parquet {
         return None;
     }
     let header = u64::from(slice.header_len);
     // The first slice begins with the first row itself.
-    let beginning = match kind.is_csv() && slice.part.start > header {
+    let beginning = match kind.is_csv() && shows && slice.part.start > header {
         true => (header + BEGINNING).min(slice.part.start),
         false => 0,
     };

@@ -22,13 +22,36 @@ const SMALL: u64 = 4 << 20;
 /// Files whose footers are remembered.
 const REMEMBERED: usize = 32;
 
-/// Of one file: which one, where its footer begins, and the bytes of each row group.
+/// Of one file: which one, where its footer begins, and the bytes and the rows of each row group.
 pub(super) struct Footer {
     address: String,
     known: Fingerprint,
     start: u64,
     size: u64,
     groups: Vec<Range<u64>>,
+    /// Where the rows of each end.
+    ends: Vec<u64>,
+}
+
+impl Footer {
+    /// The number of the row group that a row is in.
+    pub(super) fn group_of(&self, row: u64) -> u64 {
+        self.ends.partition_point(|end| *end <= row) as u64
+    }
+
+    /// The part of the file that these row groups are, which are in order. None: it has no such ones.
+    pub(super) fn part(&self, groups: impl IntoIterator<Item = u64>) -> Option<Part> {
+        let mut rows: Vec<Range<u64>> = Vec::new();
+        for number in groups {
+            let group = self.groups.get(usize::try_from(number).ok()?)?;
+            match rows.last_mut() {
+                Some(last) if last.end == group.start => last.end = group.end,
+                _ => rows.push(group.clone()),
+            }
+        }
+        rows.push(self.start..self.size);
+        Some(Part { header: 0, beginning: 0, rows })
+    }
 }
 
 pub(super) type Footers = VecDeque<Arc<Footer>>;
@@ -36,24 +59,15 @@ pub(super) type Footers = VecDeque<Arc<Footer>>;
 impl Cloud {
     /// The part of a file that these row groups are. None: it is to be fetched whole, as it is small, or its footer can't be read; what is wrong with it shows then.
     pub(super) fn groups(&self, client: &Client, known: Fingerprint, groups: Range<u64>) -> Option<Part> {
+        self.footer(client, known)?.part(groups)
+    }
+
+    /// What the footer of a file says. None: the file is small, or its footer can't be read.
+    pub(super) fn footer(&self, client: &Client, known: Fingerprint) -> Option<Arc<Footer>> {
         let Fingerprint::File { size, .. } = known else { return None };
         if size <= SMALL {
             return None;
         }
-        let footer = self.footer(client, known, size)?;
-        let wanted = footer.groups.get(groups.start as usize..groups.end as usize)?;
-        let mut rows: Vec<Range<u64>> = Vec::new();
-        for group in wanted {
-            match rows.last_mut() {
-                Some(last) if last.end == group.start => last.end = group.end,
-                _ => rows.push(group.clone()),
-            }
-        }
-        rows.push(footer.start..footer.size);
-        Some(Part { header: 0, beginning: 0, rows })
-    }
-
-    fn footer(&self, client: &Client, known: Fingerprint, size: u64) -> Option<Arc<Footer>> {
         let address = client.uri().to_string();
         let mut footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |footer: &&Arc<Footer>| footer.address == address && footer.known == known;
@@ -89,7 +103,13 @@ fn read(client: &Client, known: Fingerprint, size: u64, address: String) -> Opti
         Some(from) => decode(&rest[from..]),
         None => decode(&client.get_range(start..size - 8, Some(&object)).ok()?),
     };
-    Some(Footer { address, known, start, size, groups: groups(&metadata?, size)? })
+    let metadata = metadata?;
+    let mut ends = Vec::with_capacity(metadata.num_row_groups());
+    for group in metadata.row_groups() {
+        let rows = u64::try_from(group.num_rows()).ok()?;
+        ends.push(ends.last().copied().unwrap_or(0u64).checked_add(rows)?);
+    }
+    Some(Footer { address, known, start, size, groups: groups(&metadata, size)?, ends })
 }
 
 fn decode(footer: &[u8]) -> Option<ParquetMetaData> {

@@ -12,18 +12,19 @@ mod cache;
 mod fetch;
 mod full;
 mod groups;
+mod header;
 mod one;
 mod options;
 mod refused;
 mod side;
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fanfold_shared::items::ItemReader;
-use fanfold_shared::job::JobSpec;
+use fanfold_shared::items::{ItemReader, ItemsError};
+use fanfold_shared::job::{InputType, JobSpec, Partition};
 use fanfold_shared::report::{ExitCode, IoError, Report};
 use fanfold_shared::uri::{Place, Uri};
 use fanfold_store::datastores::DatastoresError;
@@ -65,6 +66,8 @@ pub struct Brought {
     pub side_inputs: BTreeMap<String, PathBuf>,
     /// By name.
     pub models: BTreeMap<String, PathBuf>,
+    /// A file that begins with the header of all tables, where only the first one has it and lies elsewhere.
+    pub header: Option<PathBuf>,
 }
 
 /// Why a node can't have what lies in the cloud.
@@ -79,7 +82,10 @@ pub enum CloudError {
     /// The cache can't be used.
     #[error("the cache of files can't be used")]
     Cache(#[from] IoError),
-    /// A side input or model can't be brought here.
+    /// The list of the job can't be read.
+    #[error(transparent)]
+    Items(#[from] ItemsError),
+    /// A side input, a model or a header can't be brought here.
     #[error("{key}: {why}")]
     Side {
         /// Its key in the job file.
@@ -98,6 +104,7 @@ impl Report for CloudError {
             CloudError::Store(error) => error.exit_code(),
             CloudError::Datastores(error) => error.exit_code(),
             CloudError::Cache(error) => error.exit_code(),
+            CloudError::Items(error) => error.exit_code(),
             CloudError::Side { .. } | CloudError::Over => ExitCode::Failed,
         }
     }
@@ -106,6 +113,7 @@ impl Report for CloudError {
         match self {
             CloudError::Store(error) => error.hint(),
             CloudError::Datastores(error) => error.hint(),
+            CloudError::Items(error) => error.hint(),
             CloudError::Cache(_) => {
                 Some("it lies where `--cache` or FANFOLD_CACHE says, else in the user's cache; give a directory on a local disk".into())
             }
@@ -114,21 +122,37 @@ impl Report for CloudError {
     }
 }
 
+impl From<Stopped> for CloudError {
+    fn from(stopped: Stopped) -> CloudError {
+        match stopped {
+            Stopped::Over => CloudError::Over,
+            Stopped::Cache(error) => error.into(),
+            Stopped::NoParts => unreachable!("it was wanted whole"),
+        }
+    }
+}
+
 impl Cloud {
-    /// Makes ready what a node needs of the cloud, side inputs and models downloaded. None: nothing of the job lies there.
+    /// Makes ready what a node needs of the cloud, side inputs and models downloaded; the list of the job is `items`, in the directory `list`.
+    /// None: nothing of the job lies there.
     ///
     /// # Errors
     /// Credentials are missing, the cache can't be used, a side input can't be had.
     pub fn prepare(
         spec: &JobSpec,
+        list: &Path,
         items: &ItemReader,
         settings: &CacheSettings,
         cancel: &AtomicBool,
         tell: &mut dyn FnMut(Level, &str),
     ) -> Result<(Option<Arc<Cloud>>, Brought), CloudError> {
-        let mut brought = Brought { side_inputs: spec.side_inputs.clone(), models: spec.models.clone() };
+        let (side_inputs, models) = (spec.side_inputs.clone(), spec.models.clone());
+        let mut brought = Brought { side_inputs, models, header: None };
+        let gathered = spec.partition.as_ref().is_some_and(Partition::is_by_columns);
+        // Of text that was gathered the list has a copy.
+        let read = if gathered && spec.input_type != InputType::Parquet { &[][..] } else { &items.split().inputs[..] };
         let uris: Vec<(String, Uri)> =
-            items.split().inputs.iter().filter_map(|input| Some((input.name.clone(), input.uri()?))).collect();
+            read.iter().filter_map(|input| Some((input.name.clone(), input.uri()?))).collect();
         let is_uri = |path: &PathBuf| path.to_str().is_some_and(Uri::is_meant);
         let has_side = spec.side_inputs.values().chain(spec.models.values()).any(is_uri);
         if !has_side && uris.is_empty() {
@@ -163,6 +187,10 @@ impl Cloud {
                     *path = cloud.bring_side(&key, text, cancel, tell)?;
                 }
             }
+        }
+        // Rows that were gathered have their headers with them.
+        if !gathered && spec.mltable.as_ref().is_some_and(|mltable| mltable.header_in_first_file) {
+            brought.header = cloud.bring_header(list, items, cancel, tell)?;
         }
         Ok((Some(Arc::new(cloud)), brought))
     }

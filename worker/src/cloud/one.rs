@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use fanfold_shared::items::Fingerprint;
-use fanfold_store::{Client, StoreError, Why};
+use fanfold_store::{Client, StoreError, Why, asked};
 
 use super::Cloud;
 use super::bring::{Part, Waiter, Want};
@@ -169,8 +169,10 @@ pub(super) fn told(error: &StoreError) -> String {
         Why::Missing(_) => format!("`{}`: vanished since the job listed it", error.uri),
         Why::Denied(_) | Why::Unauthenticated(_) => {
             format!(
-                "`{}`: {} (asked with {}; `fanfold datastore check` on this machine tries them)",
-                error.uri, error.why, error.credentials
+                "`{}`: {} ({}; `fanfold datastore check` on this machine tries it)",
+                error.uri,
+                error.why,
+                asked(&error.credentials)
             )
         }
         why => format!("`{}`: {why}", error.uri),

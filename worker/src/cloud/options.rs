@@ -3,33 +3,26 @@
 use std::env;
 use std::path::PathBuf;
 
-use fanfold_shared::report::{ExitCode, Report};
+use fanfold_shared::report::{During, ExitCode, Report, Result};
 
 use super::CacheSettings;
 
 /// Options of a program that has a cache.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args, Clone, Debug, Default)]
 pub struct CacheOptions {
-    /// Where inputs at `s3://` and the like are kept on this host, shared by all its workers; on a local disk [default: fanfold/cloud in the
-    /// user's cache]
-    #[arg(long = "cache", value_name = "DIR", env = "FANFOLD_CACHE")]
+    /// Where inputs at `s3://` and the like are kept on this host, shared by all its workers; on a local disk [default: FANFOLD_CACHE, else
+    /// fanfold/cloud in the user's cache]
+    #[arg(long = "cache", value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// How large that may become, e.g. `200GB` [default: 10GB, or half of what the disk has left if that is less]
-    #[arg(long = "cache-size", value_name = "SIZE", env = "FANFOLD_CACHE_SIZE", value_parser = size)]
+    /// How large that may become, e.g. `200GB` [default: FANFOLD_CACHE_SIZE, else 10GB, or half of what the disk has left if that is less]
+    #[arg(long = "cache-size", value_name = "SIZE", value_parser = size)]
     size: Option<u64>,
-}
-
-impl CacheOptions {
-    /// What they say.
-    pub fn settings(&self) -> CacheSettings {
-        CacheSettings { dir: self.dir.clone(), size: self.size }
-    }
 }
 
 /// A variable of the environment can't be used.
 #[derive(Debug, thiserror::Error)]
 #[error("FANFOLD_CACHE_SIZE can't be used: {0}")]
-pub struct BadSize(String);
+struct BadSize(String);
 
 impl Report for BadSize {
     fn exit_code(&self) -> ExitCode {
@@ -37,20 +30,31 @@ impl Report for BadSize {
     }
 }
 
-impl CacheSettings {
-    /// What the environment says, for programs that were not told otherwise.
+impl CacheOptions {
+    /// Whether any was given; the environment is none of them.
+    pub fn are_given(&self) -> bool {
+        self.dir.is_some() || self.size.is_some()
+    }
+
+    /// What they say, or else the environment.
     ///
     /// # Errors
-    /// The size is none.
-    pub fn from_env() -> Result<CacheSettings, BadSize> {
-        let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
-        let size = set("FANFOLD_CACHE_SIZE").map(|text| size(&text)).transpose().map_err(BadSize)?;
-        Ok(CacheSettings { dir: set("FANFOLD_CACHE").map(PathBuf::from), size })
+    /// The size in the environment is none, or the current directory is gone.
+    pub fn settings(&self) -> Result<CacheSettings> {
+        let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+        let size = match (self.size, set("FANFOLD_CACHE_SIZE")) {
+            (None, Some(text)) => Some(size(&text.to_string_lossy()).map_err(BadSize)?),
+            (given, _) => given,
+        };
+        let dir = self.dir.clone().or_else(|| set("FANFOLD_CACHE").map(PathBuf::from));
+        // Processes get paths in it, and are at home elsewhere.
+        let dir = dir.map(|dir| std::path::absolute(&dir).during("find", &dir)).transpose()?;
+        Ok(CacheSettings { dir, size })
     }
 }
 
 /// `500`, `200MB`, `1.5TB`: bytes, multiplied by 1024.
-fn size(text: &str) -> Result<u64, String> {
+fn size(text: &str) -> std::result::Result<u64, String> {
     let refuse = || "it should look like 200GB: a number, then kB, MB, GB or TB".to_string();
     let text = text.trim();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use fanfold_shared::items::Fingerprint;
-use fanfold_shared::report::{During, IoError};
+use fanfold_shared::report::During;
 use fanfold_shared::uri::Uri;
 use fanfold_store::{Next, Object, StoreError, Why};
 
@@ -94,41 +94,39 @@ impl Cloud {
             Some(why) => return Err(refuse(why.clone())),
             None => local.files[0].clone().unwrap_or_default(),
         };
-        let bytes: u64 = wants.iter().map(Want::bytes).sum();
-        self.kept.fetch_add(bytes, Ordering::SeqCst);
         // Above the first file of a folder there are as many names as it has of its own.
         let own = match found {
             Some(_) => 0,
             None => wants[0].name.iter().filter(|byte| **byte == b'/').count(),
         };
         let path = first.ancestors().nth(own).unwrap_or(&first).to_path_buf();
-        self.side.lock().unwrap_or_else(PoisonError::into_inner).push(local);
+        self.keep(wants.iter().map(Want::bytes).sum(), local);
         Ok(path)
     }
 
+    /// Keeps what was brought, so many bytes, until the node leaves.
+    pub(super) fn keep(&self, bytes: u64, local: Local) {
+        self.kept.fetch_add(bytes, Ordering::SeqCst);
+        self.side.lock().unwrap_or_else(PoisonError::into_inner).push(local);
+    }
+
     /// Brings them on a thread of its own: who tells is here, and can't be called from where it is waited.
-    fn bring_and_tell(
+    pub(super) fn bring_and_tell(
         &self,
         wants: &[Want],
         key: &str,
         cancel: &AtomicBool,
         tell: &mut dyn FnMut(Level, &str),
-    ) -> Result<Local, CloudError> {
+    ) -> Result<Local, Stopped> {
         let (say, said) = mpsc::channel();
         let side = Side { cancel, key, say };
-        let brought = thread::scope(|scope| {
+        thread::scope(|scope| {
             let bring = move || self.bring(wants, &side);
             let thread =
                 thread::Builder::new().name("side".into()).spawn_scoped(scope, bring).during("start", "side")?;
             said.iter().for_each(|text| tell(Level::Warning, &text));
-            Ok::<_, IoError>(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        })?;
-        match brought {
-            Ok(local) => Ok(local),
-            Err(Stopped::Over) => Err(CloudError::Over),
-            Err(Stopped::NoParts) => unreachable!("side inputs are wanted whole"),
-            Err(Stopped::Cache(error)) => Err(error.into()),
-        }
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     fn has_any(&self, client: &fanfold_store::Client) -> Result<bool, StoreError> {

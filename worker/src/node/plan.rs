@@ -30,6 +30,8 @@ pub struct NodePlan {
     pub read_csv: ReadCsv,
     /// What `MLTable` files say beside it.
     pub mltable: Option<MlTable>,
+    /// Where the header of all tables is, if only the first one has it and lies in the cloud.
+    pub header: Option<PathBuf>,
     /// What becomes of the columns of frames.
     pub column_steps: Vec<ColumnStep>,
     /// Whether rows are wanted.
@@ -60,4 +62,11 @@ pub struct NodePlan {
     pub model_dir: Option<PathBuf>,
     /// The job's `environment_variables`.
     pub environment_variables: BTreeMap<String, String>,
+}
+
+impl NodePlan {
+    /// Whether the header of the first file counts for all, which have none.
+    pub fn header_in_first_file(&self) -> bool {
+        self.mltable.as_ref().is_some_and(|mltable| mltable.header_in_first_file)
+    }
 }

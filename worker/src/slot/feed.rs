@@ -11,6 +11,7 @@ use std::path::Path;
 use fanfold_shared::items::{ItemsError, Slice, check};
 use fanfold_shared::job::InputType;
 use fanfold_shared::message::ItemError;
+use fanfold_shared::split::SplitInput;
 use fanfold_shared::text::one_line;
 
 use super::current::{Current, Held};
@@ -117,7 +118,7 @@ impl Frame {
             let readable = match (node.plan.input_type, &slice) {
                 (_, Some(_)) if group.is_some() => {
                     let group = group.as_ref().expect("as the guard says");
-                    groups::add_segments(node, group, whole.start, &mut self.items)?
+                    groups::add_segments(node, group, whole.start, held.local.as_deref(), &mut self.items)?
                 }
                 (InputType::Lines, _) => {
                     node.items.read_joined(held.items.clone(), Path::new(""), &mut self.items)?;
@@ -127,7 +128,7 @@ impl Frame {
                     Some(local) => self.add_local(&local, &mut held),
                     None => self.add_files(node, root, &mut held)?,
                 },
-                (_, Some(slice)) => self.add_slice(node, root, &held, slice, whole.end - whole.start)?,
+                (_, Some(slice)) => self.add_slice(node, input, &held, slice, whole.end - whole.start)?,
                 // A list of tables has slices; a mini-batch without input gets nothing, and that is as it should be.
                 (_, None) => 0,
             };
@@ -161,11 +162,12 @@ impl Frame {
     fn add_slice(
         &mut self,
         node: &Node,
-        root: &Path,
+        input: &SplitInput,
         held: &Held,
         slice: &Slice,
         rows: u64,
     ) -> Result<u64, ItemsError> {
+        let root = Path::new(&input.root);
         let entries = slice.entries();
         let names = node.items.read(entries.clone())?;
         let names: Vec<&[u8]> = names.split(|byte| *byte == 0).take(slice.files as usize).collect();
@@ -191,7 +193,7 @@ impl Frame {
                 let line = format!("{} {} {header_len} {first_row} {rows}", part.start, part.end);
                 self.items.extend_from_slice(line.as_bytes());
             }
-            add_values(node, &path, &mut self.items);
+            add_about(node, &path, input.address(name), &mut self.items);
             self.items.push(b'\n');
             let path = local.and_then(|file| file.as_ref().ok()).unwrap_or(&path);
             self.items.extend_from_slice(path.as_os_str().as_bytes());
@@ -244,13 +246,17 @@ impl Frame {
     }
 }
 
-/// Adds the values that stand in the path of a file, behind a tab.
-pub(super) fn add_values(node: &Node, path: &Path, items: &mut Vec<u8>) {
-    if let Some(format) = &node.plan.path_format {
-        let values = format.values(path.as_os_str().as_bytes()).unwrap_or_default();
-        let values: Vec<String> = values.into_iter().map(json_text).collect();
-        let text = format!("\t[{}]", values.join(","));
-        items.extend_from_slice(text.as_bytes());
+/// Adds the values that stand in the path of a file, behind a tab; and behind another one its address, if it has one.
+pub(super) fn add_about(node: &Node, path: &Path, address: Option<String>, items: &mut Vec<u8>) {
+    let format = node.plan.path_format.as_ref();
+    if format.is_none() && address.is_none() {
+        return;
+    }
+    let values = format.and_then(|format| format.values(path.as_os_str().as_bytes())).unwrap_or_default();
+    let values: Vec<String> = values.into_iter().map(json_text).collect();
+    items.extend_from_slice(format!("\t[{}]", values.join(",")).as_bytes());
+    if let Some(address) = address {
+        items.extend_from_slice(format!("\t{}", json_text(address.as_bytes())).as_bytes());
     }
 }
 

@@ -8,6 +8,7 @@ use fanfold_shared::items::{Group, ItemsError, Segment, check};
 use fanfold_shared::text::one_line;
 use serde_json::json;
 
+use crate::cloud::Local;
 use crate::host::path_text;
 use crate::node::Node;
 
@@ -35,34 +36,43 @@ fn json_bytes(bytes: &[u8]) -> String {
     text + "\""
 }
 
-/// Adds where the rows lie: for each segment one item. `first` is the ordinal of the first row. Returns how many.
-pub(super) fn add_segments(node: &Node, group: &Group, first: u64, items: &mut Vec<u8>) -> Result<u64, ItemsError> {
+/// Adds where the rows lie: for each segment one item. `first` is the ordinal of the first row, `local` what was brought for them. Returns how many.
+pub(super) fn add_segments(
+    node: &Node,
+    group: &Group,
+    first: u64,
+    local: Option<&Local>,
+    items: &mut Vec<u8>,
+) -> Result<u64, ItemsError> {
     // The process is at home elsewhere.
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let (records_path, origins_path) = node.items.group_files();
     let (records_path, origins_path) = (absolute(records_path), absolute(origins_path));
     let mut ordinal = first;
+    // Of each segment whose file does not lie on this machine, where that was brought to.
+    let mut brought = local.iter().flat_map(|local| &local.files);
     for segment in &group.segments {
         let Segment { entry, rows, header, columns, records, crc32 } = segment;
         let name = node.items.item(u64::from(*entry))?;
         // Rows of several inputs may be together.
-        let root = Path::new(&node.items.input_of(u64::from(*entry)).root);
+        let input = node.items.input_of(u64::from(*entry));
+        let root = Path::new(&input.root);
         let path = root.join(OsStr::from_bytes(&name));
         let in_place = records.is_empty();
-        let trouble = match in_place {
-            true => {
-                let known = node.fingerprints.get(u64::from(*entry)..u64::from(*entry) + 1)?;
-                check(root, [name.as_slice()], &known).pop()
-            }
+        let address = input.address(&name);
+        let here = match (in_place, &address) {
             // What is read is a copy.
-            false => None,
-        };
-        match trouble {
-            Some((_, trouble)) => {
-                let line = format!("!`{}`: {trouble}", one_line(&path.to_string_lossy(), usize::MAX));
-                items.extend_from_slice(line.as_bytes());
+            (false, _) => Ok(&path),
+            (true, Some(_)) => brought.next().expect("each was brought").as_ref().map_err(Clone::clone),
+            (true, None) => {
+                let known = node.fingerprints.get(u64::from(*entry)..u64::from(*entry) + 1)?;
+                let trouble = check(root, [name.as_slice()], &known).pop();
+                trouble.map_or(Ok(&path), |(_, trouble)| Err(format!("`{}`: {trouble}", path.display())))
             }
-            None => {
+        };
+        match &here {
+            Err(trouble) => items.extend_from_slice(format!("!{}", one_line(trouble, usize::MAX)).as_bytes()),
+            Ok(_) => {
                 let file = if in_place { &origins_path } else { &records_path };
                 let told = json!({
                     "file": path_text(file),
@@ -76,9 +86,9 @@ pub(super) fn add_segments(node: &Node, group: &Group, first: u64, items: &mut V
                 items.extend_from_slice(told.to_string().as_bytes());
             }
         }
-        super::feed::add_values(node, &path, items);
+        super::feed::add_about(node, &path, address, items);
         items.push(b'\n');
-        items.extend_from_slice(path.as_os_str().as_bytes());
+        items.extend_from_slice(here.unwrap_or(&path).as_os_str().as_bytes());
         items.push(0);
         ordinal += rows;
     }

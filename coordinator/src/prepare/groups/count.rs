@@ -31,17 +31,18 @@ pub(in crate::prepare) fn count(
     let mut by_values: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     let mut split = split_inputs(spec, excluded, cancel, &mut notes, |number, source, look, notes| {
         let (input, before) = (&spec.inputs[number], entries);
-        let first = if entries == 0 && only_first { first_file(input, source, look)? } else { Vec::new() };
+        let is_first = entries == 0 && only_first;
+        let (first, known) = if is_first { first_file(input, source, look)? } else { Default::default() };
         if !first.is_empty() {
             // Its header is that of all, and files come in any order.
             let path = source.root().join(OsStr::from_bytes(&first));
-            let of = TableFile { first: true, ..table_file(input, source, &first, &path, 0, None)? };
+            let of = TableFile { first: true, ..table_file(input, source, &first, &path, 0, known)? };
             reader.read(input, &of, cancel, &mut |_| Ok(()))?;
         }
-        source.for_each_file(&input.name, look, notes, &mut |name| {
+        source.for_each_known(&input.name, look, notes, &mut |name, known| {
             entries += 1;
             let path = source.root().join(OsStr::from_bytes(name));
-            let of = TableFile { first: name == first, ..table_file(input, source, name, &path, 0, None)? };
+            let of = TableFile { first: name == first, ..table_file(input, source, name, &path, 0, known)? };
             reader.read(input, &of, cancel, &mut |row| {
                 match by_values.get_mut(row.key) {
                     Some(rows) => *rows += 1,

@@ -25,7 +25,9 @@ use fanfold_shared::items::{
 };
 use fanfold_shared::job::{ColumnStep, Input, InputType, JobSpec};
 use fanfold_shared::text::counted;
+use fanfold_store::Client;
 
+use super::cloud::Cloud;
 use super::sort::Sorter;
 use super::tables::TableFile;
 use super::{Cancel, ListError, empty};
@@ -63,10 +65,13 @@ pub(super) fn gather(
     fingerprints.take(&names, 0..names.entries())?;
     let by_origin = spec.input_type == InputType::Parquet;
     room::check(dir, names.entries(), &fingerprints, spec.input_type)?;
+    let cloud = Cloud::default();
+    let clients = names.split().inputs.iter().map(|input| input.uri().map(|uri| cloud.open(&uri)).transpose());
     let mut gathering = Gathering {
         spec,
         names: &names,
         fingerprints,
+        clients: clients.collect::<Result<_, _>>()?,
         reader: Reader::of(spec).expect("the job is partitioned by columns"),
         writer: GroupWriter::create(dir, by_origin)?,
         shapes: HashMap::new(),
@@ -126,6 +131,8 @@ struct Gathering<'a> {
     spec: &'a JobSpec,
     names: &'a ItemReader,
     fingerprints: Fingerprints,
+    /// Of the inputs that lie in the cloud.
+    clients: Vec<Option<Client>>,
     reader: Reader<'a>,
     writer: GroupWriter,
     shapes: HashMap<(Vec<u8>, u32), ShapeId>,
@@ -153,7 +160,10 @@ impl Gathering<'_> {
         let (name, path) = self.file(number, entry)?;
         let beyond = |_| ItemsError::Unlistable { ordinal: entry, what: "there are more than 4 billion files" };
         let entry_number = u32::try_from(entry).map_err(beyond)?;
-        let of = TableFile { input: &input.name, path: &path, entry: entry_number, first: entry == 0, object: None };
+        let known = self.fingerprints.get(entry..entry + 1)?;
+        let object = self.clients[number].as_ref().map(|client| (client.at(&String::from_utf8_lossy(&name)), known[0]));
+        let is_object = object.is_some();
+        let of = TableFile { input: &input.name, path: &path, entry: entry_number, first: entry == 0, object };
         let Gathering { reader, writer, shapes, headers, row_groups, .. } = self;
         let (mut shape, mut row_group) = (None, None);
         let mut sorted = Vec::new();
@@ -187,7 +197,10 @@ impl Gathering<'_> {
             sorted.extend_from_slice(row.record);
             sorter.push(&sorted)
         })?;
-        let known = self.fingerprints.get(entry..entry + 1)?;
+        // Every answer of a store says which version it is of.
+        if is_object {
+            return Ok(());
+        }
         let root = Path::new(&self.names.split().inputs[number].root);
         match check(root, [name.as_slice()], &known).pop() {
             None => Ok(()),

@@ -9,13 +9,13 @@ use parquet::basic::{ConvertedType, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
 use super::columns::{Keys, Place};
 use super::key;
 use super::rows::{Row, TakeRow};
-use crate::prepare::tables::{TableFile, is_plausible};
+use crate::prepare::tables::{ObjectFile, TableFile, is_plausible};
 use crate::prepare::{Cancel, ListError};
 
 /// Rows that are read together.
@@ -39,7 +39,24 @@ pub(super) fn rows(
     cancel: &Cancel<'_>,
     take: &mut TakeRow<'_>,
 ) -> Result<(), ListError> {
-    let file = File::open(of.path).map_err(|error| of.unreadable("open", error))?;
+    let Some((client, known)) = &of.object else {
+        let file = File::open(of.path).map_err(|error| of.unreadable("open", error))?;
+        return rows_of(keys, of, in_path, file, cancel, take);
+    };
+    let file = ObjectFile::open(client, of, *known)?;
+    let read = rows_of(keys, of, in_path, file.clone(), cancel, take);
+    // What could not be fetched is no fault of the file's.
+    read.map_err(|error| file.trouble().map_or(error, ListError::from))
+}
+
+fn rows_of<R: ChunkReader + 'static>(
+    keys: &Keys<'_>,
+    of: &TableFile<'_>,
+    in_path: &[Option<Vec<u8>>],
+    file: R,
+    cancel: &Cancel<'_>,
+    take: &mut TakeRow<'_>,
+) -> Result<(), ListError> {
     let unreadable = |error: ParquetError| {
         let hint = "is it a Parquet file, and whole? `input_type` may also be `csv`, `tsv` or `jsonl`";
         of.refuse(format!("it can't be read as Parquet: {error}"), hint)

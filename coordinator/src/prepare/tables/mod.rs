@@ -1,6 +1,7 @@
 //! From a table to its slices: each file is read once, and where a mini-batch of it begins and ends is written down
 //! (`docs/design/tables.md`).
 
+mod object;
 mod parquet;
 mod pieces;
 mod records;
@@ -8,6 +9,7 @@ mod remote;
 mod rows;
 mod text;
 
+pub(super) use object::ObjectFile;
 pub(super) use parquet::is_plausible;
 pub(super) use records::Dialect;
 pub(super) use rows::Part;

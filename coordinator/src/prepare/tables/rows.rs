@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, Read, Seek};
 
 use super::pieces::{self, PIECE, Pieces};
 use super::records::Records;
 use super::text::{self, Compression};
-use super::{TableFile, Tables, fill};
+use super::{TableFile, Tables, fill, remote};
 use crate::prepare::{Cancel, ListError};
 
 /// A record of more can't be held beside others, bytes.
@@ -36,17 +36,36 @@ impl Tables<'_> {
         cancel: &Cancel<'_>,
         take: &mut TakePart<'_>,
     ) -> Result<(), ListError> {
+        if let Some((client, known)) = &of.object {
+            let (stream, compression) = remote::open(of, client, *known)?;
+            return self.records_of(of, stream, compression, cancel, take);
+        }
         let mut file = File::open(of.path).map_err(|error| of.unreadable("open", error))?;
         let mut head = [0; 8];
         let read = fill(&mut file, &mut head).map_err(|error| of.unreadable("read", error))?;
         file.rewind().map_err(|error| of.unreadable("read", error))?;
         let compression = Compression::of(of, &head[..read])?;
-        let packed = compression != Compression::None;
-        let mut go = |pieces: &mut dyn Pieces| self.each_record(of, packed, pieces, cancel, take);
         match compression {
-            Compression::None => pieces::of_file(&file, go),
-            Compression::Gzip => go(&mut flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(PIECE, file))),
-            Compression::Zstd => go(&mut text::Frames::new(io::BufReader::with_capacity(PIECE, file))),
+            Compression::None => pieces::of_file(&file, |pieces| self.each_record(of, false, pieces, cancel, take)),
+            packed => self.records_of(of, file, packed, cancel, take),
+        }
+    }
+
+    fn records_of(
+        &self,
+        of: &TableFile<'_>,
+        stream: impl Read,
+        compression: Compression,
+        cancel: &Cancel<'_>,
+        take: &mut TakePart<'_>,
+    ) -> Result<(), ListError> {
+        let mut source = io::BufReader::with_capacity(PIECE, stream);
+        match compression {
+            Compression::None => self.each_record(of, false, &mut source, cancel, take),
+            Compression::Gzip => {
+                self.each_record(of, true, &mut flate2::read::MultiGzDecoder::new(source), cancel, take)
+            }
+            Compression::Zstd => self.each_record(of, true, &mut text::Frames::new(source), cancel, take),
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) fn read(reader: &mut Reader) -> Inputs {
     let mut kind: Option<(DatasetId, InputType, Option<ReadCsv>)> = None;
     let mut groups: Vec<(String, Node, String, Vec<Input>)> = Vec::new();
     for (key, name, item) in entries(reader) {
-        match input(reader, &key, &item) {
+        match input(reader, &key, &item, input_type) {
             Some(Given::Path(path)) => {
                 let input = Input { name: name.clone(), path, dataset: None };
                 groups.push((key, item, name, vec![input]));
@@ -145,7 +145,7 @@ fn from_dataset(node: &Node) -> Option<FromDataset> {
 pub(super) fn paths_of_dataset(reader: &mut Reader) -> (Vec<String>, Option<InputType>) {
     let input_type = input_type(reader);
     let Some(Value::Sequence(items)) = reader.given("inputs").map(|node| node.value) else { return (Vec::new(), None) };
-    let paths = items.iter().filter_map(|item| match input(reader, "--path", item)? {
+    let paths = items.iter().filter_map(|item| match input(reader, "--path", item, input_type)? {
         Given::Path(path) => Some(path),
         Given::Dataset(_) => None,
     });
@@ -220,7 +220,7 @@ enum Given {
     Dataset(Dataset),
 }
 
-fn input(reader: &mut Reader, key: &str, node: &Node) -> Option<Given> {
+fn input(reader: &mut Reader, key: &str, node: &Node, input_type: Option<InputType>) -> Option<Given> {
     if let Value::Mapping(entries) = &node.value
         && let [(name, value)] = entries.as_slice()
         && let Some(path) = value.scalar()
@@ -233,7 +233,12 @@ fn input(reader: &mut Reader, key: &str, node: &Node) -> Option<Given> {
     }
     let typed = node.scalar().map_or("", |scalar| scalar.text.as_str());
     if Uri::is_meant(typed) {
-        return address(reader, key, node, typed).map(|uri| Given::Path(uri.to_string()));
+        let uri = match input_type {
+            // A file of a known name is looked for in it.
+            Some(InputType::Mltable) => any_address(reader, key, node, typed),
+            _ => address(reader, key, node, typed),
+        };
+        return uri.map(|uri| Given::Path(uri.to_string()));
     }
     let exists = paths::absolute(&reader.world.base, typed).exists();
     if is_glob(typed) && paths::scheme(typed).is_none() && !exists {
@@ -252,8 +257,25 @@ fn input(reader: &mut Reader, key: &str, node: &Node) -> Option<Given> {
     utf8(reader, key, node, &path).map(Given::Path)
 }
 
-/// The address that `typed` is. Whether anything lies there is known when the items are listed, or the node is made ready.
+/// The address that `typed` is, of what can be read. Whether anything lies there is known when the items are listed, or the node is made ready.
 pub(super) fn address(reader: &mut Reader, key: &str, node: &Node, typed: &str) -> Option<Uri> {
+    let uri = any_address(reader, key, node, typed)?;
+    if uri.is_of_web_server() && (typed.ends_with('/') || uri.path().is_empty()) {
+        return folder_of_web_server(reader, key, node, typed);
+    }
+    Some(uri)
+}
+
+/// Refuses `typed`: a web server would send a page about it, and that would count as data.
+pub(super) fn folder_of_web_server<T>(reader: &mut Reader, key: &str, node: &Node, typed: &str) -> Option<T> {
+    let message = format!("`{key}`: `{}` is a folder, and a web server can't be asked what is in it", shown(typed));
+    let hint = format!("name each file, for example `{}/a.csv`", shown(typed.trim_end_matches('/')));
+    reader.fault(key, node.span, message, Some(hint));
+    None
+}
+
+/// The address that `typed` is.
+fn any_address(reader: &mut Reader, key: &str, node: &Node, typed: &str) -> Option<Uri> {
     match Uri::parse(typed) {
         Ok(uri) => Some(uri),
         Err(error) => {

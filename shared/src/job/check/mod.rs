@@ -43,7 +43,7 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
     let ranks = size::ranks(reader);
     let size = size::read(reader, input_type);
     let read_csv = table::read(reader, input_type, read_csv);
-    let partition = partition::read(reader, input_type, &read_csv, mltable.as_ref(), &inputs);
+    let partition = partition::read(reader, input_type, &read_csv, mltable.as_ref());
     JobSpec {
         name: name::read(reader),
         entry_script: script.entry_script,

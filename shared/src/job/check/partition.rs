@@ -5,10 +5,9 @@ use crate::job::error::shown;
 use crate::job::mltable::MlTable;
 use crate::job::nearest::nearest;
 use crate::job::reader::Reader;
-use crate::job::spec::{Input, InputType, Partition, ReadCsv};
+use crate::job::spec::{InputType, Partition, ReadCsv};
 use crate::job::tree::{Node, Value};
 use crate::partition::PartitionFormat;
-use crate::uri::Uri;
 
 /// Reads both keys. `input_type` is None if it is at fault itself; `mltable` may say where in the paths values stand.
 pub(super) fn read(
@@ -16,7 +15,6 @@ pub(super) fn read(
     input_type: Option<InputType>,
     read_csv: &ReadCsv,
     mltable: Option<&MlTable>,
-    inputs: &[Input],
 ) -> Option<Partition> {
     let typed = format(reader, input_type);
     let Some(keys) = reader.given("partition_keys") else {
@@ -39,16 +37,6 @@ pub(super) fn read(
                 !in_paths.iter().any(|name| name == text)
             });
         if in_columns && (of_mltable.is_none() || input_type.is_table()) {
-            if let Some(input) = inputs.iter().find(|input| Uri::is_meant(&input.path)) {
-                let message = format!(
-                    "`partition_keys`: input `{}` is at an address, and by columns only files are partitioned",
-                    shown(&input.name)
-                );
-                let hint =
-                    "copy it to a directory of this machine, or let its paths say the values, with `partition_format`";
-                reader.fault("partition_keys", keys.span, message, Some(hint.to_string()));
-                return None;
-            }
             let chosen = partition_columns::read(reader, &keys, entries(&keys), input_type, read_csv, mltable)?;
             return Some(Partition { format: of_mltable.cloned(), keys: chosen });
         }

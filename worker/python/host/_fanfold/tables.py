@@ -42,6 +42,8 @@ class Tables:
         self._known = (None, None)
         # Of the file whose header counts for all.
         self._named = None
+        # What the file that is being read is called: its path, or its address.
+        self._name = None
 
     def _check(self, options):
         """Refuses what can't be known without Python, before anything is read."""
@@ -76,7 +78,8 @@ class Tables:
     def _some(self, item, part, error):
         """Some rows of a slice that can't be read as a whole."""
         head, path = item.split("\n", 1)
-        head, _, values = head.partition("\t")
+        head, *about = head.split("\t")
+        values = json.loads(about[0]) if about else ()
         if head.startswith("@"):
             raise error
         start, end, header, first, rows = map(int, head.split(" "))
@@ -102,11 +105,11 @@ class Tables:
         except Exception as again:
             if part[1] - part[0] > 1:
                 raise error
-            place = _place(path, first + part[0], 1)
+            place = _place(self._name, first + part[0], 1)
             raise Unreadable("{}{}".format(place, self._of_row(content, start + before, compression, again))) from None
         if len(frame) != part[1] - part[0]:
             raise error
-        return self._columns.of(frame, path, json.loads(values) if values else ())
+        return self._columns.of(frame, self._name, values)
 
     def _of_row(self, content, at, compression, error):
         """What is wrong with one row, which begins at this byte, and why."""
@@ -141,12 +144,15 @@ class Tables:
 
     def _load(self, items):
         """The frame of a mini-batch, of one file or of several whole ones. An item is ``<start> <end> <header> <first row> <rows>`` and, behind
-        a tab, the values of the partition; then a newline and the path. ``!`` and why the file can't be used stand in place of the numbers; of
-        rows that were gathered ``@`` and where, as JSON."""
+        a tab, the values of the partition, and behind another one its address, if it was brought here; then a newline and the path. ``!`` and
+        why the file can't be used stand in place of the numbers; of rows that were gathered ``@`` and where, as JSON."""
         frames, gathered = [], 0
         for item in items:
             head, path = item.split("\n", 1)
-            head, _, values = head.partition("\t")
+            head, *about = head.split("\t")
+            values = json.loads(about[0]) if about else ()
+            # The path of what was brought here says nothing to anybody.
+            self._name = json.loads(about[1]) if len(about) > 1 else path
             if head.startswith("!"):
                 raise Unreadable(head[1:], of_all=True)
             if head.startswith("@"):
@@ -160,20 +166,20 @@ class Tables:
             if frame is None:
                 continue
             try:
-                frames.append(self._columns.of(frame, path, json.loads(values) if values else ()))
+                frames.append(self._columns.of(frame, self._name, values))
             except Unfit as error:
-                raise Unreadable("{}: {}".format(_place(path, first, None), error)) from None
+                raise Unreadable("{}: {}".format(_place(self._name, first, None), error)) from None
         if len(frames) == 1:
             return frames[0]
         frame = self.pandas.concat(frames, ignore_index=True)
         if len(frame) != rows:
             text = "`{}` and {} files more have {} rows, where {} were counted when the job was listed"
-            raise Unreadable(text.format(one_line(path), len(items) - 1, len(frame), rows))
+            raise Unreadable(text.format(one_line(self._name), len(items) - 1, len(frame), rows))
         return frame
 
     def _gathered(self, told, path):
         rows = told["rows"]
-        place = "`{}`, {} rows that `partition_keys` gathered there and in other files".format(one_line(path), rows)
+        place = "`{}`, {} rows that `partition_keys` gathered there and in other files".format(one_line(self._name), rows)
         try:
             frame = groups.frame(self, told, path)
         except MemoryError:
@@ -197,7 +203,7 @@ class Tables:
             raise
         except self.pandas.errors.ParserWarning:
             text = "{}: the first of these rows has more fields than the file has columns"
-            raise Unreadable(text.format(_place(path, first, rows))) from None
+            raise Unreadable(text.format(_place(self._name, first, rows))) from None
         except Exception as error:
             if rows is None and isinstance(error, self.pandas.errors.EmptyDataError):
                 # One of several files, with nothing in it.
@@ -205,13 +211,13 @@ class Tables:
             raise Unreadable(self._trouble(path, start, end, header, first, rows, error)) from None
         if rows is not None and len(frame) != rows:
             text = "{}: {} reads {} rows where {} were counted when the job was listed"
-            raise Unreadable(text.format(_place(path, first, rows), self.pandas.__name__, len(frame), rows))
+            raise Unreadable(text.format(_place(self._name, first, rows), self.pandas.__name__, len(frame), rows))
         return frame
 
     def _trouble(self, path, start, end, header, first, rows, error):
         """Why this part of a file can't be read, with the row that is in the way as far as it can be told."""
         reason = one_line(text_of(error)) or type(error).__name__
-        place = _place(path, first, rows)
+        place = _place(self._name, first, rows)
         if self.kind == "parquet":
             return "{}: {}".format(place, reason)
         try:
@@ -231,10 +237,10 @@ class Tables:
 
         found = culprit.search(read, error, reason)
         if found is None:
-            return "{}: {}".format(_place(path, first, rows), reason)
+            return "{}: {}".format(_place(self._name, first, rows), reason)
         reason = culprit.without_line(one_line(text_of(found.reason)) or type(found.reason).__name__)
         column = self._column_in_the_way(path, start, end, header, first, found) if found.end - found.first == 1 else None
-        place = _place(path, first + found.first, found.end - found.first)
+        place = _place(self._name, first + found.first, found.end - found.first)
         return "{}{}: {}".format(place, ", column `{}`".format(column) if column is not None else "", reason)
 
     def _column_in_the_way(self, path, start, end, header, first, found):
@@ -264,7 +270,7 @@ class Tables:
             return None
         offset, wrong, why = found
         row = self._rows_before(path, begin, begin + offset, header) if begin == start and not compression else None
-        place = "`{}`".format(one_line(path)) if row is None else _place(path, first + row, 1)
+        place = "`{}`".format(one_line(self._name)) if row is None else _place(self._name, first + row, 1)
         return place + self._no_text(begin + offset, compression, wrong, why)
 
     def _rows_before(self, path, start, at, header):
@@ -287,7 +293,7 @@ class Tables:
         if found is None:
             return None
         row, at, reason = found
-        return "{}, byte {}: {}".format(_place(path, first + row, 1), start + at + 1, reason)
+        return "{}, byte {}: {}".format(_place(self._name, first + row, 1), start + at + 1, reason)
 
     def _csv(self, path, start, end, header, _first, rows=None, columns=None, cut=None):
         options = self.csv_options()
@@ -371,9 +377,10 @@ class Tables:
     def _shape_of(self, path, end, compression=None):
         """What the beginning of a file says of all of it: how pandas reads its slices, and a header for them in place of its own."""
         named = self._mltable and self._mltable["header_of"]
-        if named and path != named:
+        if named and self._name != named["name"]:
             if self._named is None:
-                names = self.pandas.read_csv(named, compression=_compression(named), nrows=0, **self.csv_options())
+                file = named["path"]
+                names = self.pandas.read_csv(file, compression=_compression(file), nrows=0, **self.csv_options())
                 self._named = (list(names.columns), self._header_of(names, 0))
             return {"index_col": False}, self._named[1]
         if end == _WHOLE:

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::inputs::Inputs;
 use crate::job::error::shown;
-use crate::job::mltable::{ColumnStep, MLTABLE, MlTable};
+use crate::job::mltable::{MLTABLE, MlTable};
 use crate::job::nearest::nearest;
 use crate::job::reader::Reader;
 use crate::job::source::{Origin, Span};
@@ -56,7 +56,6 @@ pub(super) fn replace(reader: &mut Reader, read: &mut Inputs, groups: &mut [Grou
             if let Some(from) = &mut input.dataset {
                 from.path = Some(input.path.clone());
             }
-            not_in_the_cloud(reader, key, item.span, &table);
             for path in std::mem::take(&mut table.paths) {
                 replaced.push(Input { path, ..input.clone() });
             }
@@ -87,25 +86,6 @@ pub(super) fn replace(reader: &mut Reader, read: &mut Inputs, groups: &mut [Grou
         let message = "`partition_format` has no meaning with `input_type: mltable`".to_string();
         let hint = "the MLTable says it, as `extract_columns_from_partition_format`";
         reader.fault("partition_format", node.span, message, Some(hint.to_string()));
-    }
-}
-
-/// Refuses what can't be had of files that lie at addresses.
-fn not_in_the_cloud(reader: &mut Reader, key: &str, span: Span, table: &Table) {
-    if !table.paths.iter().any(|path| Uri::is_meant(path)) {
-        return;
-    }
-    if table.mltable.header_in_first_file {
-        let message = format!("`{key}`: with `header: from_first_file` the files of an MLTable lie on this machine");
-        let hint =
-            "give each file its header, and write `header: all_files_same_headers`; or copy them to this machine";
-        reader.fault(key, span, message, Some(hint.to_string()));
-    }
-    if table.mltable.columns.contains(&ColumnStep::Path) {
-        let message = format!("`{key}`: with `include_path_column` the files of an MLTable lie on this machine");
-        let hint =
-            "take values from their paths with `extract_columns_from_partition_format`; or copy them to this machine";
-        reader.fault(key, span, message, Some(hint.to_string()));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::job::check::inputs;
 use crate::job::error::shown;
 use crate::job::paths;
 use crate::job::reader::Reader;
@@ -57,7 +58,11 @@ pub(super) fn read(reader: &mut Reader, base: &Base, node: &Node) -> Vec<String>
 fn place(reader: &mut Reader, base: &Base, key: &str, kind: &str, node: &Node) -> Option<String> {
     let typed = node.scalar().map_or("", |scalar| scalar.text.as_str());
     if Uri::is_meant(typed) {
-        return super::super::inputs::address(reader, key, node, typed).map(|uri| uri.to_string());
+        let uri = inputs::address(reader, key, node, typed)?;
+        if kind == "folder" && uri.is_of_web_server() {
+            return inputs::folder_of_web_server(reader, key, node, typed);
+        }
+        return Some(uri.to_string());
     }
     let base = match base {
         Base::Folder(base) => base,
@@ -114,7 +119,11 @@ fn below(reader: &mut Reader, base: &Uri, key: &str, kind: &str, node: &Node) ->
         reader.fault(key, node.span, message, Some(hint.to_string()));
         return None;
     }
-    Some(base.with_path(parts.join("/")).to_string())
+    let uri = base.with_path(parts.join("/"));
+    if uri.is_of_web_server() && (kind == "folder" || typed.ends_with('/')) {
+        return inputs::folder_of_web_server(reader, key, node, &uri.to_string());
+    }
+    Some(uri.to_string())
 }
 
 /// A path as a pattern that matches nothing else.
