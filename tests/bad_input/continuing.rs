@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{completed, job_file, paused, place, refused, refused_with, told};
-use crate::support::assert_each_once;
+use crate::support::{Place, assert_each_once};
 
 #[test]
 fn a_job_goes_on_only_as_what_it_was() {
@@ -90,4 +90,40 @@ fn a_completed_job_whose_output_changed_says_so() {
     echo-<id> is Completed already: nothing was run
       output        <place>/job/output/parallel_run_step.txt
     "#);
+}
+
+#[test]
+fn a_file_that_changed_is_refused_while_it_is_still_to_be_run_and_one_that_is_gone_is_a_failed_item() {
+    let place = place();
+    for name in ["a", "b", "c", "d"] {
+        place.write(format!("data/{name}"), format!("content of {name}"));
+    }
+    place.write(
+        "score.py",
+        "import os\n\ndef run(mini_batch):\n    names = [os.path.basename(item) for item in mini_batch]\n    if names >= ['b'] and not \
+         os.path.exists('PLACE/ok'):\n        raise ValueError('not yet')\n    return names\n"
+            .replace("PLACE", place.path("").to_str().unwrap()),
+    );
+    place.write("job.yaml", job_file(&place, &[("inputs", "[data]"), ("input_type", "files"), ("run_max_try", "1")]));
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+    place.write("ok", "");
+    let retry = |place: &Place| {
+        let mut retry = place.fanfold();
+        retry.args(["retry", "--failed", "job"]);
+        retry
+    };
+    fs::remove_file(place.path("data/b")).unwrap();
+    place.write("data/c", "more of c than there was");
+    // It is in: whatever becomes of it.
+    place.write("data/a", "");
+    insta::assert_snapshot!(refused_with(&place, &mut retry(&place), 2), @r"
+    error: input `input0`: `data/c` changed since the job listed it: size 12 -> 24, and it is still to be run
+    hint: nothing was run or changed; bring the file back as it was, its time of change included (`cp -p`, `touch -d`), and give the same command; or run what is there now as a new job, in a new directory
+    ");
+    fs::remove_file(place.path("data/c")).unwrap();
+    place.run(&["retry", "--failed", "job"]).expect(5);
+    assert_each_once(&place.rows(), &["a".to_string(), "d".to_string()]);
+    let errors = place.errors();
+    let gone = errors.iter().filter(|error| error["kind"] == "input").count();
+    assert_eq!(gone, 2, "{errors:?}");
 }

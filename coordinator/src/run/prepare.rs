@@ -21,8 +21,8 @@ use fanfold_worker::node::survivors;
 use super::driver::wants_fingerprints;
 use super::observer::{Audience, Observer};
 use super::places::{node_id, output_file};
-use super::submit::{SubmitError, Submitted};
-use super::{Orders, facts, reuse, verdict};
+use super::submit::{self, SubmitError, Submitted};
+use super::{Orders, changed, facts, reuse, verdict};
 use crate::aggregate::{Aggregate, AggregateConfig, Recovered, Tries, output_len};
 use crate::datasets;
 use crate::ledger::{LedgerError, LedgerReader};
@@ -202,10 +202,8 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     };
     let split = items.split().clone();
 
-    if *continued {
-        submitted.record()?;
-    }
     let facts = facts(&submitted, spec, job_file.to_path_buf(), comeback.clone(), 0, started_us);
+    let record = submitted.to_record();
     let Submitted { dir, id, spec, lock, continued, notes: of_job_file, .. } = submitted;
     notes.splice(..0, of_job_file.into_iter().chain(unasked));
     let (mut aggregate, recovered) = Aggregate::open(AggregateConfig {
@@ -219,6 +217,13 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         header: spec.append_row_dataframe_header,
         tries: Tries { most: spec.run_max_try, bisect: spec.on_failure == OnFailure::Bisect },
     })?;
+    if continued {
+        // A service goes on by itself after each restart: there such rows fail, and nobody has to come for the rest.
+        if purpose == Purpose::RetryFailed || *comeback != Comeback::Service {
+            changed::refuse(&spec, &dir, &items, &aggregate, purpose)?;
+        }
+        submit::keep(&record, &dir)?;
+    }
     // Not earlier: what is refused up to here is not a job that anybody would look for.
     if let Err(error) = Registry::of_user().add(&entry) {
         audience.tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
