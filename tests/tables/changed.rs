@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::growing::table;
 use crate::jobs::{job, python_makes};
-use crate::support::{Place, Ran, assert_each_once};
+use crate::support::{LIMIT, Place, Ran, assert_each_once, finish};
 
 /// Fails over ids from `FROM` on until the file `ok` is there.
 fn script(place: &Place, from: usize) -> String {
@@ -93,15 +93,21 @@ fn a_job_that_stopped_goes_on_only_over_the_tables_it_began_with() {
     for name in ["data/a.csv", "data/b.csv"] {
         touch(&place, name, 0);
     }
-    let more = "input_type: csv\nmini_batch_size: 10rows\nrun_max_try: 1\nerror_threshold: 0\n";
-    job(&place, &script(&place, 30), "[data]", more);
-    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(1);
+    // The last rows fail again and again.
+    job(&place, &script(&place, 30), "[data]", "input_type: csv\nmini_batch_size: 10rows\nrun_max_try: 1000000\n");
+    let mut command = place.fanfold();
+    command.args(["run", "job.yaml", "--job-dir", "job"]).env("FANFOLD_FAILPOINT", "commit_after_transaction:1");
+    let killed = finish(command.spawn().expect("the program starts"), LIMIT);
+    assert_eq!(killed.code, None, "it was not killed:\n{}", killed.stderr);
     place.write("ok", "");
+
     touch(&place, "data/b.csv", 1);
-    let said = refused(&place, &["retry", "--failed", "job"]);
-    assert!(said.contains("data/b.csv` changed since the job listed it: modified "), "{said}");
+    for verb in [&["run", "job.yaml", "--job-dir", "job"][..], &["resume", "job"]] {
+        let said = refused(&place, verb);
+        assert!(said.contains("data/b.csv` changed since the job listed it: modified "), "{said}");
+    }
     touch(&place, "data/b.csv", 0);
-    place.run(&["retry", "--failed", "job"]).expect(0);
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
     assert_each_once(&place.rows(), &expected);
 }
 

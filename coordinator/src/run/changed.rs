@@ -5,8 +5,8 @@
 //! run; `docs/design/tables.md` has the rule.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::items::{Fingerprint, Fingerprints, ItemReader, ItemsError, Trouble, check};

@@ -28,7 +28,7 @@ use crate::datasets;
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::listing::Listed;
 use crate::prepare::splitter::{Grace, Splitting};
-use crate::prepare::{ListError, listing, snapshot};
+use crate::prepare::{ListError, listing, pandas, snapshot};
 use crate::registry::{Entry, Registry};
 use crate::report::Comeback;
 
@@ -191,6 +191,9 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         same_script(&submitted)?;
     }
     let first = !is_listed(&dir.items());
+    if first && !comeback.is_on_fleet() {
+        pandas::check(spec)?;
+    }
     let Listed { items, mut notes, splitting } = match list(spec, dir, &own, began, orders)? {
         Some(listed) => listed,
         None => {

@@ -59,7 +59,8 @@ fn fault(text: &[u8]) -> Option<String> {
 /// Python's reader takes more than the standard: then it is its to say what is wrong.
 fn python_may_read(text: &str, error: &serde_json::Error) -> bool {
     let said = error.to_string();
-    let more = ["number out of range", "surrogate", "recursion limit"].iter().any(|more| said.contains(more));
+    let more =
+        ["number out of range", "surrogate", "hex escape", "recursion limit"].iter().any(|more| said.contains(more));
     more || text.contains("NaN") || text.contains("Infinity")
 }
 

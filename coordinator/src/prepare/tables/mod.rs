@@ -1,6 +1,7 @@
 //! From a table to its slices: each file is read once, and where a mini-batch of it begins and ends is written down
 //! (`docs/design/tables.md`).
 
+mod head;
 mod parquet;
 mod pieces;
 mod records;
