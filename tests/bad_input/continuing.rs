@@ -127,3 +127,26 @@ fn a_file_that_changed_is_refused_while_it_is_still_to_be_run_and_one_that_is_go
     let gone = errors.iter().filter(|error| error["kind"] == "input").count();
     assert_eq!(gone, 2, "{errors:?}");
 }
+
+#[test]
+fn a_completed_job_says_what_is_another_thing_by_now() {
+    let place = place();
+    completed(&place);
+    let again = |place: &Place| {
+        let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
+        told::told(&ran.stderr, &place.path(""), "echo")
+    };
+    assert!(!again(&place).contains("note"), "nothing is another thing");
+    place.write("score.py", format!("{}\n# changed\n", super::SCRIPT));
+    place.write("job.yaml", job_file(&place, &[("run_max_try", "5"), ("environment_variables", "{GO: x}")]));
+    insta::assert_snapshot!(again(&place), @r"
+    echo-<id> is Completed already: nothing was run
+      output        <place>/job/output/parallel_run_step.txt
+      note          `score.py` changed since: the result is that of the job's own copy of the script
+      note          other settings than those it ran with: environment_variables; run_max_try was 3, is 5
+      note          to run it as it is now, leave `--job-dir` out or name a new directory
+    ");
+    // It is about the script that was, and does not go into what the job is.
+    assert!(!fs::read_to_string(place.job().join("job.yaml")).unwrap().contains("run_max_try: 5"));
+    assert!(!place.run(&["resume", "job"]).stderr.contains("changed since"));
+}

@@ -33,3 +33,4 @@ mod walk;
 
 pub use contents::contents;
 pub use error::{Cancel, ListError};
+pub use snapshot::SnapshotError;

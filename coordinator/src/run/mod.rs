@@ -14,6 +14,7 @@ mod places;
 mod prepare;
 mod requests;
 mod reuse;
+mod since;
 mod submit;
 mod table;
 mod upload;

@@ -22,7 +22,7 @@ use super::driver::wants_fingerprints;
 use super::observer::{Audience, Observer};
 use super::places::{node_id, output_file};
 use super::submit::{self, SubmitError, Submitted};
-use super::{Orders, changed, facts, reuse, verdict};
+use super::{Orders, changed, facts, reuse, since, verdict};
 use crate::aggregate::{Aggregate, AggregateConfig, Recovered, Tries, output_len};
 use crate::datasets;
 use crate::ledger::{LedgerError, LedgerReader};
@@ -315,7 +315,7 @@ fn fingerprints(spec: &JobSpec, dir: &JobDir, items: u64) -> Result<Option<Finge
 
 /// A job that ended is not run again.
 fn over(submitted: &Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<Option<Outcome>> {
-    let TakeUp { comeback, audience, .. } = take_up;
+    let TakeUp { comeback, audience, own_script, .. } = take_up;
     let ledger = match LedgerReader::open(&submitted.dir) {
         Ok(ledger) => ledger,
         Err(LedgerError::Absent { .. }) => return Ok(None),
@@ -337,6 +337,9 @@ fn over(submitted: &Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<
                 is_the_result(&facts.id.0, file, output_len(&ledger, &ledger.totals()?)?)?;
             }
             let exit = super::observer::already_completed(&facts, &ledger, audience)?;
+            if !own_script {
+                since::notes(submitted).iter().for_each(|note| audience.tell(&format!("  note          {note}")));
+            }
             Ok(Some(Outcome::Over(exit)))
         }
         JobState::Failed | JobState::Canceled => {
@@ -368,14 +371,9 @@ fn is_the_result(id: &str, file: &Path, written: u64) -> Result<()> {
 /// The script may not have changed under a job that is continued: its rows would be of two kinds. Only what the job has its own
 /// copy of counts; files that came since are none of its business.
 fn same_script(submitted: &Submitted) -> Result<()> {
-    let changed = snapshot::changed(&submitted.spec, &submitted.dir)?;
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let named: Vec<String> = changed.iter().take(3).map(|name| format!("`{}`", name.display())).collect();
-    let more = if changed.len() > 3 { format!(" and {} more", changed.len() - 3) } else { String::new() };
+    let Some(files) = since::changed_files(submitted)? else { return Ok(()) };
     let (dir, copy) = (submitted.dir.root().to_path_buf(), submitted.dir.snapshot());
-    Err(SubmitError::ScriptChanged { dir, id: submitted.id.clone(), files: named.join(", ") + &more, copy }.into())
+    Err(SubmitError::ScriptChanged { dir, id: submitted.id.clone(), files, copy }.into())
 }
 
 /// The item list: the one that is there, or a new one, whose tables may still be split. None: a signal came.
