@@ -24,10 +24,12 @@ fn files_that_are_no_tables_of_that_kind() {
     if !crate::has_pandas() {
         return;
     }
-    let cases: [(&[u8], &str); 7] = [
+    let cases: [(&[u8], &str); 9] = [
         (b"a,b\n1,\"x\ny,z\n", "csv"),
         (b"a,b\n", "csv"),
         (b"\xff\xfea\0,\0", "csv"),
+        (b"\xff\xfe\0\0a\0\0\0,\0\0\0", "csv"),
+        (b"\0\0\xfe\xff\0\0\0a\0\0\0,", "jsonl"),
         (b"PK\x03\x04....", "csv"),
         (b"PAR1....", "csv"),
         (b"a,b\n1,2\n", "parquet"),
@@ -48,6 +50,10 @@ fn what_a_job_file_says_of_tables() {
         "input_type: parquet\nread_csv: {sep: ';'}",
         "input_type: files\nmini_batch_size: 1MB",
         "input_type: csv\nmini_batch_size: 0",
+        "input_type: csv\nmini_batch_size: 1.5MB",
+        "input_type: csv\nmini_batch_size: 0.3KB",
+        "input_type: csv\nmini_batch_size: 2.5",
+        "input_type: files\nmini_batch_size: 2.5",
         "input_type: jsonl\nmini_batch_size: 5GB",
         "input_type: mltable",
         "input_type: ndjson",

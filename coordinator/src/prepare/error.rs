@@ -80,11 +80,13 @@ pub enum ListError {
         /// Counted from 1.
         line: u64,
     },
-    /// A list file is in an encoding whose lines can't be told by bytes.
-    #[error("`{}` is encoded in UTF-16", path.display())]
-    Utf16 {
-        /// The list file.
+    /// A text is in an encoding whose lines can't be told by bytes.
+    #[error("`{}` is encoded in {encoding}", path.display())]
+    Wide {
+        /// The file.
         path: PathBuf,
+        /// Which one.
+        encoding: &'static str,
     },
     /// A file's path has no values to partition it by.
     #[error("input `{input}`: the path of `{}` does not fit `partition_format: {format}`", path.display())]
@@ -238,7 +240,7 @@ impl Report for ListError {
             }
             ListError::TooDeep { .. } => Some("look there for a folder that was copied into itself".into()),
             ListError::LineTooLong { .. } => Some("each line is one item: is this a list file?".into()),
-            ListError::Utf16 { .. } => Some("save it as UTF-8".into()),
+            ListError::Wide { .. } => Some("save it as UTF-8".into()),
             ListError::Unreadable { source, .. } => source.hint(),
             ListError::Address { hint, .. } => Some(hint.clone()),
             ListError::Cloud(error) => error.hint(),
