@@ -10,7 +10,7 @@ use fanfold_shared::report::Result;
 use fanfold_shared::text::{counted, size};
 
 use super::{DatasetError, DatasetStore};
-use crate::prepare::contents;
+use crate::prepare::{contents, is_of_kind};
 
 /// What somebody wants to register.
 #[derive(Clone, Debug)]
@@ -61,6 +61,7 @@ pub fn register(
     for path in paths {
         admit(Path::new(&path))?;
         let contents = contents(name, &path, &[], &|| Ok(()))?;
+        is_of_kind(name, &path, input_type, &|| Ok(()))?;
         parts.push(DatasetPath { path, contents });
     }
     let mut dataset = Dataset {

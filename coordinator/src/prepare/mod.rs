@@ -15,6 +15,7 @@ mod error;
 pub mod fuzz;
 mod glob;
 mod groups;
+mod kind;
 mod known;
 mod lines;
 pub mod listing;
@@ -33,4 +34,5 @@ mod walk;
 
 pub use contents::contents;
 pub use error::{Cancel, ListError};
+pub use kind::is_of_kind;
 pub use snapshot::SnapshotError;
