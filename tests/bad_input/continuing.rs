@@ -150,3 +150,34 @@ fn a_completed_job_says_what_is_another_thing_by_now() {
     assert!(!fs::read_to_string(place.job().join("job.yaml")).unwrap().contains("run_max_try: 5"));
     assert!(!place.run(&["resume", "job"]).stderr.contains("changed since"));
 }
+
+#[test]
+fn of_a_bisected_mini_batch_only_the_bad_items_must_be_what_they_were() {
+    let place = place();
+    for name in ["a", "b", "c", "d"] {
+        place.write(format!("data/{name}"), format!("content of {name}"));
+    }
+    place.write(
+        "score.py",
+        "import os\n\ndef run(mini_batch):\n    names = [os.path.basename(item) for item in mini_batch]\n    if 'c' in names and not \
+         os.path.exists('PLACE/ok'):\n        raise ValueError('not yet')\n    return names\n"
+            .replace("PLACE", place.path("").to_str().unwrap()),
+    );
+    let more = [("inputs", "[data]"), ("input_type", "files"), ("mini_batch_size", "4"), ("on_failure", "bisect")];
+    place.write("job.yaml", job_file(&place, &more));
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+    assert_each_once(&place.rows(), &["a", "b", "d"].map(String::from));
+    place.write("ok", "");
+    place.write("data/d", "");
+    let before = fs::read(place.path("data/c")).unwrap();
+    let then = fs::metadata(place.path("data/c")).unwrap().modified().unwrap();
+    place.write("data/c", "more of c than there was");
+    let mut retry = place.fanfold();
+    retry.args(["retry", "--failed", "job"]);
+    let said = refused_with(&place, &mut retry, 2);
+    assert!(said.contains("`data/c` changed") && !said.contains("more changed"), "{said}");
+    fs::write(place.path("data/c"), before).unwrap();
+    fs::File::options().write(true).open(place.path("data/c")).unwrap().set_modified(then).unwrap();
+    place.run(&["retry", "--failed", "job"]).expect(0);
+    assert_each_once(&place.rows(), &["a", "b", "d", "c"].map(String::from));
+}

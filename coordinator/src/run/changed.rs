@@ -82,7 +82,7 @@ pub(super) fn refuse(
         fingerprints => fingerprints?,
     };
     let look = Look { spec, items, fingerprints };
-    let open = mini_batches_to_run(aggregate, purpose)?;
+    let open = items_to_run(aggregate, purpose)?;
     let mut found = match spec.partition.as_ref().is_some_and(|partition| partition.is_by_columns()) {
         true => look.at_gathered(&open)?,
         false => look.at_slices(&open)?,
@@ -97,20 +97,22 @@ pub(super) fn refuse(
     Err(InputChanged { input: input.name.clone(), path, trouble, rows: items.has_rows(), more }.into())
 }
 
-/// Runs of mini-batches that are to run, in order.
-fn mini_batches_to_run(aggregate: &Aggregate, purpose: Purpose) -> Result<Vec<Range<u64>>> {
-    let (split, settled) = (aggregate.split(), aggregate.settled());
-    let (mut open, mut from, end) = (Vec::new(), 0, split.items());
+/// The intervals of items that are to run, in order.
+fn items_to_run(aggregate: &Aggregate, purpose: Purpose) -> Result<Vec<Range<u64>>> {
+    let (settled, end) = (aggregate.settled(), aggregate.split().items());
+    let (mut open, mut from) = (Vec::new(), 0);
     while let Some(gap) = settled.next_gap(from, end) {
-        open.push(split.mini_batch_of(gap.start)..split.mini_batch_of(gap.end - 1) + 1);
         from = gap.end;
+        open.push(gap);
     }
     if purpose == Purpose::RetryFailed {
-        aggregate.ledger().for_each_failed(|(mini_batch, _)| {
-            open.push(mini_batch..mini_batch + 1);
+        let mut again = |(_, items)| {
+            open.push(items);
             Ok::<_, LedgerError>(())
-        })?;
-        open.sort_unstable_by_key(|run| run.start);
+        };
+        aggregate.ledger().for_each_failed(&mut again)?;
+        aggregate.ledger().for_each_failed_part(&mut again)?;
+        open.sort_unstable_by_key(|items| items.start);
     }
     Ok(open)
 }
@@ -130,8 +132,12 @@ impl Look<'_> {
             self.at(0..1, &mut found)?;
             looked = 1;
         }
-        for run in open {
-            let entries = self.items.entries_of(run.clone())?;
+        for items in open {
+            let entries = match self.items.has_rows() {
+                true => self.items.entries_of(self.mini_batches(items))?,
+                // Files, in the same order.
+                false => items.clone(),
+            };
             // A file has more mini-batches than one.
             self.at(entries.start.max(looked)..entries.end, &mut found)?;
             looked = looked.max(entries.end);
@@ -150,7 +156,7 @@ impl Look<'_> {
         }
         // Only now is it worth it to read what each mini-batch is made of.
         let mut wanted = vec![false; found.len()];
-        for mini_batch in open.iter().cloned().flatten() {
+        for mini_batch in open.iter().flat_map(|items| self.mini_batches(items)) {
             let Some(slice) = self.items.slice(mini_batch)? else { continue };
             for segment in self.items.group(&slice)?.segments {
                 if let Ok(at) = found.binary_search_by_key(&u64::from(segment.entry), |(entry, _)| *entry) {
@@ -161,6 +167,12 @@ impl Look<'_> {
         let mut wanted = wanted.into_iter();
         found.retain(|_| wanted.next().unwrap_or(false));
         Ok(found)
+    }
+
+    /// Those that some of the items are of.
+    fn mini_batches(&self, items: &Range<u64>) -> Range<u64> {
+        let split = self.items.split();
+        split.mini_batch_of(items.start)..split.mini_batch_of(items.end - 1) + 1
     }
 
     /// Adds the files among `entries` that are not what they were.
