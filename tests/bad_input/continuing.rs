@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{completed, job_file, paused, place, refused, refused_with, told};
-use crate::support::assert_each_once;
+use crate::support::{Place, assert_each_once};
 
 #[test]
 fn a_job_goes_on_only_as_what_it_was() {
@@ -90,4 +90,94 @@ fn a_completed_job_whose_output_changed_says_so() {
     echo-<id> is Completed already: nothing was run
       output        <place>/job/output/parallel_run_step.txt
     "#);
+}
+
+#[test]
+fn a_file_that_changed_is_refused_while_it_is_still_to_be_run_and_one_that_is_gone_is_a_failed_item() {
+    let place = place();
+    for name in ["a", "b", "c", "d"] {
+        place.write(format!("data/{name}"), format!("content of {name}"));
+    }
+    place.write(
+        "score.py",
+        "import os\n\ndef run(mini_batch):\n    names = [os.path.basename(item) for item in mini_batch]\n    if names >= ['b'] and not \
+         os.path.exists('PLACE/ok'):\n        raise ValueError('not yet')\n    return names\n"
+            .replace("PLACE", place.path("").to_str().unwrap()),
+    );
+    place.write("job.yaml", job_file(&place, &[("inputs", "[data]"), ("input_type", "files"), ("run_max_try", "1")]));
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+    place.write("ok", "");
+    let retry = |place: &Place| {
+        let mut retry = place.fanfold();
+        retry.args(["retry", "--failed", "job"]);
+        retry
+    };
+    fs::remove_file(place.path("data/b")).unwrap();
+    place.write("data/c", "more of c than there was");
+    // It is in: whatever becomes of it.
+    place.write("data/a", "");
+    insta::assert_snapshot!(refused_with(&place, &mut retry(&place), 2), @r"
+    error: input `input0`: `data/c` changed since the job listed it: size 12 -> 24, and it is still to be run
+    hint: nothing was run or changed; bring the file back as it was, its time of change included (`cp -p`, `touch -d`), and give the same command; or run what is there now as a new job, in a new directory
+    ");
+    fs::remove_file(place.path("data/c")).unwrap();
+    place.run(&["retry", "--failed", "job"]).expect(5);
+    assert_each_once(&place.rows(), &["a".to_string(), "d".to_string()]);
+    let errors = place.errors();
+    let gone = errors.iter().filter(|error| error["kind"] == "input").count();
+    assert_eq!(gone, 2, "{errors:?}");
+}
+
+#[test]
+fn a_completed_job_says_what_is_another_thing_by_now() {
+    let place = place();
+    completed(&place);
+    let again = |place: &Place| {
+        let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
+        told::told(&ran.stderr, &place.path(""), "echo")
+    };
+    assert!(!again(&place).contains("note"), "nothing is another thing");
+    place.write("score.py", format!("{}\n# changed\n", super::SCRIPT));
+    place.write("job.yaml", job_file(&place, &[("run_max_try", "5"), ("environment_variables", "{GO: x}")]));
+    insta::assert_snapshot!(again(&place), @r"
+    echo-<id> is Completed already: nothing was run
+      output        <place>/job/output/parallel_run_step.txt
+      note          `score.py` changed since: the result is that of the job's own copy of the script
+      note          other settings than those it ran with: environment_variables; run_max_try was 3, is 5
+      note          to run it as it is now, leave `--job-dir` out or name a new directory
+    ");
+    // It is about the script that was, and does not go into what the job is.
+    assert!(!fs::read_to_string(place.job().join("job.yaml")).unwrap().contains("run_max_try: 5"));
+    assert!(!place.run(&["resume", "job"]).stderr.contains("changed since"));
+}
+
+#[test]
+fn of_a_bisected_mini_batch_only_the_bad_items_must_be_what_they_were() {
+    let place = place();
+    for name in ["a", "b", "c", "d"] {
+        place.write(format!("data/{name}"), format!("content of {name}"));
+    }
+    place.write(
+        "score.py",
+        "import os\n\ndef run(mini_batch):\n    names = [os.path.basename(item) for item in mini_batch]\n    if 'c' in names and not \
+         os.path.exists('PLACE/ok'):\n        raise ValueError('not yet')\n    return names\n"
+            .replace("PLACE", place.path("").to_str().unwrap()),
+    );
+    let more = [("inputs", "[data]"), ("input_type", "files"), ("mini_batch_size", "4"), ("on_failure", "bisect")];
+    place.write("job.yaml", job_file(&place, &more));
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+    assert_each_once(&place.rows(), &["a", "b", "d"].map(String::from));
+    place.write("ok", "");
+    place.write("data/d", "");
+    let before = fs::read(place.path("data/c")).unwrap();
+    let then = fs::metadata(place.path("data/c")).unwrap().modified().unwrap();
+    place.write("data/c", "more of c than there was");
+    let mut retry = place.fanfold();
+    retry.args(["retry", "--failed", "job"]);
+    let said = refused_with(&place, &mut retry, 2);
+    assert!(said.contains("`data/c` changed") && !said.contains("more changed"), "{said}");
+    fs::write(place.path("data/c"), before).unwrap();
+    fs::File::options().write(true).open(place.path("data/c")).unwrap().set_modified(then).unwrap();
+    place.run(&["retry", "--failed", "job"]).expect(0);
+    assert_each_once(&place.rows(), &["a", "b", "d", "c"].map(String::from));
 }

@@ -250,3 +250,55 @@ fn an_input_that_is_no_dataset_is_refused() {
     "#);
     assert!(!place.path("fanfold-jobs").exists(), "a refused job leaves nothing");
 }
+
+#[test]
+fn all_versions_of_a_dataset_are_listed() {
+    let place = place();
+    assert_eq!(refused(&place, &["dataset", "list", "iris"]).lines().next(), Some("error: there is no dataset `iris`"));
+    let csv = ["--input-type", "csv"];
+    place.run(&[&REGISTER[..], &csv].concat()).expect(0);
+    place.run(&[&REGISTER[..], &["--path", "job.yaml", "--new-version"]].concat()).expect(0);
+    place.run(&[&REGISTER[..], &["--new-version"]].concat()).expect(0);
+    let cells = |text: &str| -> Vec<Vec<String>> {
+        text.lines().map(|line| line.split_whitespace().map(str::to_string).collect()).collect()
+    };
+    let listed = said(&place, &["dataset", "list", "iris"]);
+    let table = cells(&listed);
+    assert_eq!(table[0], ["DATASET", "TYPE", "FILES", "SIZE", "AGE", "BY", "PATH"]);
+    let first: Vec<&str> = table[1..].iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(first, ["iris:1", "iris:2", "iris:3"], "{listed}");
+    assert_eq!(table[1][1..5], ["csv", "2", "20", "B"], "{listed}");
+    assert!(listed.lines().nth(2).unwrap().ends_with("<place>/data/iris and 1 more"), "{listed}");
+    assert_eq!(cells(&said(&place, &["dataset", "list", "iris:2"])).len(), 2);
+
+    let value = json(&place, &["dataset", "list", "iris"]);
+    let versions: Vec<_> = value["datasets"].as_array().unwrap().iter().map(|one| one["version"].clone()).collect();
+    assert_eq!((&value["version"], versions), (&1.into(), vec![1.into(), 2.into(), 3.into()]));
+    assert_eq!(value["datasets"][0]["paths"][0]["path"], place.path("data/iris").to_str().unwrap());
+
+    // One that can't be read does not hide the others.
+    place.write("state/fanfold/datasets/iris/2.json", "{");
+    let ran = place.run(&["dataset", "list", "iris"]).expect(0);
+    assert!(ran.stderr.contains("warning: ") && ran.stderr.contains("iris/2.json"), "{}", ran.stderr);
+    assert_eq!(cells(&ran.stdout).len(), 3, "{}", ran.stdout);
+    let said = refused(&place, &["dataset", "list", "iris:7"]);
+    assert!(said.contains("has no version 7") && said.contains("`fanfold dataset list iris` shows all"), "{said}");
+}
+
+#[test]
+fn data_of_another_kind_is_not_registered() {
+    let place = place();
+    let parquet = ["--input-type", "parquet"];
+    insta::assert_snapshot!(refused(&place, &[&REGISTER[..], &parquet].concat()), @r"
+    error: `<place>/data/iris/a.csv`: it is no Parquet file: it looks like CSV
+    hint: register it with `--input-type csv`; or name the Parquet files alone, by a pattern
+    ");
+    place.write("data/t.parquet", b"PAR1....");
+    let csv = ["dataset", "register", "t", "--path", "data/t.parquet", "--input-type", "csv"];
+    insta::assert_snapshot!(refused(&place, &csv), @r"
+    error: `<place>/data/t.parquet`: it is a Parquet file
+    hint: register it with `--input-type parquet`
+    ");
+    assert!(said(&place, &["dataset", "list"]).starts_with("No datasets."));
+    place.run(&["dataset", "register", "t", "--path", "data/t.parquet", "--input-type", "parquet"]).expect(0);
+}

@@ -41,6 +41,12 @@ fn a_service_keeps_datasets_and_its_jobs_run_over_them() {
         (200, &1.into(), &json!([1, 2])),
         "{answer}"
     );
+    let listed = served.verb(&["dataset", "list", "iris"]).expect(0).stdout;
+    let first: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(first, ["DATASET", "iris:1", "iris:2"], "{listed}");
+    let refused =
+        served.verb(&["dataset", "register", "t", "--path", "data/iris", "--input-type", "parquet"]).expect(2);
+    assert!(refused.stderr.contains("it is no Parquet file: it looks like text"), "{}", refused.stderr);
     let (status, answer) = served.get("/v1/datasets");
     assert_eq!((status, &answer["datasets"][0]["read_csv"]["sep"]), (200, &";".into()), "{answer}");
     for (path, code) in

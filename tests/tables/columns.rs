@@ -298,6 +298,28 @@ fn a_group_that_is_damaged_fails_and_no_other() {
 }
 
 #[test]
+fn a_row_that_is_too_long_is_told_by_the_files_that_its_group_is_of() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let place = Place::new();
+    place.write("data/1.csv", "user,n\nann,1\nann,2,7\nbob,3\ncid,4\ndan,5\ndan,6,7\n");
+    place.write("data/2.csv", "user,n\ncid,10\nbob,8,9\n");
+    place.write("data/3.csv", "user,n\neve,11\neve,12,13\n");
+    let script = "def run(mini_batch, context):\n    return mini_batch.n.tolist()\n";
+    job_of(&place, script, "input_type: csv\npartition_keys: [user]\nrun_max_try: 1");
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+    assert_each_once(&place.rows(), &["4", "10"].map(String::from));
+    let errors = fs::read_to_string(place.path("job/errors.jsonl")).unwrap();
+    let data = place.path("data");
+    for (file, gathered) in [("1.csv", "there"), ("1.csv", "there and in other files"), ("3.csv", "there")] {
+        let told = format!("`{}/{file}`, 2 rows that `partition_keys` gathered {gathered}: ", data.display());
+        assert!(errors.contains(&told), "{told}: {errors}");
+    }
+    assert_eq!(errors.matches("in other files").count(), 1, "{errors}");
+}
+
+#[test]
 fn what_can_not_be_partitioned_by_columns_is_refused() {
     let place = Place::new();
     for (name, bytes) in [

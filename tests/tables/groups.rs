@@ -45,6 +45,7 @@ fn groups(place: &Place, name: &str, more: &str) -> Value {
                         "records": [part.start, part.end],
                         "crc32": segment.crc32,
                         "rows": segment.rows,
+                        "of_others": false,
                     });
                     json!(format!("@{told}\n{}", path.display()))
                 })

@@ -107,21 +107,6 @@ fn frames_of_zstd_one_behind_the_other_are_one_file() {
 }
 
 #[test]
-fn what_only_python_knows_of_read_csv_is_told_before_anything_is_read() {
-    if !crate::has_pandas() {
-        return;
-    }
-    for (option, says) in [("encoding: klingon", "no encoding `klingon`"), ("dtype: {a: flot}", "no dtype `flot`")] {
-        let place = Place::new();
-        place.write("t.csv", "a\n1\n");
-        job(&place, ROWS, "[t.csv]", &format!("input_type: csv\nread_csv: {{{option}}}\n"));
-        let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(1);
-        assert!(ran.stderr.contains(says), "{}", ran.stderr);
-        assert_eq!(place.status()["counts"]["attempts"], 0);
-    }
-}
-
-#[test]
 fn a_frame_goes_in_and_a_frame_comes_out() {
     if !crate::has_pandas() {
         return;

@@ -11,6 +11,7 @@ mod seed;
 mod support;
 
 mod bisect;
+mod changed;
 mod columns;
 mod culprits;
 mod examples;

@@ -83,7 +83,16 @@ fn a_column_that_is_called_like_a_value_is_not_written_over() {
         python().display()
     );
     job(&place, "def run(mini_batch):\n    return mini_batch.x.tolist()\n", &more);
-    let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(1);
+    for verb in [&["plan", "job.yaml"][..], &["run", "job.yaml", "--job-dir", "job"]] {
+        let ran = place.run(verb).expect(2);
+        let told = "a.csv`: it has a column `year`, which `partition_format` takes from its path\nhint: call it otherwise in `partition_format`";
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    }
+    assert!(!place.job().exists());
+
+    // Not in the first line, which is all that is looked at.
+    place.write("data/1999/a.csv", "{\"x\": 1}\n{\"x\": 2, \"year\": 2024}\n");
+    let ran = place.run(&["run", "job.yaml", "--job-dir", "job", "--set", "input_type=jsonl"]).expect(1);
     assert!(ran.stderr.contains("`year` is a column of the file and a name in `partition_format`"), "{}", ran.stderr);
 }
 

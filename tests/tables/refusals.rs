@@ -15,6 +15,7 @@ fn refused(content: &[u8], more: &str) -> String {
     place.write("job.yaml", yaml);
     let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(2);
     assert!(!place.job().exists(), "nothing is left of it");
+    assert_eq!(place.run(&["plan", "job.yaml"]).expect(2).stderr, ran.stderr, "looking is like running");
     ran.stderr.replace(place.path("").to_str().unwrap(), "/place/")
 }
 
@@ -23,10 +24,12 @@ fn files_that_are_no_tables_of_that_kind() {
     if !crate::has_pandas() {
         return;
     }
-    let cases: [(&[u8], &str); 7] = [
+    let cases: [(&[u8], &str); 9] = [
         (b"a,b\n1,\"x\ny,z\n", "csv"),
         (b"a,b\n", "csv"),
         (b"\xff\xfea\0,\0", "csv"),
+        (b"\xff\xfe\0\0a\0\0\0,\0\0\0", "csv"),
+        (b"\0\0\xfe\xff\0\0\0a\0\0\0,", "jsonl"),
         (b"PK\x03\x04....", "csv"),
         (b"PAR1....", "csv"),
         (b"a,b\n1,2\n", "parquet"),
@@ -47,11 +50,74 @@ fn what_a_job_file_says_of_tables() {
         "input_type: parquet\nread_csv: {sep: ';'}",
         "input_type: files\nmini_batch_size: 1MB",
         "input_type: csv\nmini_batch_size: 0",
+        "input_type: csv\nmini_batch_size: 1.5MB",
+        "input_type: csv\nmini_batch_size: 0.3KB",
+        "input_type: csv\nmini_batch_size: 2.5",
+        "input_type: files\nmini_batch_size: 2.5",
         "input_type: jsonl\nmini_batch_size: 5GB",
         "input_type: mltable",
         "input_type: ndjson",
     ];
     insta::assert_snapshot!(cases.map(|more| refused(b"a\n1\n", more)).join("\n"));
+}
+
+#[test]
+fn what_a_job_file_says_of_encodings_types_and_columns() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let cases = [
+        "encoding: utf8x",
+        "encoding: klingon",
+        "encoding: cp037",
+        "dtype: strng",
+        "dtype: {id: Int46, name: text, zip: 'datetime64[ns]'}",
+        "dtype: {id: banana}",
+        "dtype: {zpi: str}",
+        "dtype: {weight: str}",
+    ];
+    let told = cases.map(|more| {
+        let told = refused(b"id,name,zip\n1,a,00123\n", &format!("input_type: csv\nread_csv: {{{more}}}"));
+        told.replace(python().to_str().unwrap(), "<python>")
+    });
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn types_of_columns_that_only_some_files_have_are_taken() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let place = Place::new();
+    place.write("data/a.csv", "id,name\n1,a\n");
+    place.write("data/b.csv", "id,zip,zip,\n2,00123,1,x\n");
+    let script =
+        "def run(mini_batch):\n    return [' '.join(map(str, row)) for row in mini_batch.itertuples(index=False)]\n";
+    let dtype = "{zip: str, zip.1: float, 'Unnamed: 3': category, name: str}";
+    job(&place, script, "[data]", &format!("input_type: csv\nread_csv: {{dtype: {dtype}}}\n"));
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
+    crate::support::assert_each_once(&place.rows(), &["1 a", "2 00123 1.0 x"].map(String::from));
+    // One that none has.
+    let told = place.run(&["plan", "job.yaml", "--set", "read_csv={dtype: {zip: str, zip.x: str}}"]).expect(2).stderr;
+    assert!(told.contains("names a column `zip.x`, and no file has one of that name"), "{told}");
+}
+
+#[test]
+fn settings_of_the_script_that_can_not_be_read() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let place = Place::new();
+    place.write("t.csv", "id,name\n1,a\n");
+    job(&place, ROWS, "[t.csv]", "input_type: csv\n");
+    let told = ["{", "[]", "{\"append_row\": {\"pandas.DataFrame.to_csv\": 7}}"].map(|text| {
+        place.write("parallel_run_step.settings.json", text);
+        let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(2);
+        assert!(!place.job().exists(), "nothing is left of it");
+        assert_eq!(place.run(&["plan", "job.yaml"]).expect(2).stderr, ran.stderr, "looking is like running");
+        ran.stderr.replace(place.path("").to_str().unwrap(), "/place/")
+    });
+    insta::assert_snapshot!(told.join("\n"));
 }
 
 #[test]

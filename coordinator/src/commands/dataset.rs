@@ -1,5 +1,7 @@
 //! `fanfold dataset`: registers data under a name, and shows what is registered; of this user, or of a service.
 
+mod versions;
+
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -35,7 +37,7 @@ pub struct Args {
 enum Verb {
     /// Register data under a name that a job file can give as an input
     Register(RegisterArgs),
-    /// List the datasets, each with its newest version
+    /// List the datasets, each with its newest version; or all versions of one
     List(ListArgs),
     /// Show one version of a dataset
     Show(ShowArgs),
@@ -73,6 +75,9 @@ struct RegisterArgs {
 
 #[derive(Debug, clap::Args)]
 struct ListArgs {
+    /// A dataset: all its versions
+    #[arg(value_name = "NAME")]
+    dataset: Option<String>,
     #[command(flatten)]
     service: ServiceArgs,
     /// Write one JSON object instead of a table
@@ -227,7 +232,16 @@ pub fn list_json(store: &DatasetStore, tell: &dyn Fn(&str)) -> Result<Value> {
 }
 
 fn list(args: &ListArgs, out: &mut dyn Write) -> Result<ExitCode> {
-    let (value, lines): (Value, Vec<Line>) = match args.service.client()? {
+    let client = args.service.client()?;
+    if let Some(name) = &args.dataset {
+        let lines = versions::of(client.as_ref(), name)?;
+        let outcome = match args.json {
+            true => writeln!(out, "{:#}", json!({"version": VERSION, "datasets": lines})),
+            false => versions::write_table(&lines, wall_us(), out),
+        };
+        return Ok(written(outcome)?);
+    }
+    let (value, lines): (Value, Vec<Line>) = match client {
         Some(client) => {
             let value: Value = client.get(&["v1", "datasets"], &[])?;
             let list: List = client.understand(value.clone())?;
@@ -259,10 +273,6 @@ fn write_table(lines: &[Line], now_us: u64, out: &mut dyn Write) -> io::Result<(
     ]);
     for Line { dataset, versions } in lines {
         let age = duration(now_us.saturating_sub(dataset.created) as f64 / 1e6);
-        let path = match &dataset.paths[..] {
-            [first, rest @ ..] if !rest.is_empty() => format!("{} and {} more", first.path, rest.len()),
-            paths => paths.first().map(|part| part.path.clone()).unwrap_or_default(),
-        };
         table.row([
             &dataset.id.to_string(),
             &grouped(versions.len() as u64),
@@ -270,10 +280,18 @@ fn write_table(lines: &[Line], now_us: u64, out: &mut dyn Write) -> io::Result<(
             &grouped(dataset.files()),
             &size(dataset.bytes()),
             &age,
-            &path,
+            &path_in_words(dataset),
         ]);
     }
     table.write(out)
+}
+
+/// Where its data lies, in a line.
+fn path_in_words(dataset: &Dataset) -> String {
+    match &dataset.paths[..] {
+        [first, rest @ ..] if !rest.is_empty() => format!("{} and {} more", first.path, rest.len()),
+        paths => paths.first().map(|part| part.path.clone()).unwrap_or_default(),
+    }
 }
 
 /// One version of `store`, and which others there are.

@@ -16,7 +16,7 @@ use super::args::SetArgs;
 use super::fleet::FleetArgs;
 use super::written;
 use crate::datasets::{DatasetStore, notes};
-use crate::prepare::{listing, snapshot};
+use crate::prepare::{listing, pandas, snapshot};
 use crate::run::{
     at_work, check_upload, inherited_mask, is_shared, output_dir, output_file, output_uri, process_count, stand_in,
 };
@@ -67,6 +67,9 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     };
     let own = listing::own_directories(&dir, &output_dir(&spec, &dir));
     let snapshot = snapshot::preview(&spec, &own)?;
+    if !args.fleet.is_given() {
+        pandas::check(&spec)?;
+    }
     let counted = listing::count(&spec, &own, &|| Ok(()))?;
     let nodes = if args.fleet.is_given() {
         Nodes::Fleet

@@ -98,7 +98,13 @@ impl Report for DatasetError {
                 let named: Vec<String> = versions.iter().map(|version| format!("`{}:{version}`", id.name)).collect();
                 match &named[..] {
                     [one] => format!("there is {one}"),
-                    [first, .., last] => format!("there are {} versions, {first} to {last}", named.len()),
+                    [first, .., last] => {
+                        format!(
+                            "there are {} versions, {first} to {last}; `fanfold dataset list {}` shows all",
+                            named.len(),
+                            id.name
+                        )
+                    }
                     [] => "`fanfold dataset list` shows all".into(),
                 }
             }

@@ -11,7 +11,7 @@ use fanfold_shared::text::{counted, size};
 use fanfold_shared::uri::canonical;
 
 use super::{DatasetError, DatasetStore};
-use crate::prepare::contents;
+use crate::prepare::{contents, is_of_kind};
 
 /// What somebody wants to register.
 #[derive(Clone, Debug)]
@@ -62,6 +62,7 @@ pub fn register(
     for path in paths {
         admit(Path::new(&path))?;
         let contents = contents(name, &path, &[], &|| Ok(()))?;
+        is_of_kind(name, &path, input_type, &|| Ok(()))?;
         parts.push(DatasetPath { path, contents });
     }
     let mut dataset = Dataset {

@@ -80,11 +80,13 @@ pub enum ListError {
         /// Counted from 1.
         line: u64,
     },
-    /// A list file is in an encoding whose lines can't be told by bytes.
-    #[error("`{}` is encoded in UTF-16", path.display())]
-    Utf16 {
-        /// The list file.
+    /// A text is in an encoding whose lines can't be told by bytes.
+    #[error("`{}` is encoded in {encoding}", path.display())]
+    Wide {
+        /// The file.
         path: PathBuf,
+        /// Which one.
+        encoding: &'static str,
     },
     /// A file's path has no values to partition it by.
     #[error("input `{input}`: the path of `{}` does not fit `partition_format: {format}`", path.display())]
@@ -105,6 +107,26 @@ pub enum ListError {
         what: String,
         /// What can be done.
         hint: String,
+    },
+    /// A column that a type is given to is in no file.
+    #[error("`read_csv.dtype` names a column `{column}`, and {}", if *files == 1 { "the file has none of that name" } else { "no file has one of that name" })]
+    NoColumn {
+        /// The column.
+        column: String,
+        /// How many there are.
+        files: u64,
+        /// What columns there are.
+        hint: String,
+    },
+    /// The pandas of the job knows no such type.
+    #[error("`read_csv.dtype`: the pandas of `{python}` knows no dtype `{name}`: {why}")]
+    Dtype {
+        /// As typed.
+        name: String,
+        /// The interpreter.
+        python: String,
+        /// What pandas says.
+        why: String,
     },
     /// No line of an input has a key that it is partitioned by.
     #[error("input `{input}`: none of its rows has a `{key}`, which `partition_keys` names")]
@@ -194,8 +216,12 @@ impl Report for ListError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            ListError::Missing { hint, .. } | ListError::Empty { hint, .. } | ListError::Table { hint, .. } => {
-                Some(hint.clone()).filter(|hint| !hint.is_empty())
+            ListError::Missing { hint, .. }
+            | ListError::Empty { hint, .. }
+            | ListError::Table { hint, .. }
+            | ListError::NoColumn { hint, .. } => Some(hint.clone()).filter(|hint| !hint.is_empty()),
+            ListError::Dtype { .. } => {
+                Some("for example `str`, `Int64`, `float` or `category`; or leave it out, and pandas infers the type".into())
             }
             ListError::NoPartition { .. } => Some(
                 "each `{name}` is a part of the path or in one, counted from its end; `*` stands for what does not matter; give the input as a \
@@ -214,7 +240,7 @@ impl Report for ListError {
             }
             ListError::TooDeep { .. } => Some("look there for a folder that was copied into itself".into()),
             ListError::LineTooLong { .. } => Some("each line is one item: is this a list file?".into()),
-            ListError::Utf16 { .. } => Some("save it as UTF-8".into()),
+            ListError::Wide { .. } => Some("save it as UTF-8".into()),
             ListError::Unreadable { source, .. } => source.hint(),
             ListError::Address { hint, .. } => Some(hint.clone()),
             ListError::Cloud(error) => error.hint(),

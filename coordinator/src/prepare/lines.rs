@@ -15,6 +15,16 @@ const BUFFER: usize = 256 * 1024;
 
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// The encoding that a text which begins so is in, if ends of lines are more than a byte in it.
+pub(super) fn wide(start: &[u8]) -> Option<&'static str> {
+    match start {
+        // First: its mark begins with the one of UTF-16.
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
+        _ => None,
+    }
+}
+
 /// Calls `visit` with each item of the list file `path` of the input called `input`. `cancel` is asked at every buffer.
 pub(super) fn for_each_line(
     input: &str,
@@ -37,8 +47,8 @@ pub(super) fn for_each_line_of(
     let unreadable = |operation| move |error: io::Error| ListError::unreadable(input, operation, path, error);
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let start = reader.fill_buf().map_err(unreadable("read"))?;
-    if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
-        return Err(ListError::Utf16 { path: path.to_path_buf() });
+    if let Some(encoding) = wide(start) {
+        return Err(ListError::Wide { path: path.to_path_buf(), encoding });
     }
     let mark = if start.starts_with(UTF8_MARK) { UTF8_MARK.len() } else { 0 };
     reader.consume(mark);
@@ -133,7 +143,14 @@ mod tests {
 
     #[test]
     fn utf_16_is_refused_by_name() {
-        assert!(matches!(items(b"\xff\xfea\0\n\0").unwrap_err(), ListError::Utf16 { .. }));
+        for (text, name) in [
+            (&b"\xff\xfea\0\n\0"[..], "UTF-16"),
+            (b"\xfe\xff\0a\0\n", "UTF-16"),
+            (b"\xff\xfe\0\0a\0\0\0", "UTF-32"),
+            (b"\0\0\xfe\xff\0\0\0a", "UTF-32"),
+        ] {
+            assert!(matches!(items(text).unwrap_err(), ListError::Wide { encoding, .. } if encoding == name), "{name}");
+        }
     }
 
     proptest! {

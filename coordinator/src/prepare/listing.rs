@@ -22,6 +22,7 @@ use super::cloud::Cloud;
 use super::groups;
 use super::known::{apart, carried};
 use super::lines::{for_each_line, for_each_line_of};
+use super::names;
 use super::notes::Notes;
 use super::partitions::{self, Parts};
 use super::sort::{RUN_BYTES, Sorter};
@@ -110,7 +111,7 @@ pub(super) fn list_in_runs(
         let Counted { split, notes } = ranks(spec, count);
         return Ok(Listed { items: writer.finish(split)?, splitting: None, notes });
     }
-    let mut notes = Vec::new();
+    let mut notes = look_at_names(spec, excluded, cancel)?;
     let (tables, gathers) = (Tables::of(spec), groups::is_wanted(spec));
     if tables.is_some() {
         writer.items_are_rows();
@@ -176,10 +177,12 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &Cancel<'_>) -> Resul
     if let Some(count) = spec.rank_mini_batch_count {
         return Ok(ranks(spec, count));
     }
+    let mut notes = look_at_names(spec, excluded, cancel)?;
     if groups::is_wanted(spec) {
-        return groups::count(spec, excluded, cancel);
+        let mut counted = groups::count(spec, excluded, cancel)?;
+        counted.notes.splice(..0, notes);
+        return Ok(counted);
     }
-    let mut notes = Vec::new();
     let tables = Tables::of(spec);
     let (mut entries, mut items, ends) = (0, 0, Ends::growing());
     let mut split = split_inputs(spec, excluded, cancel, &mut notes, |number, source, look, notes| {
@@ -235,6 +238,13 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &Cancel<'_>) -> Resul
         split.cut = Cut::Listed(ends);
     }
     Ok(Counted { split, notes })
+}
+
+/// Refuses what the job says of columns that the tables can't have ([`names`]).
+fn look_at_names(spec: &JobSpec, excluded: &[PathBuf], cancel: &Cancel<'_>) -> Result<Vec<String>, ListError> {
+    let (excluded, cloud) = (Identities::new(excluded), Cloud::default());
+    let of_mltable = spec.mltable.is_some();
+    names::check(spec, Look { excluded: &excluded, cancel, of_mltable, input_type: spec.input_type, cloud: &cloud })
 }
 
 pub(super) const NO_ITEMS: &str = "its mini-batch has no items";

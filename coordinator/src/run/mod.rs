@@ -3,6 +3,7 @@
 //! Every step is made so that the same command goes on after the program died in it: what is complete is recognised, what is
 //! half done is made anew. Nothing of a former run is trusted but the ledger, the item list and the snapshot.
 
+mod changed;
 mod driver;
 mod fleet;
 mod link;
@@ -14,6 +15,7 @@ mod prepare;
 mod requests;
 mod reuse;
 mod rewrite;
+mod since;
 mod submit;
 mod upload;
 mod verdict;

@@ -21,14 +21,14 @@ use fanfold_worker::node::survivors;
 use super::driver::wants_fingerprints;
 use super::observer::{Audience, Observer};
 use super::places::{node_id, output_file};
-use super::submit::{SubmitError, Submitted};
-use super::{Orders, facts, reuse, verdict};
+use super::submit::{self, SubmitError, Submitted};
+use super::{Orders, changed, facts, reuse, since, verdict};
 use crate::aggregate::{Aggregate, AggregateConfig, Recovered, Tries, output_len};
 use crate::datasets;
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::prepare::listing::Listed;
 use crate::prepare::splitter::{Grace, Splitting};
-use crate::prepare::{ListError, listing, snapshot};
+use crate::prepare::{ListError, listing, pandas, snapshot};
 use crate::registry::{Entry, Registry};
 use crate::report::Comeback;
 
@@ -193,6 +193,9 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         same_script(&submitted)?;
     }
     let first = !is_listed(&dir.items());
+    if first && !comeback.is_on_fleet() {
+        pandas::check(spec)?;
+    }
     let Listed { items, mut notes, splitting } = match list(spec, dir, &own, began, orders)? {
         Some(listed) => listed,
         None => {
@@ -204,10 +207,8 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     };
     let split = items.split().clone();
 
-    if *continued {
-        submitted.record()?;
-    }
     let facts = facts(&submitted, spec, job_file.to_path_buf(), comeback.clone(), 0, started_us);
+    let record = submitted.to_record();
     let Submitted { dir, id, spec, lock, continued, notes: of_job_file, .. } = submitted;
     notes.splice(..0, of_job_file.into_iter().chain(unasked));
     let (mut aggregate, recovered) = Aggregate::open(AggregateConfig {
@@ -222,6 +223,13 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         header: spec.append_row_dataframe_header,
         tries: Tries { most: spec.run_max_try, bisect: spec.on_failure == OnFailure::Bisect },
     })?;
+    if continued {
+        // A service goes on by itself after each restart: there such rows fail, and nobody has to come for the rest.
+        if purpose == Purpose::RetryFailed || *comeback != Comeback::Service {
+            changed::refuse(&spec, &dir, &items, &aggregate, purpose)?;
+        }
+        submit::keep(&record, &dir)?;
+    }
     // Not earlier: what is refused up to here is not a job that anybody would look for.
     if let Err(error) = Registry::of_user().add(&entry) {
         audience.tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
@@ -310,7 +318,7 @@ fn fingerprints(spec: &JobSpec, dir: &JobDir, items: u64) -> Result<Option<Finge
 
 /// A job that ended is not run again.
 fn over(submitted: &Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<Option<Outcome>> {
-    let TakeUp { comeback, audience, .. } = take_up;
+    let TakeUp { comeback, audience, own_script, .. } = take_up;
     let ledger = match LedgerReader::open(&submitted.dir) {
         Ok(ledger) => ledger,
         Err(LedgerError::Absent { .. }) => return Ok(None),
@@ -332,6 +340,9 @@ fn over(submitted: &Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<
                 is_the_result(&facts.id.0, file, output_len(&ledger, &ledger.totals()?)?)?;
             }
             let exit = super::observer::already_completed(&facts, &ledger, audience)?;
+            if !own_script {
+                since::notes(submitted).iter().for_each(|note| audience.tell(&format!("  note          {note}")));
+            }
             Ok(Some(Outcome::Over(exit)))
         }
         JobState::Failed | JobState::Canceled => {
@@ -363,14 +374,9 @@ fn is_the_result(id: &str, file: &Path, written: u64) -> Result<()> {
 /// The script may not have changed under a job that is continued: its rows would be of two kinds. Only what the job has its own
 /// copy of counts; files that came since are none of its business.
 fn same_script(submitted: &Submitted) -> Result<()> {
-    let changed = snapshot::changed(&submitted.spec, &submitted.dir)?;
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let named: Vec<String> = changed.iter().take(3).map(|name| format!("`{}`", name.display())).collect();
-    let more = if changed.len() > 3 { format!(" and {} more", changed.len() - 3) } else { String::new() };
+    let Some(files) = since::changed_files(submitted)? else { return Ok(()) };
     let (dir, copy) = (submitted.dir.root().to_path_buf(), submitted.dir.snapshot());
-    Err(SubmitError::ScriptChanged { dir, id: submitted.id.clone(), files: named.join(", ") + &more, copy }.into())
+    Err(SubmitError::ScriptChanged { dir, id: submitted.id.clone(), files, copy }.into())
 }
 
 /// The item list: the one that is there, or a new one, whose tables may still be split. None: a signal came.

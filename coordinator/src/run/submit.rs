@@ -311,20 +311,32 @@ fn same_job(dir: &JobDir, record: &JobRecord, spec: &JobSpec) -> Result<()> {
 }
 
 impl Submitted {
+    /// What is written down of it.
+    pub fn to_record(&self) -> JobRecord {
+        let Submitted { id, created_us, spec, .. } = self;
+        JobRecord { version: RECORD_VERSION, id: id.clone(), created_us: *created_us, spec: spec.clone() }
+    }
+
     /// Writes down what the job is from now on. For a job that is continued that is done once it is really taken up: a refusal
     /// changes nothing.
     ///
     /// # Errors
     /// The files can't be written.
     pub fn record(&self) -> Result<()> {
-        let Submitted { dir, id, created_us, spec, .. } = self;
-        let record = JobRecord { version: RECORD_VERSION, id: id.clone(), created_us: *created_us, spec: spec.clone() };
-        let bytes = serde_json::to_vec_pretty(&record).expect("a job can be written as JSON");
-        failpoint!("submit_before_record");
-        durable::replace(&dir.job_json(), &bytes)?;
-        failpoint!("submit_after_record");
-        Ok(durable::replace(&dir.job_yaml(), spec.to_yaml().as_bytes())?)
+        keep(&self.to_record(), &self.dir)
     }
+}
+
+/// Writes a record down in `dir`.
+///
+/// # Errors
+/// The files can't be written.
+pub fn keep(record: &JobRecord, dir: &JobDir) -> Result<()> {
+    let bytes = serde_json::to_vec_pretty(record).expect("a job can be written as JSON");
+    failpoint!("submit_before_record");
+    durable::replace(&dir.job_json(), &bytes)?;
+    failpoint!("submit_after_record");
+    Ok(durable::replace(&dir.job_yaml(), record.spec.to_yaml().as_bytes())?)
 }
 
 fn is_job(dir: &JobDir) -> Result<bool> {

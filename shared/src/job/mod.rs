@@ -42,6 +42,7 @@ pub use error::{JobFileError, JobFileErrors};
 pub use identity::{Difference, differences, fingerprint};
 pub use keys::{KEYS, Key};
 pub use mltable::{ColumnStep, MLTABLE, MlTable};
+pub use nearest::nearest;
 pub use record::{JobRecord, RECORD_VERSION, RecordError};
 pub use source::{Origin, Place, Spot};
 pub use spec::*;

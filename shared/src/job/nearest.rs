@@ -1,7 +1,7 @@
 //! "Did you mean": the name that someone most likely wanted.
 
 /// The one of `names` nearest to `wanted`, if any is near: a third of its letters may differ, and case does not count.
-pub(crate) fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters = wanted.chars().count();
     // Nobody mistypes a name into a page of text, and the comparison takes the square of its length.
     if letters > 200 {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::check::is_unheard_of_dtype;
 use super::dataset::FromDataset;
 use super::mltable::{ColumnStep, MlTable};
 use crate::partition::PartitionFormat;
@@ -364,6 +365,26 @@ pub enum Dtypes {
     All(String),
     /// Of columns by name.
     Some(BTreeMap<String, String>),
+}
+
+impl Dtypes {
+    /// Those that are not known to be names of pandas or numpy: only the job's Python can judge them.
+    pub fn unheard_of(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = match self {
+            Dtypes::All(name) => vec![name],
+            Dtypes::Some(types) => types.values().map(String::as_str).collect(),
+        };
+        names.retain(|name| is_unheard_of_dtype(name));
+        names
+    }
+
+    /// The columns that are given a type by their names.
+    pub fn columns(&self) -> Vec<&str> {
+        match self {
+            Dtypes::All(_) => Vec::new(),
+            Dtypes::Some(types) => types.keys().map(String::as_str).collect(),
+        }
+    }
 }
 
 impl ReadCsv {

@@ -6,6 +6,7 @@
 //! Built in place, since a virtual environment holds its own path.
 
 mod build;
+mod dtypes;
 mod error;
 mod interpreter;
 mod requirements;
@@ -16,6 +17,7 @@ use std::sync::atomic::AtomicBool;
 
 use fanfold_shared::job::Environment;
 
+pub use dtypes::unknown_dtype;
 pub use error::EnvironmentError;
 
 /// The interpreter for a job's processes.

@@ -74,6 +74,8 @@ pub(super) fn add_segments(
             Err(trouble) => items.extend_from_slice(format!("!{}", one_line(trouble, usize::MAX)).as_bytes()),
             Ok(_) => {
                 let file = if in_place { &origins_path } else { &records_path };
+                // They are in the order of their files.
+                let last = node.items.origin(ordinal + rows.saturating_sub(1))?.entry;
                 let told = json!({
                     "file": path_text(file),
                     "header": [header.start, header.end],
@@ -81,6 +83,7 @@ pub(super) fn add_segments(
                     "records": if in_place { [ordinal, ordinal + rows] } else { [records.start, records.end] },
                     "crc32": crc32,
                     "rows": rows,
+                    "of_others": last != *entry,
                 });
                 items.push(b'@');
                 items.extend_from_slice(told.to_string().as_bytes());

@@ -65,7 +65,7 @@ impl<'a> Keys<'a> {
             true
         });
         self.places(in_path, |key| {
-            let wanted = self.encoded(key);
+            let wanted = encoded(&self.read_csv.encoding, key);
             let mut found = names.iter().enumerate().filter(|(_, name)| Some(*name) == wanted.as_ref());
             let first = found.next().map(|(at, _)| at);
             if first.is_some() && found.next().is_some() {
@@ -116,19 +116,19 @@ impl<'a> Keys<'a> {
         let what = format!("it has no column `{key}`, which `partition_keys` names");
         of.refuse(what, format!("its columns are: {names}"))
     }
+}
 
-    /// The bytes of a name in the encoding of the files, as far as that is known here.
-    fn encoded(&self, name: &str) -> Option<Vec<u8>> {
-        let bare: String = self.read_csv.encoding.chars().filter(char::is_ascii_alphanumeric).collect();
-        match () {
-            () if name.is_ascii() || bare.eq_ignore_ascii_case("utf8") || bare.eq_ignore_ascii_case("utf8sig") => {
-                Some(name.as_bytes().to_vec())
-            }
-            () if bare.eq_ignore_ascii_case("latin1") || bare.starts_with("iso88591") => {
-                name.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
-            }
-            () => None,
+/// The bytes of a name in an encoding, as far as that is known here.
+pub(in crate::prepare) fn encoded(encoding: &str, name: &str) -> Option<Vec<u8>> {
+    let bare: String = encoding.chars().filter(char::is_ascii_alphanumeric).collect();
+    match () {
+        () if name.is_ascii() || bare.eq_ignore_ascii_case("utf8") || bare.eq_ignore_ascii_case("utf8sig") => {
+            Some(name.as_bytes().to_vec())
         }
+        () if bare.eq_ignore_ascii_case("latin1") || bare.starts_with("iso88591") => {
+            name.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
+        }
+        () => None,
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn start(record: &[u8], delimiter: u8) -> usize {
 }
 
 /// Calls `take` with the number and the text of each field; returns how many there are. False of `take`: no more are wanted.
-pub(super) fn fields(record: &[u8], dialect: Dialect, mut take: impl FnMut(usize, &[u8]) -> bool) -> usize {
+pub(in crate::prepare) fn fields(record: &[u8], dialect: Dialect, mut take: impl FnMut(usize, &[u8]) -> bool) -> usize {
     let delimiter = dialect.delimiter.expect("a dialect of CSV");
     let mut at = start(record, delimiter);
     let (mut quoted, mut number) = (Vec::new(), 0);

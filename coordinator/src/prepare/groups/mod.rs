@@ -31,7 +31,9 @@ use super::cloud::Cloud;
 use super::sort::Sorter;
 use super::tables::TableFile;
 use super::{Cancel, ListError, empty};
+pub(super) use columns::encoded;
 pub(super) use count::count;
+pub(super) use csv::fields;
 use rows::Reader;
 
 /// The memory that a run of the sort of rows may take, of which the list's takes `of_list`, bytes: rows are longer than names.

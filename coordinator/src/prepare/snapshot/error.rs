@@ -38,6 +38,14 @@ pub enum SnapshotError {
         /// The source.
         source_directory: PathBuf,
     },
+    /// The script's settings file is none.
+    #[error("`{}` can't be used: {why}", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        why: String,
+    },
     /// The source can't be read.
     #[error("the source of the entry script can't be read")]
     Unreadable(#[source] IoError),
@@ -67,6 +75,11 @@ impl Report for SnapshotError {
                     .into(),
             ),
             SnapshotError::ScriptMissing { .. } => Some("its path is relative to `source_directory`".into()),
+            SnapshotError::Settings { .. } => Some(
+                "it sets how returned frames are written, as in `{\"append_row\": {\"pandas.DataFrame.to_csv\": {\"sep\": \",\"}}}`; \
+                 without it they are written as ever"
+                    .into(),
+            ),
             SnapshotError::Unreadable(_) => {
                 Some("if the script does not need that file, list it in `.amlignore` beside it".into())
             }

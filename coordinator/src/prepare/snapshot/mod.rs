@@ -13,6 +13,7 @@ mod copy;
 mod error;
 mod leave_out;
 mod select;
+mod settings;
 mod size;
 
 use std::fs;

@@ -14,10 +14,8 @@ use ignore::WalkBuilder;
 use walkdir::WalkDir;
 
 use super::leave_out::LeaveOut;
+use super::settings::{self, SETTINGS};
 use super::{SnapshotError, size};
-
-/// Overrides the arguments of `to_csv` (spec section 7); belongs to the script.
-const SETTINGS: &str = "parallel_run_step.settings.json";
 
 /// Says what to leave out, as in the original: where it exists, `.gitignore` counts for nothing.
 const AMLIGNORE: &str = ".amlignore";
@@ -81,6 +79,7 @@ pub(super) fn select(spec: &JobSpec, own: &[PathBuf]) -> Result<Selection, Snaps
             false => SnapshotError::ScriptMissing { entry_script, source_directory },
         });
     }
+    settings::check(spec, &selection.entries, &scripts)?;
     Ok(selection)
 }
 

@@ -69,6 +69,7 @@ fn a_script_alone_brings_the_python_files_beside_it() {
         "folder.py/inner",
     ]);
     place.spec.whole_source_directory = false;
+    place.write("parallel_run_step.settings.json", "{}");
     symlink("../elsewhere.py", place.path("linked.py")).unwrap();
     fs::write(place.dir.path().join("elsewhere.py"), "far").unwrap();
     let (names, _) = place.names();

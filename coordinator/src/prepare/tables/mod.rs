@@ -1,6 +1,7 @@
 //! From a table to its slices: each file is read once, and where a mini-batch of it begins and ends is written down
 //! (`docs/design/tables.md`).
 
+mod head;
 mod object;
 mod parquet;
 mod pieces;
@@ -13,6 +14,7 @@ pub(super) use object::ObjectFile;
 pub(super) use parquet::is_plausible;
 pub(super) use records::Dialect;
 pub(super) use rows::Part;
+pub(super) use text::Compression;
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -167,7 +169,7 @@ pub(super) fn is_no_text(head: &[u8]) -> bool {
 }
 
 /// Reads until `buffer` is full or the file ends.
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match reader.read(&mut buffer[filled..]) {

@@ -10,6 +10,7 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use super::pieces::{self, PIECE, Pieces};
 use super::records::{Records, Unclosed};
 use super::{After, TableFile, Tables, Take};
+use crate::prepare::lines::wide;
 use crate::prepare::{Cancel, ListError};
 
 /// A record of more is none, bytes.
@@ -19,14 +20,14 @@ pub(super) const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How a file is compressed, by its first bytes: names may say anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
+pub(in crate::prepare) enum Compression {
     None,
     Gzip,
     Zstd,
 }
 
 impl Compression {
-    pub(super) fn of(file: &TableFile<'_>, head: &[u8]) -> Result<Compression, ListError> {
+    pub(in crate::prepare) fn of(file: &TableFile<'_>, head: &[u8]) -> Result<Compression, ListError> {
         let packed = |what: &str| {
             Err(file.refuse(
                 format!("it is {what}"),
@@ -40,8 +41,10 @@ impl Compression {
             [0xfd, b'7', b'z', b'X', b'Z', ..] => packed("compressed with xz"),
             [b'P', b'K', 3, 4, ..] => packed("a zip archive"),
             [b'P', b'A', b'R', b'1', ..] => Err(file.refuse("it is a Parquet file", "write `input_type: parquet`")),
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err(ListError::Utf16 { path: file.path.to_path_buf() }),
-            _ => Ok(Compression::None),
+            _ => match wide(head) {
+                Some(encoding) => Err(ListError::Wide { path: file.path.to_path_buf(), encoding }),
+                None => Ok(Compression::None),
+            },
         }
     }
 }

@@ -3,6 +3,8 @@
 mod arguments;
 mod conda;
 mod driver_options;
+mod dtypes;
+mod encodings;
 mod environment;
 mod failure;
 mod inputs;
@@ -20,6 +22,7 @@ mod timeouts;
 mod variables;
 
 pub(super) use driver_options::without as script_arguments;
+pub(super) use dtypes::is_unheard_of as is_unheard_of_dtype;
 pub(super) use output::DEFAULT_FILE_NAME;
 
 use super::reader::Reader;

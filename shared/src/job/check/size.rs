@@ -1,5 +1,6 @@
 //! `mini_batch_size`: a count of files and lines; of tables about so many bytes, or rows. And `rank_mini_batch_count`, in its place.
 
+use crate::job::error::shown;
 use crate::job::keys;
 use crate::job::reader::Reader;
 use crate::job::spec::{InputType, MiniBatchSize};
@@ -20,6 +21,20 @@ pub(super) fn read(reader: &mut Reader, input_type: Option<InputType>) -> MiniBa
     let takes = keys::key("mini_batch_size").takes;
     let example = if is_table { "`mini_batch_size: 1MB` or `1000rows`" } else { "`mini_batch_size: 10`" };
     let example = format!("for example {example}");
+    if let Some((bytes, has_unit)) = fraction(text)
+        && (is_table || !has_unit)
+    {
+        let of = if is_table { " of bytes, `kB`, `MB`, `GB` or `rows`" } else { "" };
+        let message = format!("`mini_batch_size` must be a whole number{of}; `{}` is none", shown(text));
+        let hint = match bytes {
+            0 => example,
+            _ if !has_unit => example,
+            1..1024 => format!("write it with a smaller unit: `mini_batch_size: {bytes}`, in bytes"),
+            _ => format!("write it with a smaller unit: `mini_batch_size: {}kB`", bytes.div_ceil(1 << 10)),
+        };
+        reader.fault("mini_batch_size", node.span, message, Some(hint));
+        return default;
+    }
     let (message, hint) = match size(text) {
         // Then the fault of `input_type` says what there is to say.
         Some(Size::Bytes(_) | Size::Rows(_)) if input_type.is_none() => return default,
@@ -87,6 +102,21 @@ fn size(text: &str) -> Option<Size> {
     }
 }
 
+/// A number with a fraction, in bytes, and whether it has a unit of them; None: it is something else.
+fn fraction(text: &str) -> Option<(u64, bool)> {
+    let number = text.chars().take_while(|c| c.is_ascii_digit() || *c == '.').count();
+    let (number, unit) = text.split_at(number);
+    let value: f64 = number.parse().ok().filter(|_| number.contains('.'))?;
+    let one = match unit.trim() {
+        "" => 1,
+        unit => match size(&format!("1{unit}"))? {
+            Size::Bytes(bytes) => bytes,
+            Size::Rows(_) | Size::Count(_) => 1,
+        },
+    };
+    Some(((value * one as f64).round() as u64, one > 1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +131,17 @@ mod tests {
         assert_eq!(size("1000rows"), Some(Size::Rows(1000)));
         for none in ["", "-1", "1.5", "MB", "ten", "1MBB", "٣"] {
             assert_eq!(size(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn fractions_are_known_as_such() {
+        assert_eq!(fraction("1.5MB"), Some((1536 << 10, true)));
+        assert_eq!(fraction("0.5 kb"), Some((512, true)));
+        assert_eq!(fraction("2.5rows"), Some((3, false)));
+        assert_eq!(fraction("2.5"), Some((3, false)));
+        for none in ["1MB", "ten", "1.2.3MB", "1.5XB", ".", ""] {
+            assert_eq!(fraction(none), None, "{none}");
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::{dtypes, encodings};
+use crate::job::error::shown;
 use crate::job::reader::Reader;
 use crate::job::spec::{Dtypes, InputType, ReadCsv};
 use crate::job::tree::{Kind, Node, Value};
@@ -30,15 +32,34 @@ pub(super) fn read(reader: &mut Reader, input_type: Option<InputType>, registere
                 true
             }
             "quotechar" => one_character(&value).map(|quote| options.quotechar = Some(quote)).is_some(),
-            "encoding" => match encoding(&value) {
-                Some(encoding) => {
-                    options.encoding = encoding;
+            "encoding" => {
+                match encoding(&value) {
+                    Some(encoding) if encodings::is_known(&encoding) => {
+                        options.encoding = encoding;
+                        true
+                    }
+                    Some(other) => {
+                        let message =
+                            format!("`{key}`: Python has no encoding `{}` in which ASCII is ASCII", shown(&other));
+                        let hint = match encodings::meant(&other) {
+                        Some(meant) => format!("did you mean `{meant}`?"),
+                        None => "for example `encoding: latin-1`; save the files as UTF-8 if their encoding is not known".into(),
+                    };
+                        reader.fault(&key, value.span, message, Some(hint));
+                        continue;
+                    }
+                    None => false,
+                }
+            }
+            "header" => header(&value).map(|header| options.header = header).is_some(),
+            "dtype" => match dtype(&value) {
+                Some(dtype) => {
+                    dtype_names(reader, &value);
+                    options.dtype = dtype;
                     true
                 }
                 None => false,
             },
-            "header" => header(&value).map(|header| options.header = header).is_some(),
-            "dtype" => dtype(&value).map(|dtype| options.dtype = dtype).is_some(),
             other => {
                 let of_sep = other.starts_with("sep") || other.starts_with("delim");
                 let nearest = crate::job::nearest::nearest(other, OPTIONS).or(of_sep.then_some("sep"));
@@ -108,6 +129,20 @@ fn header(node: &Node) -> Option<bool> {
         "true" | "0" | "infer" => Some(true),
         "false" | "none" => Some(false),
         _ => None,
+    }
+}
+
+/// Refuses names of dtypes that are none.
+fn dtype_names(reader: &mut Reader, node: &Node) {
+    let names: Vec<&Node> = match &node.value {
+        Value::Mapping(entries) => entries.iter().map(|(_, value)| value).collect(),
+        _ => vec![node],
+    };
+    for node in names {
+        let name = node.scalar().map(|scalar| scalar.text.clone()).unwrap_or_default();
+        if let Some((message, hint)) = dtypes::fault(&name) {
+            reader.fault("read_csv.dtype", node.span, format!("`read_csv.dtype`: {message}"), Some(hint));
+        }
     }
 }
 

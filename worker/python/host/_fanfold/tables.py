@@ -179,7 +179,9 @@ class Tables:
 
     def _gathered(self, told, path):
         rows = told["rows"]
-        place = "`{}`, {} rows that `partition_keys` gathered there and in other files".format(one_line(self._name), rows)
+        where = "there and in other files" if told["of_others"] else "there"
+        count = "the row" if rows == 1 else "{} rows".format(rows)
+        place = "`{}`, {} that `partition_keys` gathered {}".format(one_line(self._name), count, where)
         try:
             frame = groups.frame(self, told, path)
         except MemoryError:
