@@ -16,6 +16,8 @@ missing() {
     [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo "rabbitmq-server RabbitMQ; the tests start their own"
     command -v redis-server >/dev/null || echo "redis-server Redis; the tests start their own"
     command -v npm >/dev/null || echo "npm Node.js with npm, for Azurite; the tests start their own"
+    command -v zsh >/dev/null || echo "zsh zsh, for its completion"
+    command -v fish >/dev/null || echo "fish fish, for its completion"
     command -v strace >/dev/null || echo "strace strace, for failing disks"
 }
 

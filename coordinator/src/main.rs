@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use fanfold::commands;
 use fanfold_shared::report::{self, Failure};
 
@@ -57,6 +57,12 @@ enum Command {
     Datastore(commands::datastore::Args),
     /// Check this machine, or the result of a job
     Doctor(commands::doctor::Args),
+    /// Show the keys of a job file
+    JobFile(commands::job_file::Args),
+    /// Write the completion of a shell
+    Completion(commands::completion::Args),
+    /// Write the manual pages
+    Man(commands::man::Args),
 }
 
 fn main() -> ExitCode {
@@ -90,6 +96,9 @@ fn main() -> ExitCode {
         Command::Dataset(args) => commands::dataset::run(&args, &mut out),
         Command::Datastore(args) => commands::datastore::run(&args, &mut out),
         Command::Doctor(args) => commands::doctor::run(args, &mut out),
+        Command::JobFile(args) => commands::job_file::run(&args, &mut out),
+        Command::Completion(args) => commands::completion::run(&args, Cli::command(), &mut out),
+        Command::Man(args) => commands::man::run(&args, Cli::command(), &mut out),
     };
     match outcome {
         Ok(code) => code.into(),

@@ -3,6 +3,7 @@
 
 mod datasets;
 mod looking;
+mod pages;
 mod running;
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,7 +3,8 @@
 use super::{completed, json, place, told};
 use crate::support::Place;
 
-const VERBS: [&str; 20] = [
+/// Every verb.
+pub(super) const VERBS: [&str; 23] = [
     "run",
     "retry",
     "plan",
@@ -24,6 +25,9 @@ const VERBS: [&str; 20] = [
     "dataset",
     "datastore",
     "doctor",
+    "job-file",
+    "completion",
+    "man",
 ];
 
 #[test]

@@ -4,14 +4,17 @@
 
 pub mod args;
 pub mod client;
+pub mod completion;
 pub mod dataset;
 pub mod datastore;
 pub mod doctor;
 pub mod errors;
 pub mod explain;
 pub mod fleet;
+pub mod job_file;
 pub mod logs;
 pub mod ls;
+pub mod man;
 pub mod nodes;
 pub mod orders;
 pub mod plan;

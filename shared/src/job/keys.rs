@@ -22,7 +22,7 @@ pub static KEYS: &[Key] = &[
         takes: "3 to 32 of `a-z`, `0-9` and `-`, starting with a letter and not ending with `-`",
         default: "",
         example: "name: score-images",
-        doc: "Names the job; its id is this and eight characters.",
+        doc: "Names the job. The job id is this name, a `-` and eight characters that no other job has.",
     },
     Key {
         name: "entry_script",
@@ -55,7 +55,7 @@ pub static KEYS: &[Key] = &[
         default: "files",
         example: "input_type: files",
         doc: "What an item is: each file; each line of a list file; each row of tables, which `run()` then gets as a \
-              `pandas.DataFrame`. With `mltable` each input is a folder with a file `MLTable`, or that file (docs/mltable.md). A \
+              `pandas.DataFrame`. With `mltable` each input is a folder with a file `MLTable`, or that file. A \
               registered dataset carries its own.",
     },
     Key {
@@ -79,23 +79,25 @@ pub static KEYS: &[Key] = &[
         name: "partition_keys",
         takes: "a list of names that stand in `partition_format`, or of columns",
         default: "of `partition_format`, all of them",
-        example: "",
-        doc: "What mini-batches are made by: names of `partition_format`; without it columns of tables, and a mini-batch is then all rows of \
-              one combination of their values. Not together with `mini_batch_size`.",
+        example: "partition_keys: [user, season]",
+        doc: "What mini-batches are made by: names of `partition_format`; without it columns of tables, and a mini-batch \
+              is then all rows of one combination of their values. Not together with `mini_batch_size`.",
     },
     Key {
         name: "side_inputs",
         takes: "a map of names to existing files or folders",
         default: "{}",
         example: "side_inputs: {labels: labels.txt}",
-        doc: "Files and folders that every process can read; `${side_inputs.labels}` in `arguments` is the path.",
+        doc: "Files and folders that every process can read whole, beside the items; `${side_inputs.labels}` in \
+              `arguments` is the path.",
     },
     Key {
         name: "models",
         takes: "a map of names to existing files or folders",
         default: "{}",
         example: "models: {mnist: model}",
-        doc: "Appear as `azureml-models/<name>/1/<file or folder>` in the working directory, and under `AZUREML_MODEL_DIR`.",
+        doc: "Files and folders that appear as `azureml-models/<name>/1/<file or folder>` in the working directory, where \
+              `Model.get_model_path` looks, and under `AZUREML_MODEL_DIR`.",
     },
     Key {
         name: "arguments",
@@ -120,7 +122,8 @@ pub static KEYS: &[Key] = &[
         takes: "`append_row` or `summary_only`",
         default: "append_row",
         example: "output_action: append_row",
-        doc: "`append_row` writes what `run()` returns into one file; `summary_only` only counts it.",
+        doc: "`append_row` writes what `run()` returns into one file; `summary_only` only counts it, and the script \
+              writes files of its own.",
     },
     Key {
         name: "append_row_file_name",
@@ -134,7 +137,8 @@ pub static KEYS: &[Key] = &[
         takes: "`true` or `false`",
         default: "false",
         example: "append_row_dataframe_header: true",
-        doc: "Writes the column names of the first DataFrame as the first line.",
+        doc: "Writes the column names of the first DataFrame as the first line, once. Frames with other columns are then \
+              refused.",
     },
     Key {
         name: "ordered",
@@ -171,42 +175,45 @@ pub static KEYS: &[Key] = &[
         takes: "a whole number of at least -1 (-1 tolerates all)",
         default: "-1",
         example: "error_threshold: 10",
-        doc: "Failed items tolerated over the whole input; one more fails the job.",
+        doc: "Failed items tolerated over the whole input; one more fails the job. At 0 or more a short return makes its \
+              mini-batch a failed one.",
     },
     Key {
         name: "allowed_failed_count",
         takes: "a whole number of at least -1 (-1 tolerates all)",
         default: "off",
         example: "allowed_failed_count: 5",
-        doc: "Failed mini-batches tolerated; one more fails the job.",
+        doc: "Mini-batches out of tries that are tolerated; one more fails the job.",
     },
     Key {
         name: "allowed_failed_percent",
         takes: "a number from 0 to 100 (100 tolerates all)",
         default: "off",
         example: "allowed_failed_percent: 2.5",
-        doc: "Failed mini-batches tolerated, in percent of all; judged once all are scheduled.",
+        doc: "Mini-batches out of tries that are tolerated, in percent of all; judged once all are scheduled.",
     },
     Key {
         name: "run_invocation_timeout",
         takes: "whole seconds, from 1 to 31536000 (a year)",
         default: "60",
         example: "run_invocation_timeout: 60",
-        doc: "Seconds for one `run()`; the process is killed at it.",
+        doc: "Seconds for one `run()`, with the iterating of what it returned; the process is killed at it, and the \
+              mini-batch has failed an attempt.",
     },
     Key {
         name: "run_max_try",
         takes: "a whole number of at least 1",
         default: "3",
         example: "run_max_try: 3",
-        doc: "Attempts of a mini-batch, the first one, timeouts and dead processes included.",
+        doc: "Attempts of a mini-batch, the first one, timeouts and dead processes included. Out of tries, its items have \
+              failed, or `on_failure` says what else.",
     },
     Key {
         name: "task_overhead_timeout",
         takes: "whole seconds, from 1 to 31536000 (a year)",
         default: "30",
         example: "task_overhead_timeout: 30",
-        doc: "Seconds for everything around `run()`: loading data, handing over.",
+        doc: "Seconds for everything around `run()`: loading the data, handing it over, turning results into text.",
     },
     Key {
         name: "progress_update_timeout",
@@ -220,28 +227,32 @@ pub static KEYS: &[Key] = &[
         takes: "whole seconds, from 1 to 31536000 (a year)",
         default: "600",
         example: "first_task_creation_timeout: 600",
-        doc: "Seconds from the start to the first mini-batch scheduled.",
+        doc: "Seconds from the start to the first mini-batch scheduled, that is for listing the inputs; building an \
+              environment is not counted.",
     },
     Key {
         name: "node_count",
         takes: "a whole number of at least 1, or `max`",
         default: "max (a job on one machine has one node)",
         example: "node_count: 4",
-        doc: "Nodes that may join; `max` takes every worker that comes.",
+        doc: "The most nodes that the job takes, on a fleet; it begins with the first. `max` takes every worker that \
+              comes.",
     },
     Key {
         name: "process_count_per_node",
         takes: "a whole number from 1 to 10000",
         default: "1 on a node with GPUs, else one for each core",
         example: "process_count_per_node: 2",
-        doc: "Python processes on each node.",
+        doc: "Python processes on each node, each with one mini-batch at a time. On a fleet `--processes` of a worker \
+              goes before it.",
     },
     Key {
         name: "gpus",
         takes: "indices or UUIDs of devices, as a list or as \"0,1\", or `all`",
         default: "all",
         example: "gpus: [0, 1]",
-        doc: "The devices a node may use, as `CUDA_VISIBLE_DEVICES` spells them; `[]` uses none.",
+        doc: "The devices that a node may use, as `CUDA_VISIBLE_DEVICES` spells them; each process gets one that no other \
+              has. `[]` uses none.",
     },
     Key {
         name: "surplus_processes",
@@ -256,7 +267,7 @@ pub static KEYS: &[Key] = &[
         takes: "1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, starting with a letter or digit",
         default: "default",
         example: "compute_target: default",
-        doc: "The pool whose workers run the job, on a fleet.",
+        doc: "The pool whose workers run the job, on a fleet: those that were started with `--pool` and this name.",
     },
     Key {
         name: "environment",
@@ -272,7 +283,8 @@ pub static KEYS: &[Key] = &[
         takes: "a map of names to text",
         default: "{}",
         example: "environment_variables: {OMP_NUM_THREADS: 1}",
-        doc: "Set for the processes.",
+        doc: "Set for the Python processes; each value is the text as typed. Not for secrets: \
+              they stand in the job's directory.",
     },
     Key {
         name: "logging_level",
@@ -286,28 +298,30 @@ pub static KEYS: &[Key] = &[
         takes: "whole seconds, from 0 (off) to 31536000 (a year)",
         default: "600",
         example: "resource_monitor_interval: 60",
-        doc: "How often each node writes what its host and processes take into `logs/perf/<node>/`.",
+        doc: "Seconds between two looks of each node at what its host and processes take, written into \
+              `logs/perf/<node>/`.",
     },
     Key {
         name: "profiling_module",
         takes: "`cProfile` or `profile`",
         default: "none",
         example: "profiling_module: cProfile",
-        doc: "Profiles each process into `logs/sys/node/<node>/`.",
+        doc: "Profiles each process, and writes `<process>.profile` into `logs/sys/node/<node>/`, for `python3 -m \
+              pstats`.",
     },
     Key {
         name: "allow_reuse",
         takes: "`true` or `false`",
         default: "true",
         example: "allow_reuse: true",
-        doc: "Whether an identical job that is Completed stands in for this one (docs/reuse.md).",
+        doc: "Whether an identical job that is Completed stands in for this one, and this one for later ones.",
     },
     Key {
         name: "priority",
         takes: "a whole number from 0 to 9",
         default: "4",
         example: "priority: 4",
-        doc: "Which job of a pool goes first, on a fleet.",
+        doc: "Which job of a pool gets free workers first, on a fleet: 9 is the most urgent.",
     },
     Key {
         name: "on_failure",

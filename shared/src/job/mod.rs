@@ -33,6 +33,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
+pub use aliases::{ALIASES, Alias, Instead, instead_of};
 pub use argv::{Places, entry_argv};
 pub use dataset::{
     Contents, Dataset, DatasetId, DatasetPath, DatasetRef, Datasets, Declaration, Declared, FromDataset, NoDatasets,

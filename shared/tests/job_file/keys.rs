@@ -195,7 +195,7 @@ fn every_example_of_the_table_is_a_valid_line() {
     folder.write("src/score.py", "");
     for key in KEYS.iter().filter(|key| !key.example.is_empty()) {
         assert!(key.example.starts_with(&format!("{}: ", key.name)));
-        let of_tables = if key.name == "read_csv" { "input_type: csv\n" } else { "" };
+        let of_tables = if matches!(key.name, "read_csv" | "partition_keys") { "input_type: csv\n" } else { "" };
         folder.spec(&format!("{of_tables}{}\n", key.example));
     }
 }
