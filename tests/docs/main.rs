@@ -1,8 +1,13 @@
-//! The documentation says what is so: pages that are made are those that the program makes.
+//! The documentation says what is so: the pages that are made are those that the program makes, links lead somewhere, and what the guide
+//! shows happens.
 
+mod guide;
 mod job_file;
+mod links;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/told.rs"]
+mod told;
 
 use std::path::{Path, PathBuf};
 
