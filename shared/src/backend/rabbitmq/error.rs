@@ -66,6 +66,13 @@ impl Report for BrokerError {
                      of ours, FANFOLD_CERT and FANFOLD_KEY".into(),
                 )
             }
+            // The broker says why and hangs up; which of the two arrives is chance.
+            BrokerError::Unreachable { url, why, .. } if url.to_string().starts_with("amqps") && why.contains("reset") => {
+                Some(
+                    "the broker hung up: does it speak TLS at this port, and does it ask for a certificate of ours (FANFOLD_CERT and FANFOLD_KEY)? \
+                     FANFOLD_CA is the authority that signed its own".into(),
+                )
+            }
             BrokerError::Unreachable { .. } => {
                 Some("is RabbitMQ running, and are host and port in `--broker` or FANFOLD_BROKER right?".into())
             }
