@@ -44,7 +44,7 @@ pub static GROUPS: &[Group] = &[
             ("output_action", "entry-script.md#when-the-same-mini-batch-runs-twice"),
             ("append_row_file_name", "output.md"),
             ("append_row_dataframe_header", "output.md#text"),
-            ("ordered", ""),
+            ("ordered", "output.md#in-the-order-of-the-input"),
             ("append_row_key", ""),
         ],
     },
