@@ -243,8 +243,12 @@ pub fn count(spec: &JobSpec, excluded: &[PathBuf], cancel: &Cancel<'_>) -> Resul
 /// Refuses what the job says of columns that the tables can't have ([`names`]).
 fn look_at_names(spec: &JobSpec, excluded: &[PathBuf], cancel: &Cancel<'_>) -> Result<Vec<String>, ListError> {
     let (excluded, cloud) = (Identities::new(excluded), Cloud::default());
-    let of_mltable = spec.mltable.is_some();
-    names::check(spec, Look { excluded: &excluded, cancel, of_mltable, input_type: spec.input_type, cloud: &cloud })
+    names::check(spec, look_for(spec, &excluded, cancel, &cloud))
+}
+
+/// How the inputs of a job are looked at.
+fn look_for<'a>(spec: &JobSpec, excluded: &'a Identities, cancel: &'a Cancel<'a>, cloud: &'a Cloud) -> Look<'a> {
+    Look { excluded, cancel, of_mltable: spec.mltable.is_some(), input_type: spec.input_type, cloud }
 }
 
 pub(super) const NO_ITEMS: &str = "its mini-batch has no items";
@@ -274,13 +278,7 @@ pub fn each_entry(
     mut visit: impl FnMut(usize, &Path, &[u8], Option<Fingerprint>) -> Result<(), ListError>,
 ) -> Result<(), ListError> {
     let (excluded, cloud) = (Identities::new(excluded), Cloud::default());
-    let look = Look {
-        excluded: &excluded,
-        cancel,
-        of_mltable: spec.mltable.is_some(),
-        input_type: spec.input_type,
-        cloud: &cloud,
-    };
+    let look = look_for(spec, &excluded, cancel, &cloud);
     for (number, input) in spec.inputs.iter().enumerate() {
         let source = Source::resolve(input, look)?;
         let notes = &mut Notes::default();
@@ -359,13 +357,7 @@ pub(super) fn split_inputs(
     mut take: impl FnMut(usize, &Source, Look<'_>, &mut Notes) -> Result<(u64, u64), ListError>,
 ) -> Result<Split, ListError> {
     let (excluded, cloud) = (Identities::new(excluded), Cloud::default());
-    let look = Look {
-        excluded: &excluded,
-        cancel,
-        of_mltable: spec.mltable.is_some(),
-        input_type: spec.input_type,
-        cloud: &cloud,
-    };
+    let look = look_for(spec, &excluded, cancel, &cloud);
     let mut split = Split::even(match spec.mini_batch_size {
         MiniBatchSize::Items(items) => items,
         // Tables are cut where their slices end.
