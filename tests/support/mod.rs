@@ -57,7 +57,8 @@ impl Place {
         self.command(FANFOLD)
     }
 
-    /// Another program, in this place as well; what it starts is marked.
+    /// Another program, in this place as well; what it starts is marked. It finds no GPU, wherever the tests run: the first library that
+    /// goes by the name of NVIDIA's can't be loaded.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
@@ -65,6 +66,7 @@ impl Place {
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("FANFOLD_DEVICE_LOCKS", self.path("devices"))
+            .env("LD_LIBRARY_PATH", self.no_nvml())
             .env(MARK, self.mark().1)
             .env_remove("CUDA_VISIBLE_DEVICES")
             .env_remove("FANFOLD_FAILPOINT")
@@ -72,6 +74,13 @@ impl Place {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    fn no_nvml(&self) -> PathBuf {
+        for name in ["libnvidia-ml.so", "libnvidia-ml.so.1"] {
+            self.write(format!(".no-nvml/{name}"), "");
+        }
+        self.path(".no-nvml")
     }
 
     /// Runs the program to its end.
