@@ -115,7 +115,7 @@ fn a_damaged_record_of_the_job_is_refused() {
     fs::write(&path, &text[..within_a_word]).unwrap();
     insta::assert_snapshot!(refused(&place, &AGAIN), @r#"
     error: `job/.fanfold/job.json` does not describe a job
-      cause: EOF while parsing a string at line 46 column 10
+      cause: EOF while parsing a string at line 47 column 10
     hint: nothing was changed; restore `job/.fanfold/job.json` from a copy, or run the job in a new directory
     "#);
     fs::write(&path, "").unwrap();

@@ -27,6 +27,7 @@ fn plan_says_what_would_run_and_runs_nothing() {
       append_row_file_name: parallel_run_step.txt
       append_row_dataframe_header: false
       ordered: false
+      append_row_key: false
       mini_batch_size: 8
       error_threshold: -1
       allowed_failed_count: -1

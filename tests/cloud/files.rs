@@ -27,6 +27,23 @@ fn every_object_of_a_folder_is_in_the_output_once() {
 }
 
 #[test]
+fn rows_begin_with_the_address_of_their_file_if_that_is_wanted() {
+    if !has_cloud_servers() {
+        return;
+    }
+    let world = World::new();
+    let expected = world.fill(12);
+    world.job("[datastore://store/in]", "mini_batch_size: 4\nappend_row_key: true\n");
+    world.run_job().expect(0);
+    let rows = world.place.rows();
+    let addresses: std::collections::BTreeSet<&str> =
+        rows.iter().map(|row| row.split_once('\t').expect("a key").0).collect();
+    assert!(addresses.len() == 12 && addresses.iter().all(|at| at.starts_with("datastore://store/in/")), "{rows:?}");
+    let results: Vec<String> = rows.iter().map(|row| row.split_once('\t').unwrap().1.to_string()).collect();
+    assert_each_once(&results, &expected);
+}
+
+#[test]
 fn one_object_a_pattern_and_other_spellings_of_an_address_do_as_well() {
     if !has_cloud_servers() {
         return;

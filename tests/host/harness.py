@@ -103,6 +103,7 @@ class Host:
             "output_action": "append_row",
             "output_format": "text",
             "dataframe_header": False,
+            "row_key": False,
             "logging_level": "INFO",
             "log_dir": os.path.join(logs, "entry_script_log"),
             "entry_script_log": os.path.join(logs, "entry_script_log", "process000.log.txt"),

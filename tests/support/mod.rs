@@ -66,7 +66,7 @@ impl Place {
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("FANFOLD_DEVICE_LOCKS", self.path("devices"))
-            .env("LD_LIBRARY_PATH", self.no_nvml())
+            .env("LD_LIBRARY_PATH", no_nvml())
             .env(MARK, self.mark().1)
             .env_remove("CUDA_VISIBLE_DEVICES")
             .env_remove("FANFOLD_FAILPOINT")
@@ -74,13 +74,6 @@ impl Place {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
-    }
-
-    fn no_nvml(&self) -> PathBuf {
-        for name in ["libnvidia-ml.so", "libnvidia-ml.so.1"] {
-            self.write(format!(".no-nvml/{name}"), "");
-        }
-        self.path(".no-nvml")
     }
 
     /// Runs the program to its end.
@@ -147,6 +140,16 @@ impl Place {
         })
         .collect()
     }
+}
+
+/// A directory with libraries of NVIDIA's names that are none.
+fn no_nvml() -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-nvml");
+    fs::create_dir_all(&dir).unwrap();
+    for name in ["libnvidia-ml.so", "libnvidia-ml.so.1"] {
+        fs::OpenOptions::new().append(true).create(true).open(dir.join(name)).unwrap();
+    }
+    dir
 }
 
 impl Drop for Place {

@@ -19,6 +19,7 @@ mod full;
 mod groups;
 mod growing;
 mod jobs;
+mod keys;
 mod memory;
 mod mltable;
 mod parquet_output;

@@ -137,6 +137,7 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
         column_steps: spec.column_steps(),
         output_action: spec.output_action,
         writes_parquet: spec.writes_parquet(),
+        row_key: spec.append_row_key,
         dataframe_header: spec.append_row_dataframe_header,
         output_dir,
         logging_level: spec.logging_level,

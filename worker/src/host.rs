@@ -13,13 +13,14 @@ macro_rules! embedded {
 }
 
 /// The files, relative to `worker/python`.
-const FILES: [(&str, &str); 18] = embedded![
+const FILES: [(&str, &str); 19] = embedded![
     "host/fanfold_host.py",
     "host/_fanfold/__init__.py",
     "host/_fanfold/culprit.py",
     "host/_fanfold/failure.py",
     "host/_fanfold/frames.py",
     "host/_fanfold/groups.py",
+    "host/_fanfold/keys.py",
     "host/_fanfold/loop.py",
     "host/_fanfold/main.py",
     "host/_fanfold/memory.py",

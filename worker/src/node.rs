@@ -421,6 +421,7 @@ impl Node {
             })),
             "output_action": self.plan.output_action,
             "output_format": if self.plan.writes_parquet { "parquet" } else { "text" },
+            "row_key": self.plan.row_key,
             "dataframe_header": self.plan.dataframe_header,
             "logging_level": self.plan.logging_level.name(),
             "log_dir": host::path_text(&logs.entry_script_dir(&self.id)),

@@ -24,6 +24,7 @@ pub(super) fn spec() -> JobSpec {
         append_row_file_name: "parallel_run_step.txt".into(),
         append_row_dataframe_header: false,
         ordered: false,
+        append_row_key: false,
         mini_batch_size: MiniBatchSize::Items(10),
         partition: None,
         rank_mini_batch_count: None,

@@ -456,21 +456,21 @@ pub(crate) fn item_names(items: &ItemReader, range: Range<u64>) -> Vec<Vec<u8>> 
     let mut names = Vec::new();
     let split = items.split();
     if !items.has_rows() {
-        return paths(items, range);
+        return items.called(range).unwrap_or_default();
     }
     for row in range {
         let mini_batch = split.mini_batch_of(row);
         let Ok(Some(slice)) = items.slice(mini_batch) else { return names };
         if slice.is_group() {
             let Ok(origin) = items.origin(row) else { return names };
-            let Some(mut name) = paths(items, origin.entry.into()..u64::from(origin.entry) + 1).pop() else {
+            let Some(mut name) = called(items, origin.entry.into()) else {
                 return names;
             };
             name.extend_from_slice(format!(", row {}", origin.row + 1).as_bytes());
             names.push(name);
             continue;
         }
-        let Some(mut name) = paths(items, slice.entries().start..slice.entries().start + 1).pop() else { return names };
+        let Some(mut name) = called(items, slice.entries().start) else { return names };
         let number = slice.first_row + (row - split.mini_batch(mini_batch).1.start) + 1;
         match slice.files {
             1 => name.extend_from_slice(format!(", row {number}").as_bytes()),
@@ -481,17 +481,6 @@ pub(crate) fn item_names(items: &ItemReader, range: Range<u64>) -> Vec<Vec<u8>> 
     names
 }
 
-/// The paths of entries, as bytes.
-fn paths(items: &ItemReader, entries: Range<u64>) -> Vec<Vec<u8>> {
-    let mut paths = Vec::new();
-    let _ = items.for_each(entries, |entry, name| {
-        let root = items.input_of(entry).root.as_bytes();
-        let mut path = root.to_vec();
-        if !root.is_empty() && !root.ends_with(b"/") {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
-        paths.push(path);
-    });
-    paths
+fn called(items: &ItemReader, entry: u64) -> Option<Vec<u8>> {
+    items.called(entry..entry + 1).ok()?.pop()
 }

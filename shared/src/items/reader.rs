@@ -28,6 +28,8 @@ pub struct ItemReader {
     data: File,
     manifest: Manifest,
     places: Vec<Place>,
+    /// What the root of each input is called, wherever it is on this machine.
+    called: Vec<String>,
     /// Of tables.
     slices: Option<Slices>,
     /// The most recently used first.
@@ -81,7 +83,8 @@ impl ItemReader {
             let what = format!("it has {len} bytes instead of {}", manifest.data_len);
             return Err(ItemsError::Damaged { path, items: None, what });
         }
-        Ok(ItemReader { dir: dir.to_path_buf(), data, manifest, places, slices, cache: Mutex::default() })
+        let called = manifest.split.inputs.iter().map(|input| input.root.clone()).collect();
+        Ok(ItemReader { dir: dir.to_path_buf(), data, manifest, places, called, slices, cache: Mutex::default() })
     }
 
     /// Takes in the mini-batches that have become safe since; all clones of its split know them then. Of a complete list there are none.
@@ -213,13 +216,28 @@ impl ItemReader {
         Ok(paths)
     }
 
+    /// What entries are called wherever they are told of, in `errors.jsonl` and beside rows: by path or address, as the machine that
+    /// listed them has it; lines as they are.
+    pub fn called(&self, entries: Range<u64>) -> Result<Vec<Vec<u8>>, ItemsError> {
+        let prefixes: Vec<Vec<u8>> = self.called.iter().map(|root| prefix(root.as_bytes())).collect();
+        let mut called = Vec::with_capacity(count(&entries));
+        self.for_each(entries, |entry, name| {
+            called.push([&prefixes[self.input_number(entry)], name].concat());
+        })?;
+        Ok(called)
+    }
+
     /// The input that an entry belongs to.
     ///
     /// # Panics
     /// If there is no such entry.
     pub fn input_of(&self, entry: u64) -> &SplitInput {
+        &self.manifest.split.inputs[self.input_number(entry)]
+    }
+
+    fn input_number(&self, entry: u64) -> usize {
         let inputs = &self.manifest.split.inputs;
-        inputs.iter().find(|input| input.entries.contains(&entry)).expect("the split covers every entry")
+        inputs.iter().position(|input| input.entries.contains(&entry)).expect("the split covers every entry")
     }
 
     /// Calls `visit` with each block that `range` touches and the ordinals in it.

@@ -72,6 +72,14 @@ fn names_of_every_kind_come_back_as_paths() {
 }
 
 #[test]
+fn files_are_called_the_same_wherever_they_are() {
+    let (_dir, mut reader) = small_list();
+    reader.move_roots(|root| format!("/mnt{root}"));
+    assert_eq!(reader.paths(0..1).unwrap(), [Path::new("/mnt/data").join(OsStr::from_bytes(NAMES[0]))]);
+    assert_eq!(reader.called(0..6).unwrap(), NAMES.map(|name| [b"/data/", name].concat()));
+}
+
+#[test]
 fn lines_are_handed_over_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = ItemWriter::create(dir.path(), b'\n').unwrap();

@@ -103,11 +103,13 @@ fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
         ("append_row_file_name", spec.append_row_file_name.clone()),
         (
             "append_row_dataframe_header",
-            match spec.ordered {
-                // Not a key of its own, as above.
-                true => format!("{} and ordered", spec.append_row_dataframe_header),
-                false => spec.append_row_dataframe_header.to_string(),
-            },
+            // Not keys of their own, as above.
+            format!(
+                "{}{}{}",
+                spec.append_row_dataframe_header,
+                if spec.ordered { " and ordered" } else { "" },
+                if spec.append_row_key { " and with keys" } else { "" },
+            ),
         ),
     ]
 }

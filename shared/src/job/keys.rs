@@ -149,10 +149,11 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "append_row_key",
-        takes: "`false`: `true` is not available yet",
+        takes: "`true` or `false`",
         default: "false",
-        example: "append_row_key: false",
-        doc: "Waits for a later release: the input's key beside each row.",
+        example: "append_row_key: true",
+        doc: "Writes the key of its item before each row: the path of a file, a line, of tables the file and the row. `run()` then returns one \
+              element for each item, in their order, or a frame with the index of the mini-batch.",
     },
     Key {
         name: "mini_batch_size",

@@ -50,6 +50,9 @@ pub struct JobSpec {
     /// Whether rows come in the order of the input.
     #[serde(default)]
     pub ordered: bool,
+    /// Whether each row begins with the key of its item: its path, its line, or its file and row.
+    #[serde(default)]
+    pub append_row_key: bool,
     /// What one `run()` gets.
     pub mini_batch_size: MiniBatchSize,
     /// One mini-batch for each combination of values; None: mini-batches have the size above.

@@ -65,6 +65,7 @@ fn entries(spec: &JobSpec) -> Vec<(&'static str, Value)> {
     put("append_row_file_name", json!(spec.append_row_file_name));
     put("append_row_dataframe_header", json!(spec.append_row_dataframe_header));
     put("ordered", json!(spec.ordered));
+    put("append_row_key", json!(spec.append_row_key));
     match (&spec.partition, spec.mini_batch_size) {
         _ if spec.rank_mini_batch_count.is_some() => (),
         (Some(partition), _) => {

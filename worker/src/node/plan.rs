@@ -38,6 +38,8 @@ pub struct NodePlan {
     pub output_action: OutputAction,
     /// Whether rows are wanted as record batches of Arrow, not as text.
     pub writes_parquet: bool,
+    /// Whether each row begins with the key of its item.
+    pub row_key: bool,
     /// Whether a DataFrame's header is wanted.
     pub dataframe_header: bool,
     /// `EntryScript().output_dir`.

@@ -15,8 +15,8 @@ use fanfold_shared::split::SplitInput;
 use fanfold_shared::text::one_line;
 
 use super::current::{Current, Held};
-use super::groups;
 use super::protocol::{self, HandOver};
+use super::{groups, keys};
 use crate::cloud::Local;
 use crate::node::Node;
 use crate::work::Piece;
@@ -108,12 +108,13 @@ impl Frame {
                 self.items.extend_from_slice(text.as_bytes());
                 self.items.push(node.plan.input_type.separator());
             }
+            let before_key = self.items.len();
             match (&group, &slice) {
                 (Some(group), _) => groups::add_key(group, &mut self.items),
                 (None, Some(slice)) => self.add_key(node, root, slice)?,
                 (None, None) => (),
             }
-            let keys =
+            let mut keys =
                 slice.as_ref().and(node.plan.partition.as_ref()).map_or(0, |partition| partition.keys.len() as u64);
             let readable = match (node.plan.input_type, &slice) {
                 (_, Some(_)) if group.is_some() => {
@@ -136,6 +137,12 @@ impl Frame {
                 self.items.truncate(before);
                 fed.unreadable.push(held);
                 continue;
+            }
+            if node.plan.row_key
+                && let Some(key) = keys::of(node, &held, slice.as_ref(), group.as_ref(), &whole)?
+            {
+                self.items.splice(before_key..before_key, key.into_bytes().into_iter().chain([0]));
+                keys += 1;
             }
             let (attempt, leading) = (held.hold.attempt, keys + u64::from(part.is_some()));
             let items = (leading + readable) as u32;
@@ -261,7 +268,7 @@ pub(super) fn add_about(node: &Node, path: &Path, address: Option<String>, items
 }
 
 /// Bytes of a path as text in JSON. What is not UTF-8 is escaped as Python decodes paths.
-fn json_text(bytes: &[u8]) -> String {
+pub(super) fn json_text(bytes: &[u8]) -> String {
     let mut text = String::from("\"");
     for chunk in bytes.utf8_chunks() {
         let quoted = serde_json::to_string(chunk.valid()).expect("text");

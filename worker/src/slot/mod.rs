@@ -10,6 +10,7 @@ pub mod child;
 pub mod current;
 pub mod feed;
 mod groups;
+mod keys;
 pub mod outbox;
 pub mod page;
 pub mod protocol;

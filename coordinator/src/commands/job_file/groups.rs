@@ -45,7 +45,7 @@ pub static GROUPS: &[Group] = &[
             ("append_row_file_name", "output.md"),
             ("append_row_dataframe_header", "output.md#text"),
             ("ordered", "output.md#in-the-order-of-the-input"),
-            ("append_row_key", ""),
+            ("append_row_key", "output.md#with-the-key-of-each-item"),
         ],
     },
     Group {

@@ -8,7 +8,6 @@ mod encodings;
 mod environment;
 mod failure;
 mod inputs;
-mod later;
 mod mltable;
 mod name;
 mod output;
@@ -33,7 +32,6 @@ use inputs::Inputs;
 pub(crate) fn job(reader: &mut Reader) -> JobSpec {
     // First: driver options among the arguments set other keys.
     let (arguments, driver_options) = arguments::read(reader);
-    later::refuse(reader);
     let script = script::read(reader);
     let Inputs { inputs, input_type, read_csv, mltable, several } = inputs::read(reader);
     let side_inputs = inputs::side(reader, "side_inputs");
@@ -70,6 +68,7 @@ pub(crate) fn job(reader: &mut Reader) -> JobSpec {
         append_row_file_name: output.file_name,
         append_row_dataframe_header: output.header,
         ordered: output.ordered,
+        append_row_key: output.key,
         error_threshold: failure.error_threshold,
         allowed_failed_count: failure.allowed_failed_count,
         allowed_failed_percent: failure.allowed_failed_percent,

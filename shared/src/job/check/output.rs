@@ -25,9 +25,10 @@ pub(super) struct Output {
     pub(super) file_name: String,
     pub(super) header: bool,
     pub(super) ordered: bool,
+    pub(super) key: bool,
 }
 
-/// Reads `output`, `output_action`, `append_row_file_name`, `append_row_dataframe_header` and `ordered`.
+/// Reads `output`, `output_action`, `append_row_file_name`, `append_row_dataframe_header`, `ordered` and `append_row_key`.
 pub(super) fn read(reader: &mut Reader) -> Output {
     let actions = [("append_row", OutputAction::AppendRow), ("summary_only", OutputAction::SummaryOnly)];
     let (folder, uri) = place(reader);
@@ -38,6 +39,7 @@ pub(super) fn read(reader: &mut Reader) -> Output {
         uri,
         action,
         ordered: ordered(reader, action, &file_name),
+        key: key(reader, action),
         file_name,
         header: reader.boolean("append_row_dataframe_header").unwrap_or(false),
     }
@@ -60,6 +62,30 @@ fn ordered(reader: &mut Reader, action: OutputAction, file_name: &str) -> bool {
     };
     if let Some(node) = reader.given("ordered") {
         reader.fault("ordered", node.span, message.into(), Some(hint.into()));
+    }
+    false
+}
+
+fn key(reader: &mut Reader, action: OutputAction) -> bool {
+    const KEY: &str = "append_row_key";
+    if reader.boolean(KEY) != Some(true) {
+        return false;
+    }
+    let (message, hint) = if action == OutputAction::SummaryOnly {
+        (
+            "`append_row_key: true` is about the rows of the output file, and `output_action: summary_only` has none",
+            "remove one of the two",
+        )
+    } else if reader.given("rank_mini_batch_count").is_some() {
+        (
+            "`append_row_key: true` writes the key of an item, and with `rank_mini_batch_count` there are no items",
+            "remove one of the two",
+        )
+    } else {
+        return true;
+    };
+    if let Some(node) = reader.given(KEY) {
+        reader.fault(KEY, node.span, message.into(), Some(hint.into()));
     }
     false
 }

@@ -55,6 +55,8 @@ class FrameSerializer:
 
     def __init__(self, config, library, waiting):
         self._arrow = library
+        # Of the mini-batch that runs, where rows begin with them (``keys.py``).
+        self.keys = None
         self._spool = Spool(config, waiting)
         self._spool_bytes = config["spool_bytes"]
 
@@ -85,17 +87,29 @@ class FrameSerializer:
 
     def _batch(self, result):
         kind = kind_of(type(result))
-        if kind == "frame":
-            return self._from_frame(result)
         if kind == "series":
             name = result.name if isinstance(result.name, str) else RESULT
-            return self._from_frame(result.to_frame(name))
+            kind, result = "frame", result.to_frame(name)
+        if kind == "frame":
+            return self._from_frame(result if self.keys is None else self.keys.beside(result))
         if kind == "array":
             columns = self._columns_of_array(result)
         else:
             columns = self._columns_of_list(result)
+        if self.keys is not None:
+            columns = self._with_keys(result, columns)
         arrays = [self._array(result, name, values) for name, values in columns.items()]
         return self._arrow.RecordBatch.from_arrays(arrays, names=list(columns))
+
+    def _with_keys(self, result, columns):
+        self.keys.positions(result)
+        taken = next((name for name in self.keys.names if name in columns), None)
+        if taken is not None:
+            text = "run() returned rows with a field `{}`, as `append_row_key` calls the key: rename it"
+            raise BadFrame(result, text.format(taken))
+        keyed = dict(zip(self.keys.names, self.keys.values))
+        keyed.update(columns)
+        return keyed
 
     def _from_frame(self, frame):
         names = [str(name) for name in frame.columns]

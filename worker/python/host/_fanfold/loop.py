@@ -103,8 +103,7 @@ class Loop:
         clock, words = self._clock, self._page.words
         settle, make_rows, append = self._serializer.settle, self._serializer.rows, self._serializer.text
         takes_context, flush_bytes, load = script.takes_context, self._flush_bytes, script.load
-        partition_keys = self._partition_keys
-        keys = len(partition_keys)
+        namer, keys = script.namer, len(self._partition_keys)
         keep = self._records.append
         held, flush_at, finished = self._held, self._flush_at, self._finished
         at = 0
@@ -136,6 +135,10 @@ class Loop:
                         attempt_shown = None
                         part = tuple(map(int, items[at].split(" ")))
                         at += 1
+                told = None
+                if namer is not None and namer.is_told:
+                    told = items[at]
+                    at += 1
                 mini_batch_items = items[at + keys : end]
                 if load is not None:
                     # A slice of a table, which the page shows as what is around run().
@@ -143,6 +146,8 @@ class Loop:
                     paths = [item.split("\n", 1)[1] for item in mini_batch_items]
                     mini_batch_items = load(mini_batch_items, part)
                     start = clock()
+                if namer is not None:
+                    self._serializer.keys = namer.of(told, mini_batch_items, part)
                 # The time goes before the phase, here and below: see Page.enter.
                 words[3] = start
                 words[2] = mini_batch << 8 | RUN

@@ -106,10 +106,15 @@ def _load(channel, page, host_dir, config, profile):
         path, module = script.locate(config["entry_script"], working_dir)
         script.prepare(path, module, working_dir, host_dir, config["argv"])
         # Before the script, which may well change the modules that it imports.
-        read_slice = _slice_reader(config) if config["table"] else None
+        tables = _tables(config) if config["table"] else None
         make_serializer = _serializer(config)
         loaded = script.load(path, module)
-        loaded.load = read_slice
+        if tables is not None:
+            loaded.load = tables.load
+        if config["row_key"]:
+            from .keys import Namer  # most jobs need none
+
+            loaded.namer = Namer(config, tables)
         at_init = time.monotonic()
         page.enter(wire.INIT)
         stage, calling = "init", "init()"
@@ -145,19 +150,24 @@ def _load(channel, page, host_dir, config, profile):
     return loaded, make_serializer
 
 
-def _slice_reader(config):
+def _tables(config):
     # They import pandas and ctypes, and most jobs have no tables.
     from .memory import keep_freed
     from .tables import Tables
 
     keep_freed()
-    return Tables(config["table"]).load
+    return Tables(config["table"])
 
 
 def _serializer(config):
     """What makes a serializer, once the script's settings are known."""
     if config["output_format"] != "parquet":
-        return lambda csv_options, waiting: Serializer(config, csv_options, waiting)
+        key_names = ()
+        if config["row_key"]:
+            from .keys import columns
+
+            key_names = columns(config)
+        return lambda csv_options, waiting: Serializer(config, csv_options, waiting, key_names)
     from .frames import FrameSerializer, arrow  # pyarrow
 
     library = arrow()

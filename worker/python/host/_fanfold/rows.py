@@ -93,10 +93,12 @@ class Rows:
 class Serializer:
     """Makes rows as the job wants them. ``csv_options`` are the script's own for ``DataFrame.to_csv``."""
 
-    def __init__(self, config, csv_options, waiting):
+    def __init__(self, config, csv_options, waiting, key_names=()):
         self.append = config["output_action"] != "summary_only"
+        # Of the mini-batch that runs, where rows begin with them (``keys.py``).
+        self.keys = None
         # Whether a single element may become a row without ``rows`` being asked.
-        self.text = self.append
+        self.text = self.append and not config["row_key"]
         self._want_header = self.append and bool(config["dataframe_header"])
         self._spool = Spool(config, waiting)
         self._kinds = {}
@@ -106,6 +108,9 @@ class Serializer:
         self.header = None
         self._csv = dict(csv_options)
         self._csv.pop("path_or_buf", None)
+        for option in ("columns", "header"):
+            if key_names and isinstance(self._csv.get(option), list):
+                self._csv[option] = list(key_names) + self._csv[option]
         own_header = self._csv.pop("header", False)
         self._header_option = own_header if own_header is not False else True
         options = {"sep": " ", "index": False, "header": False if self._want_header else own_header}
@@ -135,14 +140,23 @@ class Serializer:
             return len(result), ""
         if kind == "frame":
             return len(result), self._from_frame(result)
+        if self.keys is not None:
+            return self._with_keys(kind, result)
         if kind == "array" and result.ndim > 1:
             # str() of a row would wrap long lines.
-            result = (row.tolist() for row in result)
+            result = _plain(result)
         elif kind == "list" and len(result) <= _CHUNK_ITEMS:
             texts = list(map(str, result))
             if sum(map(len, texts)) + len(texts) <= SMALL_CHARS:
                 return len(texts), "\n".join(texts) + "\n" if texts else ""
         rows = self._from_iterator(iter(result))
+        return rows.count, rows.body
+
+    def _with_keys(self, kind, result):
+        keys = self.keys.texts(result)
+        if kind == "array" and result.ndim > 1:
+            result = _plain(result)
+        rows = self._from_iterator(map(_joined, keys, result), keyed=True)
         return rows.count, rows.body
 
     def _kind(self, result):
@@ -152,7 +166,7 @@ class Serializer:
             kind = self._kinds[cls] = kind_of(cls)
         return kind
 
-    def _from_iterator(self, iterator):
+    def _from_iterator(self, iterator, keyed=False):
         """Rows of what is left in ``iterator``. Texts are made as the elements come, so that elements need not be kept."""
         if not self.append:
             count = 0
@@ -160,11 +174,16 @@ class Serializer:
                 pass
             return Rows(count, "")
         count, sink = 0, self._sink()
+        keys = self.keys.texts_in_order() if self.keys is not None and not keyed else None
         try:
             while True:
                 texts = list(map(str, itertools.islice(iterator, _CHUNK_ITEMS)))
+                if keys is not None and (count + len(texts) > len(keys) or (not texts and 0 < count < len(keys))):
+                    self.keys.refuse(iterator, count + len(texts))
                 if not texts:
                     return Rows(count, sink.finish())
+                if keys is not None:
+                    texts = list(map(_joined, keys[count : count + len(texts)], texts))
                 count += len(texts)
                 sink.write_lines(texts)
         except BaseException:
@@ -172,6 +191,8 @@ class Serializer:
             raise
 
     def _from_frame(self, frame):
+        if self.keys is not None:
+            frame = self.keys.beside(frame)
         frame = self._as_the_first(frame)
         header = self._header_of(frame)
         sink = self._sink()
@@ -208,6 +229,14 @@ class Serializer:
 
     def _sink(self):
         return _Sink(self._spool.store())
+
+
+def _plain(array):
+    return (row.tolist() for row in array)
+
+
+def _joined(key, value):
+    return key + str(value)
 
 
 def kind_of(cls):

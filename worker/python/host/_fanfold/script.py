@@ -39,6 +39,8 @@ class EntryScript:
         self.takes_context = takes_context(self.run)
         #: Makes a mini-batch of its one item; None: the items are the mini-batch.
         self.load = None
+        #: Says what items are called; None: nobody asks.
+        self.namer = None
         self.csv_options = read_settings(os.path.join(os.path.dirname(path), SETTINGS))
 
 

@@ -42,6 +42,8 @@ class Tables:
         self._known = (None, None)
         # Of the file whose header counts for all.
         self._named = None
+        #: Of each file that the last frame is of: the first row that it has in it, and how many.
+        self.pieces = []
         # What the file that is being read is called: its path, or its address.
         self._name = None
 
@@ -93,6 +95,7 @@ class Tables:
             head = _bytes(path, 0, 0, header)
         if len(records) != rows or part[1] > rows:
             raise error
+        self.pieces = [(first, rows)]
         before, upto = records[part[0]][0], records[part[1] - 1][1]
         content = content[before:upto]
         try:
@@ -147,6 +150,7 @@ class Tables:
         a tab, the values of the partition, and behind another one its address, if it was brought here; then a newline and the path. ``!`` and
         why the file can't be used stand in place of the numbers; of rows that were gathered ``@`` and where, as JSON."""
         frames, gathered = [], 0
+        self.pieces = []
         for item in items:
             head, path = item.split("\n", 1)
             head, *about = head.split("\t")
@@ -163,6 +167,7 @@ class Tables:
             else:
                 start, end, header, first, rows = map(int, head.split(" "))
                 frame = self._frame(path, start, end, header, first, rows if len(items) == 1 else None)
+            self.pieces.append((first, 0 if frame is None else len(frame)))
             if frame is None:
                 continue
             try:
