@@ -23,8 +23,7 @@ def frame_of(items):
 
 def measure(script, items=1):
     """Microseconds for each mini-batch, the worker's side of the pipe included."""
-    with harness.Host(script, separator=0) as host:
-        host.ready()
+    with harness.ready(script, separator=0) as host:
         data = frame_of(items) * 8
 
         def feed():
@@ -59,8 +58,8 @@ def main():
     """Measures each kind of script five times and prints the medians."""
     scripts = {
         "one item, a constant list": ("ROW = ['done']\ndef run(mini_batch): return ROW\n", 1),
-        "one item, echoed": ("def run(mini_batch): return mini_batch\n", 1),
-        "ten items, echoed": ("def run(mini_batch): return mini_batch\n", 10),
+        "one item, echoed": (harness.ECHO, 1),
+        "ten items, echoed": (harness.ECHO, 10),
         "one item, with context": ("def run(mini_batch, context): return mini_batch\n", 1),
     }
     version = subprocess.check_output([harness.PYTHON, "--version"]).decode().strip()

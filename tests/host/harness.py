@@ -11,6 +11,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import unittest
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SOURCES = os.path.join(REPOSITORY, "worker", "python")
@@ -20,6 +21,9 @@ PYTHON = os.environ.get("FANFOLD_TEST_PYTHON") or sys.executable
 
 # Every wait has an end; nothing here takes a tenth of it.
 LIMIT_SECONDS = 30
+
+# The script of tests that are about something else.
+ECHO = "def run(mini_batch): return mini_batch\n"
 
 PAGE_MAGIC = 0x31454741504646
 STARTING, IMPORTING, INIT, WAITING, OVERHEAD, RUN, SHUTDOWN = range(7)
@@ -130,8 +134,12 @@ class Host:
         self._next = 0
         self._input = b""
         if start:
-            self.spawn(python or PYTHON, env)
-            self.send(b"C", json.dumps(self.config).encode("ascii"))
+            self.begin(python or PYTHON, env)
+
+    def begin(self, python=PYTHON, env=None):
+        """Starts the process and sends it its configuration."""
+        self.spawn(python, env)
+        self.send(b"C", json.dumps(self.config).encode("ascii"))
 
     def spawn(self, python=PYTHON, env=None):
         """Starts the process."""
@@ -258,9 +266,14 @@ class Host:
         """Sends ``S`` and returns the body of ``Q``."""
         self.send(b"S")
         told = self.expect(b"Q")
-        assert self.receive() is None
-        assert self.exit_code() == 0
+        assert self.leaves() == 0
         return told
+
+    def leaves(self):
+        """Waits for the end of the process, which must answer nothing more; returns its exit code."""
+        frame = self.receive()
+        assert frame is None, "unexpected frame {!r}".format(frame)
+        return self.exit_code()
 
     def exit_code(self):
         """Waits for the end of the process."""
@@ -309,3 +322,28 @@ class Host:
 
     def __exit__(self, *_):
         self.close()
+
+
+def ready(*arguments, **config):
+    """A host that waits for mini-batches; the arguments are those of ``Host``."""
+    host = Host(*arguments, **config)
+    try:
+        return host.ready()
+    except BaseException:
+        host.close()
+        raise
+
+
+class OneHost(unittest.TestCase):
+    """Tests of one host, which each of them leaves as it was."""
+
+    script = ECHO
+    config = {}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.host = ready(cls.script, **cls.config)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.host.close()

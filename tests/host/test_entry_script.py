@@ -10,7 +10,7 @@ import sys
 import tempfile
 import unittest
 
-from harness import PYTHON, REPOSITORY, SOURCES, Host
+from harness import PYTHON, REPOSITORY, SOURCES, ready
 
 SHOW = "[e.agent_name, e.node_id, e.log_dir, e.output_dir, e.working_dir]"
 
@@ -22,8 +22,8 @@ class InAJob(unittest.TestCase):
             e = EntryScript()
             def run(mini_batch): return {} + [EntryScript() is e, EntryScript().logger is e.logger]
         """.format(SHOW)
-        with Host(script, process_name="process012", node_id="node-3") as host:
-            shown = host.ready().rows("a").splitlines()
+        with ready(script, process_name="process012", node_id="node-3") as host:
+            shown = host.rows("a").splitlines()
             config = host.config
             self.assertEqual(shown[:2], ["process012", "node-3"])
             self.assertEqual(shown[2:5], [config["log_dir"], config["output_dir"], config["working_dir"]])
@@ -38,8 +38,8 @@ class InAJob(unittest.TestCase):
                 return mini_batch
         """
         for level, words in (("DEBUG", ["debug", "info", "warning"]), ("INFO", ["info", "warning"]), ("WARNING", ["warning"])):
-            with Host(script, logging_level=level, env={"TZ": "Asia/Tokyo"}) as host:
-                host.ready().rows("a")
+            with ready(script, logging_level=level, env={"TZ": "Asia/Tokyo"}) as host:
+                host.rows("a")
                 lines = host.read("entry_script_log").splitlines()
                 self.assertEqual([re.split(r"[| ]", line.rpartition("|")[2])[0] for line in lines], words)
                 self.assertEqual(host.read("stdout"), "")
@@ -59,8 +59,8 @@ class InAJob(unittest.TestCase):
                 os.makedirs(os.path.dirname(os.path.join(directory, name)), exist_ok=True)
                 with open(os.path.join(directory, name), "w") as file:
                     file.write(text)
-            with Host(script, files, env={"PYTHONPATH": directory}) as host:
-                self.assertEqual(host.ready().rows("a"), "process000\n")
+            with ready(script, files, env={"PYTHONPATH": directory}) as host:
+                self.assertEqual(host.rows("a"), "process000\n")
 
     def test_programs_that_the_script_starts_know_the_job_too(self):
         script = """
@@ -69,8 +69,8 @@ class InAJob(unittest.TestCase):
                 code = "from azureml_user.parallel_run import EntryScript as E; print(E().agent_name)"
                 return [subprocess.check_output([sys.executable, "-c", code], cwd=HOST).decode().strip()]
         """
-        with Host(script.replace("HOST", "sys.path[1]"), process_name="process004") as host:
-            self.assertEqual(host.ready().rows("a"), "process004\n")
+        with ready(script.replace("HOST", "sys.path[1]"), process_name="process004") as host:
+            self.assertEqual(host.rows("a"), "process004\n")
 
 
 class OutsideOfAJob(unittest.TestCase):
@@ -135,6 +135,11 @@ class Shipped(unittest.TestCase):
                     self.assertFalse(name.split(".")[0] in ("numpy", "pandas"), path)
                     if hasattr(sys, "stdlib_module_names"):
                         self.assertIn(name.split(".")[0], allowed, path)
+
+    def test_the_worker_carries_every_file(self):
+        with open(os.path.join(REPOSITORY, "worker", "src", "host.rs"), encoding="utf-8") as file:
+            carried = re.findall(r'^    "(.*\.py)",$', file.read(), re.M)
+        self.assertEqual(sorted(carried), sorted(os.path.relpath(path, SOURCES) for path in self.files()))
 
     def test_the_package_that_pip_installs_is_azureml_user_alone(self):
         with open(os.path.join(REPOSITORY, "worker", "python", "pyproject.toml")) as file:

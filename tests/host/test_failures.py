@@ -3,7 +3,7 @@
 import textwrap
 import unittest
 
-from harness import WAITING, Host
+from harness import WAITING, OneHost, ready
 
 RAISE = """
 import sys
@@ -48,15 +48,8 @@ def run(mini_batch):
 """
 
 
-class Told(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.host = Host(RAISE)
-        cls.host.ready()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.host.close()
+class Told(OneHost):
+    script = RAISE
 
     def check(self, expression, message, type_name=None):
         told = self.host.fails(expression)
@@ -119,8 +112,7 @@ class Told(unittest.TestCase):
 class Retired(unittest.TestCase):
     def retired(self, expression, kind, message, script=RAISE):
         """The mini-batches behind the one that fails, in its frame or a later one, are not run."""
-        with Host(script + "\ndef shutdown(): print('shutdown ran')\n") as host:
-            host.ready()
+        with ready(script + "\ndef shutdown(): print('shutdown ran')\n") as host:
             host.give(["fine"], [expression], ["fine"])
             host.give(["fine"])
             first, told = host.answers(2)

@@ -1,6 +1,5 @@
 """Nothing that the script prints, closes, forks, replaces or signals disturbs the protocol."""
 
-import json
 import os
 import pstats
 import signal
@@ -8,9 +7,7 @@ import sys
 import time
 import unittest
 
-from harness import PYTHON, WAITING, Host
-
-ECHO = "def run(mini_batch): return mini_batch\n"
+from harness import ECHO, PYTHON, WAITING, ready
 
 
 class Output(unittest.TestCase):
@@ -27,8 +24,8 @@ class Output(unittest.TestCase):
                 subprocess.call(["echo", "redirected"], stdout=sys.stdout)
                 return [sys.stdout.encoding, sys.stdout.errors, sys.stdout.isatty(), sys.stdin.read()]
         """
-        with Host(script, env={"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}) as host:
-            self.assertEqual(host.ready().rows("a"), "utf-8\nbackslashreplace\nFalse\n\n")
+        with ready(script, env={"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}) as host:
+            self.assertEqual(host.rows("a"), "utf-8\nbackslashreplace\nFalse\n\n")
             self.assertEqual(host.read("stdout"), "imported\nto stdout ü \\ud800\nredirected\n")
             # Bytes written below the text layer wait for the next flush, as they do in any Python.
             host.stop()
@@ -38,25 +35,24 @@ class Output(unittest.TestCase):
             self.assertEqual(host.read("fd_stderr"), "and its errors\n")
 
     def test_lines_are_there_at_once_and_the_rest_at_the_end(self):
-        with Host("def run(mini_batch): print('line'); print('rest', end=''); return mini_batch\n") as host:
-            host.ready().rows("a")
+        with ready("def run(mini_batch): print('line'); print('rest', end=''); return mini_batch\n") as host:
+            host.rows("a")
             self.assertEqual(host.read("stdout"), "line\n")
             host.stop()
             self.assertEqual(host.read("stdout"), "line\nrest")
 
     def test_a_second_process_appends(self):
-        with Host("print('again')\n" + ECHO) as host:
-            host.ready().stop()
+        with ready("print('again')\n" + ECHO) as host:
+            host.stop()
             os.close(host.to_host)
-            host.spawn()
-            host.send(b"C", json.dumps(host.config).encode())
+            host.begin()
             host.ready()
             self.assertEqual(host.read("stdout"), "again\nagain\n")
 
     def test_a_hundred_megabytes_without_a_newline(self):
         script = "def run(mini_batch):\n    for _ in range(100): print('x' * 1000000, end='')\n    return mini_batch\n"
-        with Host(script) as host:
-            self.assertEqual(host.ready().rows("a"), "a\n")
+        with ready(script) as host:
+            self.assertEqual(host.rows("a"), "a\n")
             host.stop()
             self.assertEqual(os.path.getsize(host.config["stdout"]), 100_000_000)
 
@@ -72,8 +68,7 @@ class Output(unittest.TestCase):
                 if what == "log": logging.warning("still logging")
                 return mini_batch
         """
-        with Host(script) as host:
-            host.ready()
+        with ready(script) as host:
             for what in ("descriptors", "streams", "replaced", "gone", "log"):
                 self.assertEqual(host.rows(what), what + "\n")
             host.stop()
@@ -93,24 +88,22 @@ class Output(unittest.TestCase):
                     EntryScript().logger.error("x" * 100000)
                 return mini_batch
         """
-        with Host(script, stdout="/dev/full", stderr="/dev/full", entry_script_log="/dev/full") as host:
-            host.ready()
+        with ready(script, stdout="/dev/full", stderr="/dev/full", entry_script_log="/dev/full") as host:
             self.assertEqual([host.rows("a"), host.rows("b")], ["a\n", "b\n"])
             self.assertIsNone(host.stop()["traceback"])
             self.assertEqual(host.read("fd_stderr"), "")
 
     def test_logs_that_can_not_be_opened_fail_nothing(self):
-        with Host("print('x')\n" + ECHO, stdout="/proc/no/such", stderr="/proc/no/such") as host:
-            self.assertEqual(host.ready().rows("a"), "a\n")
+        with ready("print('x')\n" + ECHO, stdout="/proc/no/such", stderr="/proc/no/such") as host:
+            self.assertEqual(host.rows("a"), "a\n")
             self.assertIn("can't open /proc/no/such", host.read("fd_stderr"))
 
     def test_a_crash_leaves_the_stack_on_descriptor_2(self):
         script = "import ctypes, os\ndef crash(): ctypes.string_at(0)\ndef run(mini_batch): {}; crash()\n"
         for first in ("pass", "os.close(2)"):
-            with Host(script.format(first)) as host:
-                host.ready().give(["a"])
-                self.assertIsNone(host.receive())
-                self.assertEqual(host.exit_code(), -signal.SIGSEGV)
+            with ready(script.format(first)) as host:
+                host.give(["a"])
+                self.assertEqual(host.leaves(), -signal.SIGSEGV)
                 self.assertRegex(host.read("fd_stderr"), r"Fatal Python error(.|\n)*score.py\", line 2 in crash")
 
 
@@ -124,8 +117,8 @@ class Logging(unittest.TestCase):
                 logging.getLogger("own").error("named")
                 return [logging.getLogger().level]
         """
-        with Host(script) as host:
-            self.assertEqual(host.ready().rows("a"), "30\n")
+        with ready(script) as host:
+            self.assertEqual(host.rows("a"), "30\n")
             lines = host.read("stdout").splitlines()
             self.assertEqual(len(lines), 2)
             pid = host.process.pid
@@ -146,8 +139,7 @@ class Forks(unittest.TestCase):
                     return mini_batch
                 return [os.WEXITSTATUS(os.waitpid(pid, 0)[1])]
         """
-        with Host(script) as host:
-            host.ready()
+        with ready(script) as host:
             for how, code in (("return", 0), ("exit", 7), ("raise", 1), ("yield", 0)):
                 host.give([how], [how])
                 self.assertEqual([a.rows for a in host.answers(2)], [b"%d\n" % code] * 2, how)
@@ -158,8 +150,8 @@ class Forks(unittest.TestCase):
     def test_a_child_that_falls_out_of_init_or_the_import_answers_nothing(self):
         fork = "\n    import os\n    pid = os.fork()\n    if pid: code = os.WEXITSTATUS(os.waitpid(pid, 0)[1])\n"
         for script in ("if True:" + fork, "def init():\n    global code" + fork):
-            with Host(script + "def run(mini_batch): return [code]\n") as host:
-                self.assertEqual(host.ready().rows("a"), "0\n")
+            with ready(script + "def run(mini_batch): return [code]\n") as host:
+                self.assertEqual(host.rows("a"), "0\n")
                 host.stop()
 
     def test_children_do_not_hold_the_pipes(self):
@@ -173,8 +165,8 @@ class Forks(unittest.TestCase):
                 child = subprocess.Popen(["sleep", "600"], close_fds=False)
                 return [os.getpid()]
         """
-        with Host(script) as host:
-            host.ready().rows("a")
+        with ready(script) as host:
+            host.rows("a")
             host.send(b"S")
             host.expect(b"Q")
             self.assertIsNone(host.receive(), "the end of the output is seen although children live")
@@ -183,10 +175,9 @@ class Forks(unittest.TestCase):
 
 class Descriptors(unittest.TestCase):
     def test_closing_everything_ends_the_host_in_words(self):
-        with Host("import os\ndef run(mini_batch): os.closerange(3, 256); return mini_batch\n") as host:
-            host.ready().give(["a"])
-            self.assertIsNone(host.receive())
-            self.assertEqual(host.exit_code(), 3)
+        with ready("import os\ndef run(mini_batch): os.closerange(3, 256); return mini_batch\n") as host:
+            host.give(["a"])
+            self.assertEqual(host.leaves(), 3)
             for log in ("stderr", "fd_stderr"):
                 self.assertIn("the entry script has closed descriptors that are not its own", host.read(log))
 
@@ -201,17 +192,15 @@ class Descriptors(unittest.TestCase):
                     except OSError: pass
                 return mini_batch
         """
-        with Host(script) as host:
-            host.ready().give(["a"])
-            self.assertIsNone(host.receive())
-            self.assertEqual(host.exit_code(), 3)
+        with ready(script) as host:
+            host.give(["a"])
+            self.assertEqual(host.leaves(), 3)
             self.assertEqual(os.path.getsize(os.path.join(host.work, "own.txt")), 0)
 
 
 class Signals(unittest.TestCase):
     def test_interrupts_are_ignored_and_termination_works(self):
-        with Host(ECHO) as host:
-            host.ready()
+        with ready(ECHO) as host:
             host.process.send_signal(signal.SIGINT)
             self.assertEqual(host.rows("a"), "a\n")
             host.process.send_signal(signal.SIGTERM)
@@ -219,8 +208,7 @@ class Signals(unittest.TestCase):
 
     def test_a_handler_that_exits_may(self):
         script = "import signal, sys\ndef init(): signal.signal(signal.SIGTERM, lambda *a: sys.exit(5))\n" + ECHO
-        with Host(script) as host:
-            host.ready()
+        with ready(script) as host:
             host.process.send_signal(signal.SIGTERM)
             self.assertEqual(host.exit_code(), 5)
 
@@ -233,8 +221,8 @@ class Signals(unittest.TestCase):
                 signal.setitimer(signal.ITIMER_REAL, 0.02)
                 return mini_batch
         """
-        with Host(script) as host:
-            self.assertEqual(host.ready().rows("a"), "a\n")
+        with ready(script) as host:
+            self.assertEqual(host.rows("a"), "a\n")
             host.wait_for("the alarm", lambda: "raised outside run(), ignored: too slow" in host.read("stderr"))
             self.assertEqual(host.phase, WAITING)
             self.assertEqual(host.rows("b"), "b\n")
@@ -248,8 +236,8 @@ class Signals(unittest.TestCase):
                 signal.setitimer(signal.ITIMER_REAL, 0.05)
                 return ["x" * 200000] * 20
         """
-        with Host(script) as host:
-            host.ready().give(["a"])
+        with ready(script) as host:
+            host.give(["a"])
             host.wait_for("the alarm", lambda: "ignored: too slow" in host.read("stderr"))
             self.assertEqual(host.answers(1)[0].rows, (b"x" * 200000 + b"\n") * 20)
 
@@ -268,8 +256,7 @@ class TheInterpreter(unittest.TestCase):
                 global stop
                 stop = True
         """
-        with Host(script) as host:
-            host.ready()
+        with ready(script) as host:
             host.give(*[[str(n)] for n in range(300)])
             self.assertEqual([a.rows for a in host.answers(300)], [b"%d\n" % n for n in range(300)])
             host.stop()
@@ -282,9 +269,9 @@ class TheInterpreter(unittest.TestCase):
                 os.chdir("/")
             def run(mini_batch): return mini_batch
         """
-        with Host(script) as host:
+        with ready(script) as host:
             before = time.monotonic_ns()
-            (answer,) = host.ready().run(["a"])
+            (answer,) = host.run(["a"])
             self.assertGreater(answer.start_ns, before)
             host.stop()
 
@@ -304,8 +291,7 @@ class TheInterpreter(unittest.TestCase):
                 if mini_batch[0] == "raise": raise ValueError(result)
                 return result
         """
-        with Host(script) as host:
-            host.ready()
+        with ready(script) as host:
             host.give(["return"], ["ask"], ["raise"], ["ask"])
             first, second, _, fourth = host.answers(4)
             self.assertEqual((first.rows, second.rows, fourth.rows), (b"item\n", b"False\n", b"False\n"))
@@ -323,8 +309,7 @@ class Profiles(unittest.TestCase):
             def shutdown(): saving(); raise ValueError("late")
         """
         for module in ("cProfile", "profile"):
-            with Host(script, profiling_module=module) as host:
-                host.ready()
+            with ready(script, profiling_module=module) as host:
                 self.assertEqual(host.rows("a", "b"), "a\nb\n")
                 text = host.stop()["traceback"]
                 self.assertNotIn("rofile.py", text)
@@ -340,8 +325,8 @@ class Profiles(unittest.TestCase):
             sys.modules["_fanfold.profiling"]._DUMP_SECONDS = 0
             def run(mini_batch): return mini_batch
         """
-        with Host(script, profiling_module="cProfile") as host:
-            host.ready().rows("a")
+        with ready(script, profiling_module="cProfile") as host:
+            host.rows("a")
             host.wait_for("the profile", lambda: os.path.exists(host.config["profile"]))
             host.process.kill()
 

@@ -7,9 +7,7 @@ import threading
 import time
 import unittest
 
-from harness import IMPORTING, INIT, OVERHEAD, RUN, SHUTDOWN, WAITING, Done, Host
-
-ECHO = "def run(mini_batch): return mini_batch\n"
+from harness import ECHO, IMPORTING, INIT, OVERHEAD, RUN, SHUTDOWN, WAITING, Done, Host, ready
 
 # Blocks in a function until the test makes the file.
 GATE = """
@@ -37,8 +35,7 @@ class Gates:
 
 class Frames(unittest.TestCase):
     def test_a_job_from_configuration_to_shutdown(self):
-        with Host(ECHO) as host:
-            host.ready()
+        with ready(ECHO) as host:
             self.assertEqual(sorted(host.started), ["init_seconds", "load_seconds", "python"])
             self.assertRegex(host.started["python"], r"^3\.\d+\.\d+")
             answers = host.run(["a", "b"], ["c"], [])
@@ -47,8 +44,7 @@ class Frames(unittest.TestCase):
             self.assertEqual(host.stop(), {"traceback": None})
 
     def test_times_are_those_of_the_run(self):
-        with Host("import time\ndef run(mini_batch): time.sleep(0.05); return mini_batch\n") as host:
-            host.ready()
+        with ready("import time\ndef run(mini_batch): time.sleep(0.05); return mini_batch\n") as host:
             before = time.monotonic_ns()
             first, second = host.run(["a"], ["b"])
             after = time.monotonic_ns()
@@ -66,8 +62,7 @@ class Frames(unittest.TestCase):
                 time.sleep(float(mini_batch[1]))
                 return mini_batch
         """
-        with Host(script, flush_ns=10**12) as host:
-            host.ready()
+        with ready(script, flush_ns=10**12) as host:
             host.give(["0", "0"], ["0.03", "0"], ["0", "0.03"], ["0", "0"])
             done = host.expect(b"D")
             for record in done.records:
@@ -77,8 +72,7 @@ class Frames(unittest.TestCase):
             self.assertLess(done.shared_cpu_ns, 20_000_000)
 
     def test_frames_may_come_in_any_pieces(self):
-        with Host(ECHO) as host:
-            host.ready()
+        with ready(ECHO) as host:
             body = struct.pack("<I", 1) + struct.pack("<QII", 0, 2, 1) + b"one\ntwo\n"
             frame = struct.pack("<IB", 1 + len(body), ord("R")) + body
             for byte in frame + frame[:7]:
@@ -90,8 +84,7 @@ class Frames(unittest.TestCase):
 
     def test_a_frame_larger_than_the_pipe(self):
         items = ["{:07}".format(n) for n in range(300000)]
-        with Host(ECHO) as host:
-            host.ready()
+        with ready(ECHO) as host:
             feeder = threading.Thread(target=host.give, args=(items, ["last"]))
             feeder.start()
             large, last = host.answers(2)
@@ -101,8 +94,7 @@ class Frames(unittest.TestCase):
 
     def test_failures_keep_their_place_among_the_answers(self):
         script = "def run(mini_batch): return [1 // int(item) for item in mini_batch]\n"
-        with Host(script, flush_ns=10**12) as host:
-            host.ready()
+        with ready(script, flush_ns=10**12) as host:
             host.give(["1"], ["1"], ["0"], ["1"], ["0"])
             kinds = []
             while len(kinds) < 4:
@@ -112,17 +104,15 @@ class Frames(unittest.TestCase):
 
     def test_the_worker_dying_ends_the_host_at_once(self):
         script = ECHO + "def shutdown(): open('shut', 'w').close()\n"
-        with Host(script) as host:
-            host.ready().run(["a"])
+        with ready(script) as host:
+            host.run(["a"])
             os.close(host.to_host)
-            self.assertIsNone(host.receive())
-            self.assertNotEqual(host.exit_code(), 0)
+            self.assertNotEqual(host.leaves(), 0)
             self.assertFalse(os.path.exists(os.path.join(host.work, "shut")))
 
     def test_a_worker_of_another_version_is_refused(self):
         with Host(ECHO, version=2) as host:
-            self.assertIsNone(host.receive())
-            self.assertEqual(host.exit_code(), 3)
+            self.assertEqual(host.leaves(), 3)
             self.assertIn("the worker speaks version 2", host.read("fd_stderr"))
 
     def test_an_old_python_is_refused_in_words(self):
@@ -147,20 +137,17 @@ class WhenAnswersGoOut(unittest.TestCase):
         return sizes
 
     def test_short_runs_share_an_answer(self):
-        with Host(ECHO, flush_ns=10**12) as host:
-            host.ready()
+        with ready(ECHO, flush_ns=10**12) as host:
             host.give(*[[str(n)] for n in range(500)])
             self.assertEqual(self.collect(host, 500), [500])
 
     def test_an_answer_leaves_when_it_is_large(self):
-        with Host(ECHO, flush_ns=10**12, flush_bytes=1000) as host:
-            host.ready()
+        with ready(ECHO, flush_ns=10**12, flush_bytes=1000) as host:
             host.give(*[["x" * 99] for _ in range(100)])
             self.assertEqual(self.collect(host, 100), [10] * 10)
 
     def test_an_answer_leaves_when_it_is_old(self):
-        with Host("import time\ndef run(mini_batch): time.sleep(0.003); return mini_batch\n") as host:
-            host.ready()
+        with ready("import time\ndef run(mini_batch): time.sleep(0.003); return mini_batch\n") as host:
             host.give(["a"], ["b"], ["c"])
             self.assertEqual(self.collect(host, 3), [1, 1, 1])
 
@@ -171,8 +158,7 @@ class WhenAnswersGoOut(unittest.TestCase):
             "    time.sleep(0.0005)\n"
             "    return mini_batch\n"
         )
-        with Host(script) as host:
-            host.ready()
+        with ready(script) as host:
             for n in range(400):
                 host.give([str(n)])
             Gates(host).open("all given")
@@ -182,8 +168,7 @@ class WhenAnswersGoOut(unittest.TestCase):
 class ThePage(unittest.TestCase):
     def test_asked_to_stop_it_finishes_what_runs_and_begins_nothing(self):
         script = GATE + "def run(mini_batch):\n    if mini_batch == ['a']: gate('go')\n    return mini_batch\n"
-        with Host(script) as host:
-            host.ready()
+        with ready(script) as host:
             host.give(["a"], ["b"], ["c"])
             Gates(host).reached("go")
             host.page[6] = 1
@@ -234,32 +219,28 @@ class ThePage(unittest.TestCase):
             host.expect(b"Q")
 
     def test_nobody_is_named_while_an_answer_waits_for_the_worker(self):
-        with Host("def run(mini_batch): return ['x' * 500000]\n", flush_bytes=1000) as host:
-            host.ready()
+        with ready("def run(mini_batch): return ['x' * 500000]\n", flush_bytes=1000) as host:
             host.give(["a"])
             # The pipe takes 64 KiB; the rest waits until the test reads.
             host.wait_for("the answer to fill the pipe", lambda: host.phase == WAITING and host.page[5] == 1)
             self.assertEqual(host.answers(1)[0].returned, 1)
 
     def test_failed_mini_batches_are_finished_ones(self):
-        with Host("def run(mini_batch): return None\n") as host:
-            host.ready().run(["a"], ["b"])
+        with ready("def run(mini_batch): return None\n") as host:
+            host.run(["a"], ["b"])
             self.assertEqual(host.page[5], 2)
 
     def test_a_file_that_is_no_page_is_refused(self):
         with Host(ECHO, start=False) as host:
             host.page[0] = 7
-            host.spawn()
-            host.send(b"C", json.dumps(host.config).encode())
-            self.assertIsNone(host.receive())
-            self.assertEqual(host.exit_code(), 3)
+            host.begin()
+            self.assertEqual(host.leaves(), 3)
             self.assertIn("is not a page of fanfold", host.read("fd_stderr"))
 
 
 class Text(unittest.TestCase):
     def test_lengths_are_bytes_whatever_the_alphabet(self):
-        with Host(ECHO, flush_ns=10**12) as host:
-            host.ready()
+        with ready(ECHO, flush_ns=10**12) as host:
             texts = ["plain", "Grüße", "日本語", "🦀🦀", "plain again"]
             answers = host.run(*[[text] for text in texts])
             self.assertEqual([a.rows.decode() for a in answers], [text + "\n" for text in texts])
@@ -270,21 +251,21 @@ class Text(unittest.TestCase):
                 for path in mini_batch: open(path).close()
                 return mini_batch
         """
-        with Host(script, separator=0) as host:
+        with ready(script, separator=0) as host:
             names = [os.path.join(os.fsencode(host.work), name) for name in (b"a b", b"line\nbreak", b"caf\xe9", "ü".encode())]
             for name in names:
                 open(name, "w").close()
-            (answer,) = host.ready().run(names)
+            (answer,) = host.run(names)
             self.assertEqual(answer.rows, b"\n".join(names) + b"\n")
 
     def test_characters_that_can_not_be_encoded_do_not_fail_an_attempt(self):
-        with Host("def run(mini_batch): return ['\\ud800 \\udce9 \\u00fc', '\\udfff']\n") as host:
-            (answer,) = host.ready().run(["a"])
+        with ready("def run(mini_batch): return ['\\ud800 \\udce9 \\u00fc', '\\udfff']\n") as host:
+            (answer,) = host.run(["a"])
             self.assertEqual(answer.rows, b"\\ud800 \xe9 \xc3\xbc\n\\udfff\n")
 
     def test_a_line_ends_at_newlines_only(self):
-        with Host(ECHO) as host:
-            self.assertEqual(host.ready().rows("a\rb\x0bc\u2028d", "", "e"), "a\rb\x0bc\u2028d\n\ne\n")
+        with ready(ECHO) as host:
+            self.assertEqual(host.rows("a\rb\x0bc\u2028d", "", "e"), "a\rb\x0bc\u2028d\n\ne\n")
 
 
 class LargeRows(unittest.TestCase):
@@ -296,8 +277,7 @@ class LargeRows(unittest.TestCase):
                 if mini_batch[1] == "many": return ["ü" * 99] * (n // 100)
                 return ("%099d" % i for i in range(n // 100))
         """
-        with Host(script, spool_bytes=1 << 20) as host:
-            host.ready()
+        with ready(script, spool_bytes=1 << 20) as host:
             small = 1000
             for kind in ("one", "many", "generated"):
                 for size in (small, 500_000, 3_000_000):
@@ -323,8 +303,7 @@ class LargeRows(unittest.TestCase):
                     return [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
                 return ("x" * 1000 for _ in range(100000))
         """
-        with Host(script, spool_bytes=1 << 20) as host:
-            host.ready()
+        with ready(script, spool_bytes=1 << 20) as host:
             before = int(host.rows("peak"))
             (large,) = host.run(["100 MB"])
             self.assertEqual(len(large.rows), 100_100_000)
@@ -337,8 +316,8 @@ class LargeRows(unittest.TestCase):
                     yield "x" * 10000
                 raise ValueError("late")
         """
-        with Host(script, spool_bytes=1 << 20) as host:
-            told = host.ready().fails("a")
+        with ready(script, spool_bytes=1 << 20) as host:
+            told = host.fails("a")
             self.assertEqual(told["message"], "ValueError: late")
             self.assertEqual(os.listdir(host.config["spool_dir"]), [])
 
@@ -357,20 +336,18 @@ class LargeRows(unittest.TestCase):
                 os.write = full
                 return ["x" * 3000000]
         """
-        with Host(script, spool_bytes=1 << 20) as host:
-            (answer,) = host.ready().run(["large"])
+        with ready(script, spool_bytes=1 << 20) as host:
+            (answer,) = host.run(["large"])
             self.assertEqual(answer.rows, b"x" * 3000000 + b"\n")
             self.assertEqual(host.rows("seen"), "4\n4\n7\n7\n7\n")
             self.assertIn("no room for rows in the spool directory", host.read("stderr"))
 
     def test_a_spool_that_can_not_be_written_ends_the_host_in_words(self):
-        with Host("def run(mini_batch): return ['x' * 3000000]\n", spool_bytes=1 << 20) as host:
-            host.ready()
+        with ready("def run(mini_batch): return ['x' * 3000000]\n", spool_bytes=1 << 20) as host:
             with open(host.config["spool_dir"], "w"):
                 pass
             host.give(["a"])
-            self.assertIsNone(host.receive())
-            self.assertEqual(host.exit_code(), 3)
+            self.assertEqual(host.leaves(), 3)
             self.assertIn("can't keep rows in the spool directory", host.read("stderr"))
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import unittest
 
-from harness import PYTHON, Host, Record
+from harness import PYTHON, OneHost, Record, ready
 
 # Each item is an expression; its value is what run() returns.
 EVAL = """
@@ -74,19 +74,8 @@ if not HAS_PANDAS:
     print("SKIPPED: pandas is not installed for {}: its results are not tested".format(PYTHON), file=sys.stderr)
 
 
-class Shared(unittest.TestCase):
-    """Tests of one host, which each of them leaves as it was."""
-
-    config = {}
-
-    @classmethod
-    def setUpClass(cls):
-        cls.host = Host(EVAL, **cls.config)
-        cls.host.ready()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.host.close()
+class Returns(OneHost):
+    script = EVAL
 
     def returned(self, expression):
         (answer,) = self.host.run([expression])
@@ -94,7 +83,7 @@ class Shared(unittest.TestCase):
         return answer.returned, answer.rows.decode("utf-8", "surrogateescape")
 
 
-class Rows(Shared):
+class Rows(Returns):
     def check(self, expression, count, rows):
         self.assertEqual(self.returned(expression), (count, rows))
 
@@ -145,11 +134,11 @@ class Rows(Shared):
         self.check("['next']", 1, "next\n")
 
     def test_neither_pandas_nor_numpy_is_imported_for_anybody(self):
-        with Host("import sys\ndef run(m): return [[n for n in ('pandas', 'numpy') if n in sys.modules], *(0,)]\n") as host:
-            self.assertEqual(host.ready().rows("a"), "[]\n0\n")
+        with ready("import sys\ndef run(m): return [[n for n in ('pandas', 'numpy') if n in sys.modules], *(0,)]\n") as host:
+            self.assertEqual(host.rows("a"), "[]\n0\n")
 
 
-class Refused(Shared):
+class Refused(Returns):
     def check(self, expression, name, hint=""):
         told = self.host.fails(expression)
         self.assertEqual((told["kind"], told["type"], told["retire"]), ("bad_return", name, False))
@@ -182,7 +171,7 @@ class Refused(Shared):
         self.check("FRAMES()", "polars.dataframe.frame.DataFrame", ".to_pandas()")
 
 
-class SummaryOnly(Shared):
+class SummaryOnly(Returns):
     config = {"output_action": "summary_only"}
 
     def test_results_are_counted_and_not_written(self):
@@ -204,14 +193,14 @@ class Iterating(unittest.TestCase):
                     time.sleep(0.02)
                     yield page[2] & 0xFF
         """
-        with Host(script) as host:
-            (answer,) = host.ready().run(["a", "b", "c"])
+        with ready(script) as host:
+            (answer,) = host.run(["a", "b", "c"])
         self.assertEqual(answer.rows, b"5\n5\n5\n")
         self.assertGreaterEqual(answer.run_ns, 60_000_000)
 
 
 @unittest.skipUnless(HAS_PANDAS, "pandas is not installed")
-class Pandas(Shared):
+class Pandas(Returns):
     check = Rows.check
 
     def test_frames_are_written_as_the_original_writes_them(self):
@@ -255,17 +244,16 @@ class PandasOptions(unittest.TestCase):
         return {"parallel_run_step.settings.json": '{"append_row": {"pandas.DataFrame.to_csv": %s}}' % options}
 
     def test_the_settings_file_changes_the_arguments(self):
-        with Host(self.FRAME, self.settings('{"sep": ",", "index": true}')) as host:
-            self.assertEqual(host.ready().rows("x"), "0,1,x\n")
+        with ready(self.FRAME, self.settings('{"sep": ",", "index": true}')) as host:
+            self.assertEqual(host.rows("x"), "0,1,x\n")
 
     def test_rows_end_in_a_newline_whatever_the_settings_say(self):
         name = "lineterminator" if self.pandas_major() >= 2 else "line_terminator"
-        with Host(self.FRAME, self.settings('{"%s": ";"}' % name)) as host:
-            self.assertEqual(host.ready().rows("x"), "1 x;\n")
+        with ready(self.FRAME, self.settings('{"%s": ";"}' % name)) as host:
+            self.assertEqual(host.rows("x"), "1 x;\n")
 
     def test_the_header_is_told_once_by_the_first_frame_that_has_columns(self):
-        with Host(self.FRAME, self.settings('{"sep": ","}'), dataframe_header=True) as host:
-            host.ready()
+        with ready(self.FRAME, self.settings('{"sep": ","}'), dataframe_header=True) as host:
             host.header = b""
             self.assertEqual(host.rows("-"), "")
             self.assertEqual(host.header, b"")
@@ -277,23 +265,22 @@ class PandasOptions(unittest.TestCase):
 
     def test_the_header_goes_with_rows_in_the_spool(self):
         script = "import pandas as pd\ndef run(m): return pd.DataFrame({'a': ['x' * 100] * 30000})\n"
-        with Host(script, dataframe_header=True, spool_bytes=1 << 20) as host:
-            (answer,) = host.ready().run(["a"])
+        with ready(script, dataframe_header=True, spool_bytes=1 << 20) as host:
+            (answer,) = host.run(["a"])
             self.assertIsNotNone(answer.path)
             self.assertEqual(answer.rows, (b"x" * 100 + b"\n") * 30000)
             self.assertEqual(host.header, b"a\n")
 
     def test_a_header_in_the_settings_alone_is_part_of_every_result(self):
-        with Host(self.FRAME, self.settings('{"header": ["p", "q"]}')) as host:
-            host.ready()
+        with ready(self.FRAME, self.settings('{"header": ["p", "q"]}')) as host:
             self.assertEqual([host.rows("x"), host.rows("y")], ["p q\n1 x\n", "p q\n1 y\n"])
-        with Host(self.FRAME, self.settings('{"header": ["p", "q"]}'), dataframe_header=True) as host:
-            self.assertEqual(host.ready().rows("x"), "1 x\n")
+        with ready(self.FRAME, self.settings('{"header": ["p", "q"]}'), dataframe_header=True) as host:
+            self.assertEqual(host.rows("x"), "1 x\n")
             self.assertEqual(host.header, b"p q\n")
 
     def test_an_option_that_pandas_refuses_fails_the_attempt(self):
-        with Host(self.FRAME, self.settings('{"separator": ","}')) as host:
-            told = host.ready().fails("x")
+        with ready(self.FRAME, self.settings('{"separator": ","}')) as host:
+            told = host.fails("x")
             self.assertEqual((told["kind"], told["type"]), ("exception", "TypeError"))
             self.assertIn("separator", told["message"])
 

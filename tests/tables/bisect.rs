@@ -56,10 +56,11 @@ fn rows_of_csv_that_can_t_be_parsed_and_rows_that_the_script_can_t_bear() {
     if !crate::has_pandas() {
         return;
     }
-    for size in ["50rows", "1MB"] {
+    for (size, encoding) in [("50rows", "utf-8"), ("1MB", "utf-8-sig")] {
         let place = Place::new();
         place.write("t.csv", csv(&ODD));
-        let (rows, errors) = ran(&place, "t.csv", &format!("input_type: csv\nmini_batch_size: {size}\n"));
+        let more = format!("input_type: csv\nmini_batch_size: {size}\nread_csv: {{encoding: {encoding}}}\n");
+        let (rows, errors) = ran(&place, "t.csv", &more);
         assert_each_once(&rows, &expected(200, &BAD));
         assert_eq!(errors, told(&TOLD));
     }

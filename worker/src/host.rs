@@ -13,9 +13,10 @@ macro_rules! embedded {
 }
 
 /// The files, relative to `worker/python`.
-const FILES: [(&str, &str); 19] = embedded![
+const FILES: [(&str, &str); 24] = embedded![
     "host/fanfold_host.py",
     "host/_fanfold/__init__.py",
+    "host/_fanfold/columns.py",
     "host/_fanfold/culprit.py",
     "host/_fanfold/failure.py",
     "host/_fanfold/frames.py",
@@ -25,11 +26,15 @@ const FILES: [(&str, &str); 19] = embedded![
     "host/_fanfold/main.py",
     "host/_fanfold/memory.py",
     "host/_fanfold/profiling.py",
+    "host/_fanfold/reader.py",
     "host/_fanfold/rows.py",
+    "host/_fanfold/salvage.py",
     "host/_fanfold/script.py",
+    "host/_fanfold/slices.py",
     "host/_fanfold/spool.py",
     "host/_fanfold/streams.py",
     "host/_fanfold/tables.py",
+    "host/_fanfold/trouble.py",
     "host/_fanfold/wire.py",
     "azureml_user/__init__.py",
     "azureml_user/parallel_run/__init__.py",

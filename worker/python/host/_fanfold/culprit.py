@@ -5,15 +5,12 @@ parts: it must not take longer than ``task_overhead_timeout`` leaves, so whoever
 """
 
 import codecs
-import gzip
-import importlib
 import json
 import re
 import time
 
 # For the search. An attempt that fails has read its part once already, within 30 s unless the job says otherwise.
 _SECONDS = 3.0
-_PIECE = 1 << 20
 _LINE = re.compile(r" (?:in|starting at|at) (?:line|row) (\d+)")
 
 
@@ -71,71 +68,6 @@ def search(read, error, reason, seconds=_SECONDS, clock=time.monotonic):
 def without_line(reason):
     """What pandas says, without a line that is counted from where no user counts."""
     return _LINE.sub("", reason).replace("Error tokenizing data. C error: ", "")
-
-
-def text(path, compression, encoding):
-    """A file, unpacked, as text; what is no text in it is replaced."""
-    if compression == "gzip":
-        return gzip.open(path, "rt", encoding=encoding, errors="replace", newline="")
-    if compression:
-        # pandas needs it, too.
-        return importlib.import_module("zstandard").open(path, "rt", encoding=encoding, errors="replace", newline="")
-    return open(path, encoding=encoding, errors="replace", newline="")
-
-
-def lines(content):
-    """Where lines begin and end, without blank ones."""
-    found, at = [], 0
-    for line in re.findall(b"[^\n]*\n|[^\n]+$", content):
-        if line.strip():
-            found.append((at, at + len(line)))
-        at += len(line)
-    return found
-
-
-def records(content, separator, quote):
-    """Where the records of delimited text begin and end: a newline within quotes ends none, and blank lines are none."""
-    bare = b"[^" + re.escape(separator) + b"\r\n]*"
-    if quote:
-        q = re.escape(quote)
-        field = b"(?:" + q + b"(?:[^" + q + b"]|" + q + q + b")*(?:" + q + bare + b"|$)|" + bare + b")"
-    else:
-        field = bare
-    end_of_field = re.compile(field + b"(" + re.escape(separator) + b"|\r\n|\r|\n|\\Z)")
-    found, begin, at, size = [], 0, 0, len(content)
-    if content.startswith(codecs.BOM_UTF8):
-        # A quote behind it begins a field.
-        at = len(codecs.BOM_UTF8)
-    while at < size:
-        field = end_of_field.match(content, at)
-        at = field.end()
-        if field.group(1) == separator and at < size:
-            continue
-        if content[begin:at].strip():
-            found.append((begin, at))
-        begin = at
-    return found
-
-
-def pieces(path, start, end, compression):
-    """The bytes of a file, or of a part of it, unpacked."""
-    if compression == "gzip":
-        file = gzip.open(path, "rb")
-    elif compression:
-        file = importlib.import_module("zstandard").open(path, "rb")
-    else:
-        file = open(path, "rb")
-    with file:
-        left = None
-        if end is not None:
-            file.seek(start)
-            left = end - start
-        while left is None or left > 0:
-            piece = file.read(_PIECE if left is None else min(left, _PIECE))
-            if not piece:
-                return
-            left = None if left is None else left - len(piece)
-            yield piece
 
 
 def undecodable(parts, encoding):

@@ -56,6 +56,11 @@ def text_of(error):
         return "<its text can't be had: {}.__str__() raised>".format(type(error).__name__)
 
 
+def reason_of(error):
+    """One line: what an error says, or its type where it says nothing."""
+    return one_line(text_of(error)) or type(error).__name__
+
+
 def message_of(error, calling):
     """One line: ``ValueError: bad pixel``. ``calling`` names what was running: ``run()``."""
     if isinstance(error, SystemExit):

@@ -1,11 +1,13 @@
 """Reads rows that were gathered by the values of columns (``docs/design/groups.md``)."""
 
 import bisect
-import io
 import json
 import struct
-import warnings
 import zlib
+
+from . import slices
+from .failure import reason_of
+from .reader import stored_index
 
 # A row in the file of origins: the entry of its file, and its number in it.
 _ORIGIN = struct.Struct("<IQ")
@@ -19,44 +21,48 @@ def key_values(encoding, items):
     return [value if value is None else value.encode("latin-1").decode(encoding, "surrogateescape") for value in values]
 
 
-def frame(tables, told, path):
-    """The frame of some rows: those that one header is for, or those that are of one Parquet file, at `path`."""
-    return getattr(_Reader(tables, told, path), tables.kind)()
+def frame(reader, where):
+    """The frame of gathered rows."""
+    return getattr(_Rows(reader, where), reader.kind)()
 
 
-class _Reader:
-    def __init__(self, tables, told, path):
-        self._tables = tables
-        self._told = told
-        self._path = path
+def explain(where, error):
+    """Why they can't be read, for the user."""
+    reason = reason_of(error)
+    if " line " in reason:
+        reason += " (lines are counted from the header, which the first of these rows follows)"
+    return "{}: {}".format(where.place(), reason)
+
+
+class _Rows:
+    def __init__(self, reader, where):
+        self._reader = reader
+        self._path = where.path
+        self._told = where.told
 
     def csv(self):
-        tables, columns = self._tables, self._told["columns"]
-        options = tables.csv_options()
-        options["index_col"] = False
+        reader = self._reader
+        options = dict(reader.csv_options(), index_col=False)
         header = self._bytes(*self._told["header"])
         if not header:
             # A blank line is none of the rows, and a byte order mark is one at the beginning of a file only.
             header = b"\n"
-            options["names"] = list(range(columns))
-        text = header + self._records()
-        with warnings.catch_warnings():
-            # Of fields that belong to no column.
-            warnings.simplefilter("error", tables.pandas.errors.ParserWarning)
-            return tables.finished(tables.pandas.read_csv(io.BytesIO(text), **options))
+            options["names"] = list(range(self._told["columns"]))
+        return reader.finished(reader.delimited(header + self._records(), options))
 
     tsv = csv
 
     def jsonl(self):
-        return self._tables.pandas.read_json(io.BytesIO(self._records()), lines=True)
+        return self._reader.json_lines(self._records())
 
     def parquet(self):
         first, end = self._told["records"]
         origins = self._bytes(first * _ORIGIN.size, end * _ORIGIN.size)
         self._prove(origins)
         wanted = [row for _, row in _ORIGIN.iter_unpack(origins)]
-        file, arrow = self._tables.parquet_file(self._path), self._tables.arrow
-        columns = self._tables.wanted_columns(file)
+        reader = self._reader
+        file = reader.parquet_file(self._path)
+        columns = reader.wanted(file.schema_arrow.names)
         starts = [0]
         for group in range(file.num_row_groups):
             starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
@@ -72,15 +78,15 @@ class _Reader:
             # Copied, so that what is not wanted can go.
             parts.append(table.take(rows))
             at = upto
-        table = arrow.concat_tables(parts)
+        table = reader.arrow.concat_tables(parts)
         frame = table.to_pandas()
-        index = (table.schema.pandas_metadata or {}).get("index_columns") or [None]
-        if index[0] is None or isinstance(index[0], dict):
+        index = stored_index(table)
+        if index is None or isinstance(index, dict):
             # An index that is written down as a range is one of rows that follow each other.
-            frame.index = self._tables.pandas.RangeIndex(len(frame))
-        if isinstance(index[0], dict) and index[0].get("name") is not None:
-            numbers = [index[0]["start"] + row * index[0]["step"] for row in wanted]
-            frame.index = self._tables.pandas.Index(numbers, name=index[0]["name"])
+            frame.index = reader.pandas.RangeIndex(len(frame))
+        if isinstance(index, dict) and index.get("name") is not None:
+            numbers = [index["start"] + row * index["step"] for row in wanted]
+            frame.index = reader.pandas.Index(numbers, name=index["name"])
         return frame
 
     def _records(self):
@@ -93,9 +99,5 @@ class _Reader:
             raise ValueError("`{}` is damaged: the checksum of these rows is wrong".format(self._told["file"]))
 
     def _bytes(self, start, end):
-        with open(self._told["file"], "rb") as file:
-            file.seek(start)
-            read = file.read(end - start)
-        if len(read) != end - start:
-            raise ValueError("`{}` has become shorter".format(self._told["file"]))
-        return read
+        file = self._told["file"]
+        return slices.part(file, start, end, "`{}`".format(file))
