@@ -20,10 +20,12 @@ import subprocess
 import sys
 import time
 
+import alone
 import fleet
 import tables
 from peak import Peak
 from spread import spread
+from work import seconds_of
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -33,7 +35,8 @@ YARDSTICKS = {
     "pool": "multiprocessing.Pool, chunksize 1",
     "pool64": "multiprocessing.Pool, chunksize 64",
 }
-PARTS = [*YARDSTICKS, "memory", *tables.PARTS, *fleet.PARTS]
+OTHERS = [alone, tables, fleet]
+PARTS = [*YARDSTICKS, "memory", *(part for others in OTHERS for part in others.PARTS)]
 
 
 def arguments():
@@ -72,6 +75,11 @@ class Bench:
 
     def job(self, keys, environment=None, watch=None, python=sys.executable):
         """Runs a job of the benchmark's entry script; returns its status and the seconds of the whole command."""
+        whole = self.command("fanfold", self.prepare(keys, python), watch, environment)
+        return json.loads((self.folder / "job" / "status.json").read_text()), whole
+
+    def prepare(self, keys, python=sys.executable):
+        """The command that runs such a job, in a directory without anything."""
         job_dir = self.folder / "job"
         shutil.rmtree(job_dir, ignore_errors=True)
         job = {
@@ -83,9 +91,7 @@ class Bench:
             **keys,
         }
         (self.folder / "job.yaml").write_text(json.dumps(job))  # JSON is YAML
-        command = [self.programs / "fanfold", "run", self.folder / "job.yaml", "--job-dir", job_dir]
-        whole = self.command("fanfold", command, watch, environment)
-        return json.loads((job_dir / "status.json").read_text()), whole
+        return [self.programs / "fanfold", "run", self.folder / "job.yaml", "--job-dir", job_dir]
 
     def output(self):
         """The output file of the last job."""
@@ -134,11 +140,6 @@ class Bench:
         return run
 
 
-def seconds_of(status):
-    """From the first hand-over to the last commit."""
-    return (status["timing"]["last_commit_us"] - status["timing"]["first_handover_us"]) / 1e6
-
-
 def compare(bench, name, n, rounds):
     """Takes turns; returns the rows of the table."""
     print(f"{name}: {YARDSTICKS[name]}", flush=True)
@@ -179,14 +180,14 @@ def main():
     print(f"{machine}\n{options.n:,} mini-batches of one item, {PROCESSES} processes, in {bench.folder}\nwarming up", flush=True)
     bench.product(1000)
     table = []
-    for name in [name for name in options.only if name not in (*fleet.PARTS, *tables.PARTS)]:
+    for name in [name for name in options.only if name in YARDSTICKS or name == "memory"]:
         if name == "memory":
             table += memory(bench, options.memory_n)
         else:
             bench.yardstick(name, 1000)
             table += compare(bench, name, options.n, options.rounds)
-    table += tables.measure(bench, [name for name in options.only if name in tables.PARTS], options)
-    table += fleet.measure(bench, [name for name in options.only if name in fleet.PARTS], options)
+    for others in OTHERS:
+        table += others.measure(bench, [name for name in options.only if name in others.PARTS], options)
 
     print(f"\n{machine}\n\n| figure | median [min–max] | |\n|---|---|---|")
     for row in table:

@@ -1,6 +1,5 @@
 """The parts of the benchmark in which jobs run on a fleet: RabbitMQ, Redis, coordinator and one worker with two processes, all on this machine."""
 import contextlib
-import datetime
 import json
 import os
 import pathlib
@@ -10,13 +9,13 @@ import sys
 import time
 
 import servers
+import work
 from spread import spread
+from work import cpu_seconds, lines, seconds_of, venv
 
 HERE = pathlib.Path(__file__).resolve().parent
 PARTS = ["triangle", "celery", "digits", "big", "one", "fleet-memory", "idle"]
 PEER_PACKAGES = ["celery[redis]==5.7.0", "redis==8.1.0"]
-DIGITS_PACKAGES = ["numpy", "pillow", "scikit-learn"]
-DIGITS = 18_000
 BIG = 600
 
 
@@ -69,36 +68,8 @@ def measure(bench, parts, options):
     return table
 
 
-def seconds_of(status):
-    """From the first hand-over to the last commit."""
-    return (status["timing"]["last_commit_us"] - status["timing"]["first_handover_us"]) / 1e6
-
-
-def rows_of(what, theirs_name, pairs, unit, form="{:,.0f}"):
-    """The rows of pairs of figures of which more is better."""
-    ours, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    return [
-        (f"fleet, {what}: fanfold", spread(ours, form), unit),
-        (f"fleet, {what}: {theirs_name}", spread(theirs, form), unit),
-        (f"fleet, {what}: fanfold / {theirs_name}", spread([a / b for a, b in pairs], "{:.2f}"), f"ratio of {len(pairs)} pairs"),
-    ]
-
-
-def lines(bench, n):
-    return {"inputs": [str(bench.items(n))], "input_type": "lines", "mini_batch_size": 1}
-
-
-def venv(bench, name, packages):
-    """A Python with these packages; made once."""
-    python = bench.folder / name / "bin" / "python"
-    if not python.exists():
-        shutil.rmtree(bench.folder / name, ignore_errors=True)
-        part = bench.folder / (name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(part)], check=True)
-        subprocess.run([str(part / "bin" / "pip"), "install", "-q", *packages], check=True)
-        part.rename(bench.folder / name)
-    return python
+def rows_of(what, theirs_name, pairs, unit):
+    return work.rows_of(f"fleet, {what}", theirs_name, pairs, unit)
 
 
 def triangle(bench, options):
@@ -161,55 +132,32 @@ def celery_run(bench, python, environment, n):
 def digits(bench, options):
     """Images per second of a real model beside two bare piped children, depth 2, mini-batches of 10."""
     print("digits: 18,000 PNG files, a model of scikit-learn", flush=True)
-    python, folder, pairs = venv(bench, "digits-venv", DIGITS_PACKAGES), bench.folder / "digits", []
-    if not (folder / "model.pickle").exists():
-        subprocess.run([str(python), str(HERE / "make_digits.py"), str(folder), str(DIGITS)], check=True)
-    listed = bench.folder / "digits.txt"
-    listed.write_text("".join(f"{path}\n" for path in sorted((folder / "png").iterdir())))
-    work = {"BENCH_WORK": "digits", "BENCH_MODEL": str(folder / "model.pickle"), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    keys = {"inputs": [str(folder / "png")], "mini_batch_size": 10, "environment_variables": work}
+    digits, pairs = work.Digits(bench), []
     with Fleet(bench) as fleet:
         fleet.start_workers()
         for _ in range(options.rounds):
-            status, _ = fleet.job(keys, python=python)
-            with open(bench.output()) as rows:
-                if len(set(rows)) != DIGITS:
-                    sys.exit(f"error: {bench.output()} has not {DIGITS} distinct rows")
-            ours = DIGITS / seconds_from_ready(bench, status)
-            theirs = DIGITS / bare_pipe(bench, listed, 2, 10, python, work)["seconds"]
+            status, _ = fleet.job(digits.keys, python=digits.python)
+            digits.check(bench.output())
+            ours = work.DIGITS / work.seconds_from_ready(bench, status)
+            theirs = work.DIGITS / work.bare_pipe(bench, digits.listed, 2, 10, digits.python, digits.environment)["seconds"]
             print(f"  fanfold {ours:8,.0f}   pipe {theirs:8,.0f} images/s", flush=True)
             pairs.append((ours, theirs))
     return rows_of("digits", "bare pipe", pairs, "images/s")
 
 
-def seconds_from_ready(bench, status):
-    """From the moment at which the last process was ready (the pipe's clock starts there, too) to the last commit."""
-    master = (bench.folder / "job" / "logs" / "sys" / "master_role.txt").read_text().splitlines()
-    stamps = [line.split("|")[0] for line in master if "is ready after" in line]
-    ready = [datetime.datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f").replace(tzinfo=datetime.timezone.utc) for stamp in stamps]
-    return status["timing"]["last_commit_us"] / 1e6 - max(ready).timestamp()
-
-
-def bare_pipe(bench, items, depth, per, python, environment):
-    """The pipe yardstick with two children; returns what it printed."""
-    command = [bench.programs / "fanfold-yardstick", "pipe", items, bench.folder / "yardstick.txt", 2, depth, per, python]
-    bench.command("pipe", [*command, HERE / "pipe_child.py"], environment=environment)
-    return json.loads((bench.folder / "pipe.out").read_text())
-
-
 def big(bench, options):
     """Megabytes per second of mini-batches that return 1 MB of lines, beside the bare pipe."""
     print(f"big: {BIG} mini-batches that return 1 MB", flush=True)
-    pairs, work = [], {"BENCH_WORK": "big"}
+    pairs, environment = [], {"BENCH_WORK": "big"}
     with Fleet(bench) as fleet:
         fleet.start_workers()
         for _ in range(options.rounds):
-            status, _ = fleet.job({**lines(bench, BIG), "environment_variables": work})
+            status, _ = fleet.job({**lines(bench, BIG), "environment_variables": environment})
             size = bench.output().stat().st_size / 1e6
             if size != BIG:
                 sys.exit(f"error: {bench.output()} has {size} MB, not {BIG}")
             ours = size / seconds_of(status)
-            pipe = bare_pipe(bench, bench.items(BIG), 2, 1, sys.executable, work)
+            pipe = work.bare_pipe(bench, bench.items(BIG), 2, 1, sys.executable, environment)
             theirs = pipe["bytes"] / 1e6 / pipe["seconds"]
             print(f"  fanfold {ours:8.0f}   pipe {theirs:8.0f} MB/s", flush=True)
             pairs.append((ours, theirs))
@@ -284,9 +232,3 @@ def idle(bench, options):
             service.terminate()
             service.wait(60)
     return [("fleet, two idle workers and an idle coordinator", f"{share * 100:.2f}", "% of a core")]
-
-
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
