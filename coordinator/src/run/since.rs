@@ -16,7 +16,7 @@ const NAMED: usize = 3;
 /// # Errors
 /// The copy or a file can't be read.
 pub(super) fn changed_files(submitted: &Submitted) -> Result<Option<String>, SnapshotError> {
-    let changed = snapshot::changed(&submitted.spec, &submitted.dir)?;
+    let changed = snapshot::changed(&submitted.spec, &submitted.dir, submitted.script)?;
     if changed.is_empty() {
         return Ok(None);
     }
