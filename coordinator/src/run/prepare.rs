@@ -378,7 +378,10 @@ fn over(submitted: &Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<
             }
             let exit = super::observer::already_completed(&facts, &ledger, audience)?;
             if !own_script {
-                since::notes(submitted).iter().for_each(|note| audience.tell(&format!("  note          {note}")));
+                let out_of_tries = ledger.anything_out_of_tries()?;
+                since::notes(submitted, out_of_tries)
+                    .iter()
+                    .for_each(|note| audience.tell(&format!("  note          {note}")));
             }
             Ok(Some(Outcome::Over(exit)))
         }
