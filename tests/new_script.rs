@@ -300,3 +300,17 @@ fn wherever_it_is_killed_the_same_command_again_finishes_the_job() {
         }
     }
 }
+
+#[test]
+fn a_script_is_not_taken_where_nothing_is_left_to_be_run() {
+    let place = Place::new();
+    let items = place.write_items(4);
+    job_of(&place, "def run(mini_batch):\n    return mini_batch[1:]\n", "error_threshold: 0\n");
+    place.run(&["run", "job.yaml", "--job-dir", "job", "--set", "mini_batch_size=4"]).expect(1);
+    place.write("score.py", MENDED);
+    let ran = place.run(&[&RETRY[..], &["--set", "error_threshold=1"]].concat()).expect(0);
+    assert!(ran.stderr.contains("nothing is left to be run: the new script is not needed"), "{}", ran.stderr);
+    assert_each_once(&place.rows(), &items[1..]);
+    assert!(place.status()["script"].is_null());
+    place.run(&["doctor", "--verify", "job"]).expect(0);
+}

@@ -103,7 +103,7 @@ pub(crate) struct Switch<'a> {
 impl Ledger {
     /// From now on the job runs another script. Its state stays what it is.
     pub(crate) fn switch(&mut self, switch: &Switch<'_>) -> Result<(), LedgerError> {
-        let from = self.from_now_on();
+        let from = self.next_ids();
         transaction(&self.reader.connection, &self.reader.path, |connection| switch.write(connection, from))
     }
 }

@@ -231,7 +231,7 @@ impl Ledger {
     }
 
     /// The ids that the next group, failure and process get.
-    pub(super) fn from_now_on(&self) -> [i64; 3] {
+    pub(super) fn next_ids(&self) -> [i64; 3] {
         [self.next_group(), self.next_failure, self.next_process]
     }
 
@@ -243,7 +243,7 @@ impl Ledger {
         failed: &Reopened,
         switch: Option<&Switch<'_>>,
     ) -> Result<Totals, LedgerError> {
-        let from = self.from_now_on();
+        let from = self.next_ids();
         transaction(&self.reader.connection, &self.reader.path, |connection| {
             insert_state(connection, state, None)?;
             switch.map_or(Ok(()), |switch| switch.write(connection, from))?;

@@ -61,10 +61,10 @@ pub use link::{
 pub(crate) use observer::item_names;
 pub use orders::Orders;
 pub use places::{output_dir, output_file, output_uri};
-pub use prepare::{Purpose, UNCHANGED};
+pub use prepare::Purpose;
 pub use requests::{Asked, ask};
 pub use reuse::{reuse, stand_in};
-pub use script::{RetryScript, ScriptError};
+pub use script::{RetryScript, ScriptError, UNCHANGED};
 pub use submit::{SubmitError, is_shared};
 pub use upload::{check as check_upload, lost as lost_uploads};
 

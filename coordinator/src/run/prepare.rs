@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fanfold_shared::clock;
-use fanfold_shared::failpoint;
 use fanfold_shared::ids::{JobId, ScriptNumber};
 use fanfold_shared::items::{Fingerprints, ItemReader, is_listed};
 use fanfold_shared::job::{JobSpec, OnFailure};
@@ -173,9 +172,6 @@ impl Report for PrepareError {
     }
 }
 
-/// What is told where a new script was asked for and there is none.
-pub const UNCHANGED: &str = "the script is what it was: the retry runs the job's own copy of it";
-
 /// Prepares a submitted job.
 ///
 /// # Errors
@@ -249,29 +245,10 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     if let Err(error) = Registry::of_user().add(&entry) {
         audience.tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
     }
-    let mut runs = (own, taken.hash);
-    if purpose.is_retry() {
-        let new = match script {
-            Script::New { script, notes: more } => {
-                notes.extend(more.iter().cloned());
-                Some(script)
-            }
-            Script::Own => None,
-            Script::Unchanged => {
-                notes.push(UNCHANGED.into());
-                None
-            }
-        };
-        aggregate.retry_failed_with(new)?;
-        if let Some(new) = new {
-            failpoint!("script_recorded");
-            match aggregate.ledger().script()? == new.number {
-                true => runs = (new.number, new.hash.clone()),
-                false => notes.push("nothing is left to be run: the new script is not needed".into()),
-            }
-        }
-    }
-    let (script, hash) = runs;
+    let (script, hash) = match purpose.is_retry() {
+        true => script::retry(&mut aggregate, script, (own, taken.hash), &mut notes)?,
+        false => (own, taken.hash),
+    };
     let mut facts = facts;
     facts.script = aggregate.ledger().scripts()?.pop();
     facts.settled_before = aggregate.totals().mini_batches_settled();

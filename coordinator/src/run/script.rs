@@ -15,8 +15,12 @@ use fanfold_shared::report::{ExitCode, Report, Result};
 use super::places;
 use super::prepare::something_failed;
 use super::submit::Submitted;
+use crate::aggregate::Aggregate;
 use crate::ledger::{LedgerReader, NewScript};
 use crate::prepare::{SnapshotError, listing, snapshot};
+
+/// What is told where a new script was asked for and there is none.
+pub const UNCHANGED: &str = "the script is what it was: the retry runs the job's own copy of it";
 
 /// What a retry is asked to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +136,32 @@ pub(super) fn choose(submitted: &Submitted, wanted: RetryScript) -> Result<Scrip
     let number = taken.unwrap_or(own.next());
     let fingerprint = fingerprint(spec, &snapshot.hash);
     Ok(Script::New { script: NewScript { number, hash: snapshot.hash, fingerprint }, notes: snapshot.notes })
+}
+
+/// Opens what is out of tries again, to be run with `script`. Returns what the job runs from now on, its number and its hash; `own` is what it
+/// ran.
+///
+/// # Errors
+/// The ledger or the output.
+pub(super) fn retry(
+    aggregate: &mut Aggregate,
+    script: &Script,
+    own: (ScriptNumber, String),
+    notes: &mut Vec<String>,
+) -> Result<(ScriptNumber, String)> {
+    let Script::New { script: new, notes: more } = script else {
+        notes.extend((*script == Script::Unchanged).then(|| UNCHANGED.to_string()));
+        aggregate.retry_failed()?;
+        return Ok(own);
+    };
+    notes.extend(more.iter().cloned());
+    aggregate.retry_failed_with(Some(new))?;
+    failpoint!("script_recorded");
+    if aggregate.ledger().script()? != new.number {
+        notes.push("nothing is left to be run: the new script is not needed".into());
+        return Ok(own);
+    }
+    Ok((new.number, new.hash.clone()))
 }
 
 /// What makes a ledger this job's: the job, and the script it runs.
