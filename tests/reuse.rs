@@ -274,6 +274,23 @@ fn a_job_that_was_retried_stands_in_unless_it_changed_on_its_way() {
     }
 }
 
+/// Its rows are of two scripts: it stands in neither for a job of the one nor of the other.
+#[test]
+fn a_job_that_took_a_new_script_stands_in_for_nothing() {
+    let place = Place::new();
+    counting(&place, "");
+    let fails =
+        COUNTS.replace("    return", "    if 'b.txt' in mini_batch[0]:\n        raise ValueError('b')\n    return");
+    place.write("src/score.py", &fails);
+    assert_eq!(runs_of(&place, &["--set", "run_max_try=1"], 5).0, 3);
+    let [job] = &jobs(&place)[..] else { panic!("one job") };
+    place.write("src/score.py", COUNTS);
+    place.run(&["retry", "--failed", "--new-script", job.to_str().unwrap()]).expect(0);
+    assert_eq!(runs_of(&place, &["--set", "run_max_try=1"], 0).0, 3, "not the new one's");
+    place.write("src/score.py", fails);
+    assert_eq!(runs_of(&place, &["--set", "run_max_try=1"], 5).0, 3, "not the old one's");
+}
+
 #[test]
 fn a_mistake_is_refused_as_ever_and_leaves_what_was_there() {
     let place = Place::new();

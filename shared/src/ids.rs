@@ -1,4 +1,4 @@
-//! Names of things, as types: a job, a node, a process of a node, a mini-batch.
+//! Names of things, as types: a job, a copy of its script, a node, a process of a node.
 
 use std::fmt;
 
@@ -58,6 +58,48 @@ impl fmt::Display for ProcessNumber {
     }
 }
 
+/// Which copy of its script a job runs, counted from 1. `retry --failed --new-script` takes another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ScriptNumber(pub u32);
+
+impl ScriptNumber {
+    /// The one that was taken when the job was submitted.
+    pub const FIRST: ScriptNumber = ScriptNumber(1);
+
+    /// Whether the job never ran another one.
+    pub fn is_first(&self) -> bool {
+        *self == ScriptNumber::FIRST
+    }
+
+    /// The one after it.
+    pub fn next(self) -> ScriptNumber {
+        ScriptNumber(self.0.saturating_add(1))
+    }
+
+    /// All before it, the first one first.
+    pub fn earlier(self) -> impl Iterator<Item = ScriptNumber> {
+        (1..self.0).map(ScriptNumber)
+    }
+
+    /// `name` for the first one, `name-2` for the second: what a job of one script has is called as if there were no others.
+    pub fn in_name(self, name: &str) -> String {
+        if self.is_first() { name.to_string() } else { format!("{name}-{}", self.0) }
+    }
+}
+
+impl Default for ScriptNumber {
+    fn default() -> ScriptNumber {
+        ScriptNumber::FIRST
+    }
+}
+
+impl fmt::Display for ScriptNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +108,14 @@ mod tests {
     fn a_process_is_named_as_in_the_original() {
         assert_eq!(ProcessNumber(0).to_string(), "process000");
         assert_eq!(ProcessNumber(1234).to_string(), "process1234");
+    }
+
+    #[test]
+    fn only_later_scripts_show_in_names() {
+        let second = ScriptNumber::FIRST.next();
+        assert_eq!((ScriptNumber::default().in_name("work"), second.in_name("work")), ("work".into(), "work-2".into()));
+        assert_eq!(second.next().earlier().collect::<Vec<_>>(), [ScriptNumber::FIRST, second]);
+        assert_eq!(ScriptNumber::FIRST.earlier().count(), 0);
     }
 
     #[test]

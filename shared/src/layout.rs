@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::clock;
-use crate::ids::{NodeId, ProcessNumber};
+use crate::ids::{NodeId, ProcessNumber, ScriptNumber};
 
 /// The directory of one job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +67,14 @@ impl JobDir {
         self.internal().join("ledger.path")
     }
 
-    /// The immutable copy of the entry script and what lies beside it.
-    pub fn snapshot(&self) -> PathBuf {
-        self.internal().join("snapshot")
+    /// An immutable copy of the entry script and what lies beside it.
+    pub fn snapshot(&self, script: ScriptNumber) -> PathBuf {
+        self.internal().join(script.in_name("snapshot"))
+    }
+
+    /// Where a coordinator on a fleet writes down the nodes that run this script, for the next one.
+    pub fn nodes_json(&self, script: ScriptNumber) -> PathBuf {
+        self.internal().join(script.in_name("nodes") + ".json")
     }
 
     /// The list of items (`shared::items`).
@@ -122,8 +127,8 @@ impl NodeDir {
     }
 
     /// The working directory of the processes: the node's own copy of the snapshot.
-    pub fn working_dir(&self) -> PathBuf {
-        self.root.join("work")
+    pub fn working_dir(&self, script: ScriptNumber) -> PathBuf {
+        self.root.join(script.in_name("work"))
     }
 
     /// The Python host program.

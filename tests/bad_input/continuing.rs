@@ -39,7 +39,7 @@ fn a_job_goes_on_only_as_what_it_was() {
     place.write("score.py", format!("{}\n# changed\n", super::SCRIPT));
     insta::assert_snapshot!(refused(&place, &again), @r#"
     error: job echo-<id> in `job` runs its own copy of the script, and `score.py` changed since
-    hint: leave `--job-dir` out or name a new directory to run the new script as a new job; to continue the old one, bring the files back as they are in `job/.fanfold/snapshot`; what changes by itself (logs, outputs) belongs into .amlignore
+    hint: `fanfold retry --failed --new-script echo-<id>` goes on with the new script, and keeps the rows that are in; to go on with the old one, bring the files back as they are in `job/.fanfold/snapshot`; what changes by itself (logs, outputs) belongs into .amlignore
     "#);
 }
 
@@ -63,7 +63,7 @@ fn a_failed_job_is_not_run_again() {
     again.args(["run", "job.yaml", "--job-dir", "job", "--set", "error_threshold=0"]);
     insta::assert_snapshot!(refused_with(&place, &mut again, 1), @r#"
     error: job echo-<id> in `job` is Failed: 1 failed item exceeds error_threshold 0
-    hint: `fanfold errors echo-<id>` shows what failed; `fanfold retry --failed echo-<id>` goes on with this job and its script; for another script, run the job in a new directory (leave `--job-dir` out)
+    hint: `fanfold errors echo-<id>` shows what failed; `fanfold retry --failed echo-<id>` goes on with this job and its copy of the script, and with `--new-script` with the script as it is now
     "#);
 }
 

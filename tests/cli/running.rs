@@ -164,6 +164,7 @@ fn a_job_with_a_bad_item_shows_it_and_says_what_next() {
       logs          <place>/job/logs
       next          fanfold errors echo-<id>    # what failed, grouped; --full with tracebacks
                     fanfold retry --failed echo-<id>    # try again what is out of tries, and go on
+                    fanfold retry --failed --new-script echo-<id>    # the same with the script as it is by then
     "#);
     let again = place.run(&RUN).expect(5);
     insta::assert_snapshot!(told(&place, &again.stderr), @r#"
@@ -200,6 +201,7 @@ fn a_failed_job_ends_with_one_cause_and_what_next() {
       logs          <place>/job/logs
       next          fanfold errors echo-<id>    # what failed, grouped; --full with tracebacks
                     fanfold retry --failed echo-<id>    # try again what is out of tries, and go on
+                    fanfold retry --failed --new-script echo-<id>    # the same with the script as it is by then
                     fanfold logs echo-<id>    # the logs and what is in them
     "#);
 }
@@ -231,6 +233,7 @@ fn a_script_that_cannot_start_is_shown_once_with_its_traceback() {
       logs          <place>/other/logs
       next          fanfold errors echo-<id>    # what failed, grouped; --full with tracebacks
                     fanfold retry --failed echo-<id>    # try again what is out of tries, and go on
+                    fanfold retry --failed --new-script echo-<id>    # the same with the script as it is by then
                     fanfold logs echo-<id>    # the logs and what is in them
     "#);
 }

@@ -28,19 +28,29 @@ const FLEET: &str = "fleet_";
 /// Points with this in front of their name are reached where the output is uploaded; `tests/uploads` does.
 const UPLOAD: &str = "upload_";
 
+/// Points with this in front of their name are reached where a retry takes a new script; `tests/new_script.rs` does.
+const SCRIPT: &str = "script_";
+
 /// Operations with this in front of their name make a job Failed, which is not gone on with; `tests/tables` does.
 const NODE: &str = "node_";
 
 /// Every point of that kind that a job on one machine can reach, each name once.
 #[allow(dead_code, reason = "each test binary uses its own part")]
 pub fn in_the_sources(does: Does) -> Vec<Point> {
-    all(does).into_iter().filter(|point| ![FLEET, UPLOAD, NODE].iter().any(|of| point.name.starts_with(of))).collect()
+    let elsewhere = [FLEET, UPLOAD, SCRIPT, NODE];
+    all(does).into_iter().filter(|point| !elsewhere.iter().any(|of| point.name.starts_with(of))).collect()
 }
 
 /// Every point at which the program may be killed while it uploads.
 #[allow(dead_code, reason = "each test binary uses its own part")]
 pub fn of_the_upload() -> Vec<Point> {
     all(Does::Kill).into_iter().filter(|point| point.name.starts_with(UPLOAD)).collect()
+}
+
+/// Every point at which the program may be killed while it takes a new script.
+#[allow(dead_code, reason = "each test binary uses its own part")]
+pub fn of_the_script() -> Vec<Point> {
+    all(Does::Kill).into_iter().filter(|point| point.name.starts_with(SCRIPT)).collect()
 }
 
 /// Every point at which a program of a fleet may be killed and no other.

@@ -9,6 +9,7 @@ mod coordinators;
 mod disturbed;
 mod messages;
 mod networks;
+mod new_script;
 #[cfg(feature = "failpoints")]
 mod points;
 mod redises;

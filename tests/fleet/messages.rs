@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fanfold_shared::backend::rabbitmq::{Broker, Outgoing, Unroutable};
 use fanfold_shared::fleet::{Ticket, names, wire};
+use fanfold_shared::ids::ScriptNumber;
 use fanfold_shared::message::{FromNode, Task};
 
 use serde::{Deserialize, Serialize};
@@ -164,6 +165,7 @@ fn tickets_that_lead_elsewhere_are_refused_and_the_job_s_own_is_taken() {
         job_dir: dir.into(),
         shared: "/".into(),
         number: 1,
+        script: ScriptNumber::FIRST,
     };
     let dirs = ["../..", "/etc", "job/../../..", "", ".", "no\0where"];
     let mut tickets: Vec<Outgoing> =
@@ -186,8 +188,14 @@ fn a_ticket_of_another_version_is_left_to_others_without_a_loop() {
     wait_for("the worker to wait", || worker.said().contains("waiting for tickets").then_some(()));
     let link = world.link();
     let job = fanfold_shared::ids::JobId("newer-1".into());
-    let ticket =
-        Ticket { fanfold: "9.0.0".into(), job, job_dir: "job".into(), shared: world.place.path(""), number: 1 };
+    let ticket = Ticket {
+        fanfold: "9.0.0".into(),
+        job,
+        job_dir: "job".into(),
+        shared: world.place.path(""),
+        number: 1,
+        script: ScriptNumber::FIRST,
+    };
     let mut body = wire::encode(&ticket);
     body[0] += 1;
     // As a coordinator publishes it, before ours: it expires, and is of the same priority.

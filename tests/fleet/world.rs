@@ -10,7 +10,7 @@ use std::time::Duration;
 use fanfold_shared::backend::rabbitmq::{Broker as Link, BrokerConfig};
 use fanfold_shared::fleet::config::{ServerUrl, TlsFiles};
 use fanfold_shared::fleet::names;
-use fanfold_shared::ids::JobId;
+use fanfold_shared::ids::{JobId, ScriptNumber};
 use fanfold_test_servers::{RabbitMq, Redis};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -172,7 +172,10 @@ impl World {
     #[track_caller]
     pub fn nothing_left(&self) {
         let link = self.link();
-        for queue in self.job_ids().iter().flat_map(|id| [names::tasks_queue(id), names::results_queue(id)]) {
+        let scripts = [1, 2, 3].map(ScriptNumber);
+        let ids = self.job_ids();
+        let names = ids.iter().flat_map(|id| scripts.map(|script| names::running(id, script)));
+        for queue in names.flat_map(|id| [names::tasks_queue(&id), names::results_queue(&id)]) {
             wait_for(&format!("the queue {queue} to be gone"), || {
                 matches!(link.depth(&queue, ANSWER), Ok(None)).then_some(())
             });

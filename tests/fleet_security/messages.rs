@@ -10,7 +10,7 @@ use fanfold_shared::backend::rabbitmq::{
 };
 use fanfold_shared::fleet::config::{ServerUrl, TlsFiles};
 use fanfold_shared::fleet::{Command, Control, Ticket, names, wire};
-use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
+use fanfold_shared::ids::{JobId, NodeId, ProcessNumber, ScriptNumber};
 use fanfold_shared::message::{FromNode, Identity, NodeEvent, NodeMessage, Outcome, OutcomeEnd, Results, Task};
 use serde::Serialize;
 use serde_json::json;
@@ -125,6 +125,7 @@ fn forged_messages_reach_nothing() {
             job_dir: dir.into(),
             shared,
             number: u64::MAX,
+            script: ScriptNumber::FIRST,
         })
     };
     let forged = [

@@ -180,6 +180,45 @@ fn what_failed_is_tried_again() {
     assert_each_once(&served.rows(&job), &items);
 }
 
+/// The copy is taken when the retry is asked for: what becomes of the source by the time the job begins is no concern of it.
+#[test]
+fn what_failed_is_tried_again_with_the_script_as_it_is_when_that_is_asked_for() {
+    let old = "def run(mini_batch):\n    if mini_batch[0] == 'item-001':\n        raise ValueError('bad pixel')\n    return mini_batch\n";
+    let (served, items) = served(old, "run_max_try: 1\n", 4);
+    let _worker = served.world.worker();
+    let ran = served.verb(&["submit", "job.yaml", "--wait"]).expect(5);
+    let job = ran.stdout.trim().to_string();
+    let retry = |more: &[&str]| served.verb(&[&["retry", "--failed", "--new-script", &job], more].concat());
+
+    let script = served.place().path("score.py");
+    std::fs::remove_file(&script).unwrap();
+    let gone = retry(&[]).expect(2).stderr;
+    assert!(gone.contains(&format!("`{}` is gone", script.display())) && gone.contains("hint: "), "{gone}");
+    assert_eq!(served.state(&job), "Completed");
+
+    served.place().write("score.py", old);
+    let same = retry(&[]).expect(0).stderr;
+    assert!(same.contains("the script is what it was"), "{same}");
+    wait_for("the retry to fail as before", || {
+        let (_, status) = served.get(&format!("/v1/jobs/{job}"));
+        (status["state"] == "Completed" && status["counts"]["attempts_failed"] == 2).then_some(())
+    });
+
+    served.place().write("score.py", "def run(mini_batch):\n    return ['new ' + item for item in mini_batch]\n");
+    let told = retry(&["--json"]).expect(0).stdout;
+    served.place().write("score.py", "raise SystemExit('not this one')\n");
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["job_id"], job.as_str());
+    wait_for("all rows", || {
+        (served.state(&job) == "Completed" && served.rows(&job).len() == items.len()).then_some(())
+    });
+    let by = |item: &String| if item == "item-001" { format!("new {item}") } else { item.clone() };
+    assert_each_once(&served.rows(&job), &items.iter().map(by).collect::<Vec<_>>());
+    let status = served.verb(&["status", &job]).expect(0).stdout;
+    assert!(status.contains("copy 2, since "), "{status}");
+    served.world.nothing_left();
+}
+
 #[test]
 fn a_service_that_is_killed_goes_on_where_it_was() {
     let (mut served, items) = served(GATED, "", 12);

@@ -14,7 +14,7 @@ use fanfold_shared::backend::rabbitmq::{
 use fanfold_shared::backend::redis::{Store, StoreConfig};
 use fanfold_shared::fleet::config::{ServerUrl, TlsFiles};
 use fanfold_shared::fleet::{self, Control, Ticket, names, wire};
-use fanfold_shared::ids::{JobId, NodeId};
+use fanfold_shared::ids::{JobId, NodeId, ScriptNumber};
 use fanfold_shared::items::ItemWriter;
 use fanfold_shared::job::{self, JobRecord, RECORD_VERSION};
 use fanfold_shared::layout::JobDir;
@@ -145,6 +145,7 @@ impl World {
             job_dir: "job".into(),
             shared: self.shared(),
             number: 1,
+            script: ScriptNumber::FIRST,
         }
     }
 
@@ -331,9 +332,9 @@ pub fn processes_with(text: &str) -> Vec<String> {
 fn write_job(dir: &Path, id: &JobId, items: &[&str], more: &str) {
     let shared = dir.join("shared");
     let job = JobDir::new(shared.join("job"));
-    fs::create_dir_all(job.snapshot()).unwrap();
+    fs::create_dir_all(job.snapshot(ScriptNumber::FIRST)).unwrap();
     fs::write(shared.join("score.py"), SCRIPT).unwrap();
-    fs::write(job.snapshot().join("score.py"), SCRIPT).unwrap();
+    fs::write(job.snapshot(ScriptNumber::FIRST).join("score.py"), SCRIPT).unwrap();
     fs::write(shared.join("requirements.txt"), "./nowhere\n").unwrap();
     fs::write(shared.join("items.txt"), items.join("\n") + "\n").unwrap();
     let file = shared.join("job.yaml");
@@ -344,7 +345,7 @@ fn write_job(dir: &Path, id: &JobId, items: &[&str], more: &str) {
     );
     fs::write(&file, yaml).unwrap();
     let spec = job::load(&file, &[], &job::NoDatasets).unwrap();
-    let record = JobRecord { version: RECORD_VERSION, id: id.clone(), created_us: 1, spec };
+    let record = JobRecord { version: RECORD_VERSION, id: id.clone(), created_us: 1, spec, job_file: None };
     fs::write(job.job_json(), serde_json::to_vec(&record).unwrap()).unwrap();
     let mut writer = ItemWriter::create(&job.items(), b'\n').unwrap();
     items.iter().for_each(|item| writer.push(item.as_bytes()).unwrap());

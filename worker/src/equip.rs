@@ -7,7 +7,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use fanfold_shared::ids::{JobId, NodeId};
+use fanfold_shared::ids::{JobId, NodeId, ScriptNumber};
 use fanfold_shared::items::ItemReader;
 use fanfold_shared::job::{self, JobSpec, Places};
 use fanfold_shared::layout::{JobDir, NodeDir};
@@ -49,6 +49,8 @@ pub struct Site<'a> {
     pub spec: &'a JobSpec,
     /// Its directory.
     pub job: &'a JobDir,
+    /// The copy of its script that the node runs.
+    pub script: ScriptNumber,
     /// The node.
     pub node: &'a NodeId,
     /// What the node keeps for itself.
@@ -97,7 +99,8 @@ impl<E: Report> From<E> for Unfit {
 /// # Errors
 /// What this node can't have.
 pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment, Unfit> {
-    let Site { id, spec, job, node, dir, items, gpus, processes, next_process, cache, membership, cancel } = site;
+    let Site { id, spec, job, script, node, dir, items, gpus, processes, next_process, cache, membership, cancel } =
+        site;
     // First: credentials that are missing are found at once, an environment takes minutes.
     let mut note = |level, text: &str| tell(Word::Note(level, text));
     let (cloud, brought) = Cloud::prepare(spec, &job.items(), &items, cache, cancel, &mut note)?;
@@ -117,7 +120,7 @@ pub fn equip(site: Site<'_>, tell: &mut dyn FnMut(Word<'_>)) -> Result<Equipment
     if let Some(advice) = devices.advice(wanted) {
         tell(Word::Note(Level::Warning, &advice));
     }
-    let work = workdir::prepare(job, &dir, &brought.models)?;
+    let work = workdir::prepare(job, script, &dir, &brought.models)?;
     let output_dir = spec.output.clone().unwrap_or_else(|| job.default_output());
     fs::create_dir_all(&output_dir).during("create", &output_dir)?;
     let guard = Guard::start(id, node, &devices.locks())?;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use fanfold_shared::durable;
 use fanfold_shared::failpoint;
+use fanfold_shared::ids::ScriptNumber;
 use fanfold_shared::layout::{JobDir, NodeDir};
 use fanfold_shared::report::{During, ExitCode, IoError, Report};
 
@@ -65,15 +66,20 @@ impl Report for WorkdirError {
     }
 }
 
-/// Makes sure that `node` has its working directory, a copy of the job's snapshot (which must be complete), and that
+/// Makes sure that `node` has its working directory for `script`, a copy of the job's snapshot (which must be complete), and that
 /// `models` (name to absolute path) are linked in it. The node's processes must not run yet.
-pub fn prepare(job: &JobDir, node: &NodeDir, models: &BTreeMap<String, PathBuf>) -> Result<Workdir, WorkdirError> {
-    let path = node.working_dir();
+pub fn prepare(
+    job: &JobDir,
+    script: ScriptNumber,
+    node: &NodeDir,
+    models: &BTreeMap<String, PathBuf>,
+) -> Result<Workdir, WorkdirError> {
+    let path = node.working_dir(script);
     if !path.is_dir() {
         let building = durable::building(&path);
         remove(&building)?;
         fs::create_dir_all(&building).during("create", &building)?;
-        copy_tree(&job.snapshot(), &building)?;
+        copy_tree(&job.snapshot(script), &building)?;
         failpoint!("workdir_copied");
         durable::sync_tree(&building)?;
         fs::rename(&building, &path).during("rename", &building)?;
@@ -148,6 +154,8 @@ mod tests {
     use fanfold_shared::ids::NodeId;
     use tempfile::TempDir;
 
+    const FIRST: ScriptNumber = ScriptNumber::FIRST;
+
     fn node(job: &JobDir) -> NodeDir {
         job.node(&NodeId("0".into()))
     }
@@ -156,7 +164,7 @@ mod tests {
     fn job() -> (TempDir, JobDir) {
         let dir = tempfile::tempdir().unwrap();
         let job = JobDir::new(dir.path().join("job"));
-        let snapshot = job.snapshot();
+        let snapshot = job.snapshot(FIRST);
         fs::create_dir_all(snapshot.join("package/empty")).unwrap();
         fs::write(snapshot.join("score.py"), "script").unwrap();
         fs::write(snapshot.join("package/tool"), "tool").unwrap();
@@ -176,47 +184,60 @@ mod tests {
     #[test]
     fn it_is_a_copy_that_can_be_written() {
         let (_dir, job) = job();
-        let work = prepare(&job, &node(&job), &BTreeMap::new()).unwrap();
-        assert_eq!(work, Workdir { path: node(&job).working_dir(), model_dir: None });
+        let work = prepare(&job, FIRST, &node(&job), &BTreeMap::new()).unwrap();
+        assert_eq!(work, Workdir { path: node(&job).working_dir(FIRST), model_dir: None });
         let mode = |name: &str| fs::metadata(work.path.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("score.py"), mode("package/tool")), (0o644, 0o755));
         assert_eq!(fs::read_link(work.path.join("link")).unwrap(), Path::new("score.py"));
         assert!(work.path.join("package/empty").is_dir());
         fs::write(work.path.join("score.py"), "changed").unwrap();
-        assert_eq!(fs::read(job.snapshot().join("score.py")).unwrap(), b"script");
+        assert_eq!(fs::read(job.snapshot(FIRST).join("score.py")).unwrap(), b"script");
     }
 
     #[test]
     fn a_complete_one_is_kept_and_a_half_built_one_is_made_anew() {
         let (_dir, job) = job();
-        let building = durable::building(&node(&job).working_dir());
+        let building = durable::building(&node(&job).working_dir(FIRST));
         fs::create_dir_all(building.join("left-over")).unwrap();
-        let work = prepare(&job, &node(&job), &BTreeMap::new()).unwrap();
+        let work = prepare(&job, FIRST, &node(&job), &BTreeMap::new()).unwrap();
         assert!(!building.exists() && !work.path.join("left-over").exists());
         fs::write(work.path.join("cache"), "kept").unwrap();
-        prepare(&job, &node(&job), &BTreeMap::new()).unwrap();
+        prepare(&job, FIRST, &node(&job), &BTreeMap::new()).unwrap();
         assert_eq!(fs::read(work.path.join("cache")).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn another_script_has_another_working_directory() {
+        let (_dir, job) = job();
+        let first = prepare(&job, FIRST, &node(&job), &BTreeMap::new()).unwrap();
+        fs::write(first.path.join("cache"), "of the first").unwrap();
+        fs::create_dir(job.snapshot(FIRST.next())).unwrap();
+        fs::write(job.snapshot(FIRST.next()).join("score.py"), "mended").unwrap();
+        let second = prepare(&job, FIRST.next(), &node(&job), &BTreeMap::new()).unwrap();
+        assert_eq!(fs::read(second.path.join("score.py")).unwrap(), b"mended");
+        assert!(first.path.join("cache").exists() && !second.path.join("cache").exists());
     }
 
     #[test]
     fn models_lie_where_the_original_looks() {
         let (dir, job) = job();
-        let one = prepare(&job, &node(&job), &models(&dir, &[("mnist", "mnist.onnx")])).unwrap();
+        let one = prepare(&job, FIRST, &node(&job), &models(&dir, &[("mnist", "mnist.onnx")])).unwrap();
         let work = &one.path;
         assert_eq!(one.model_dir.as_deref(), Some(&*work.join("azureml-models/mnist/1")));
         assert_eq!(fs::read(work.join("azureml-models/mnist/1/mnist.onnx")).unwrap(), b"m");
 
-        let two = prepare(&job, &node(&job), &models(&dir, &[("mnist", "mnist.onnx"), ("bert", "bert")])).unwrap();
+        let two =
+            prepare(&job, FIRST, &node(&job), &models(&dir, &[("mnist", "mnist.onnx"), ("bert", "bert")])).unwrap();
         assert_eq!(two.model_dir.as_deref(), Some(&*work.join("azureml-models")));
         assert_eq!(fs::read(work.join("azureml-models/bert/1/bert/weights")).unwrap(), b"w");
 
         // Whatever else came to lie there would make the lookup ambiguous.
         fs::write(work.join("azureml-models/mnist/1/stray"), "").unwrap();
-        prepare(&job, &node(&job), &models(&dir, &[("mnist", "bert")])).unwrap();
+        prepare(&job, FIRST, &node(&job), &models(&dir, &[("mnist", "bert")])).unwrap();
         let names: Vec<_> = fs::read_dir(work.join("azureml-models/mnist/1")).unwrap().flatten().collect();
         assert_eq!(names.iter().map(|entry| entry.file_name()).collect::<Vec<_>>(), ["bert"]);
 
-        let error = prepare(&job, &node(&job), &models(&dir, &[("lost", "nowhere.bin")])).unwrap_err();
+        let error = prepare(&job, FIRST, &node(&job), &models(&dir, &[("lost", "nowhere.bin")])).unwrap_err();
         assert!(error.to_string().starts_with("model `lost` is not there: `"), "{error}");
     }
 }

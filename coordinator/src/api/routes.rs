@@ -16,6 +16,7 @@ use super::error::Envelope;
 use super::{Api, ApiError, MOST_BODY, blocking, metrics as figures};
 use crate::commands::ls;
 use crate::commands::nodes as nodes_view;
+use crate::run::RetryScript;
 use crate::service::{Caller, Job, Service};
 
 /// What a job is made of: either `job_file` or `job`.
@@ -52,6 +53,9 @@ pub struct RetryRequest {
     /// `key=value` of each key that may change and is set otherwise.
     #[serde(default)]
     pub set: Vec<String>,
+    /// Run what is left with a copy of the script as it is now, and not with the one that the job has.
+    #[serde(default)]
+    pub new_script: bool,
 }
 
 #[derive(Deserialize)]
@@ -184,8 +188,8 @@ pub async fn resume(State(api): State<Api>, Path(id): Path<String>) -> Result<Re
 /// What is out of tries is tried again.
 #[utoipa::path(post, path = "/v1/jobs/{id}/retry", params(("id" = String, Path, description = "The job's id, or its beginning")),
     request_body(content = Option<RetryRequest>),
-    responses((status = 202, description = "It is under way; the job's status", body = Value),
-        (status = 400, description = "Nothing of it failed, or a key would make it another job.", body = Envelope),
+    responses((status = 202, description = "It is under way; the job's status, and in `new_script` the number of the copy that was taken (null: the script is what it was)", body = Value),
+        (status = 400, description = "Nothing of it failed, a key would make it another job, or its script is gone.", body = Envelope),
         (status = 409, description = "The job is not over.", body = Envelope)))]
 pub async fn retry(
     State(api): State<Api>,
@@ -202,7 +206,17 @@ pub async fn retry(
             )
         })?,
     };
-    order(api, id, move |service, job| service.retry(job, &request.set, WHO)).await
+    blocking(move || {
+        let job = api.service.find(&id)?;
+        let script = if request.new_script { RetryScript::New } else { RetryScript::Own };
+        let taken = api.service.retry(&job, &request.set, script, WHO)?;
+        let mut value = api.service.status(&api.service.find(&job.id.0)?).to_json();
+        if request.new_script {
+            value["new_script"] = json!(taken);
+        }
+        Ok((StatusCode::ACCEPTED, Json(value)).into_response())
+    })
+    .await
 }
 
 /// The workers: what `fanfold nodes --json` says.

@@ -270,6 +270,16 @@ impl Client {
         self.view(self.post::<Value>(&["v1", "jobs", job, verb], None, body)?)
     }
 
+    /// As [`Client::order`], a retry with the script as it is now: also the number of the copy that was taken. None: the script is what it was.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn retry_with_new_script(&self, job: &str, body: &impl Serialize) -> Result<(StatusView, Option<u64>)> {
+        let answer = self.post::<Value>(&["v1", "jobs", job, "retry"], None, body)?;
+        let taken = answer["new_script"].as_u64();
+        Ok((self.view(answer)?, taken))
+    }
+
     fn view(&self, value: Value) -> Result<StatusView> {
         Ok(StatusView::from_json(value).map_err(|error| self.stranger(error.to_string()))?)
     }

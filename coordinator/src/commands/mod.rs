@@ -106,6 +106,7 @@ mod tests {
             ("fanfold drain gpu-01", true),
             ("fanfold drain", false),
             ("fanfold retry --failed score-1a", true),
+            ("fanfold retry --failed --new-script score-1a --json", true),
             ("fanfold retry --failed score-1a --set a=1 --service https://h:7070 --ca ca.pem", true),
             ("fanfold retry --failed ./job --shared /mnt --broker amqp://h/ --redis redis://h/", true),
             ("fanfold resume ./job --shared /mnt --broker amqp://h/ --redis redis://h/", true),

@@ -1,4 +1,4 @@
-//! `fanfold retry --failed`: another chance for what is out of tries.
+//! `fanfold retry --failed`: another chance for what is out of tries, with the job's script or with a new one.
 
 use std::io::Write;
 
@@ -7,11 +7,13 @@ use fanfold_worker::cloud::CacheOptions;
 use serde_json::json;
 
 use super::args::{JobArgs, SetArgs, cache_of};
+use super::client::Client;
 use super::fleet::FleetArgs;
 use super::target::Target;
-use super::written;
-use crate::run::{self, FleetJob, Purpose};
+use super::{status, written};
+use crate::run::{self, FleetJob, Purpose, RetryScript, UNCHANGED};
 use crate::signals;
+use crate::view::StatusView;
 
 /// Give what is out of tries another chance, and go on with a job that Failed.
 #[derive(Debug, clap::Args)]
@@ -20,6 +22,9 @@ pub struct Args {
     /// The mini-batches out of tries; rows of short returns are in already and stay
     #[arg(long, required = true)]
     failed: bool,
+    /// Run them, and all else that is left, with a copy of the script as it is now; rows that are in stay
+    #[arg(long)]
+    new_script: bool,
     #[command(flatten)]
     job: JobArgs,
     #[command(flatten)]
@@ -28,6 +33,9 @@ pub struct Args {
     cache: CacheOptions,
     #[command(flatten)]
     fleet: FleetArgs,
+    /// Write the job's status as JSON, for a job that runs here when it has come to rest
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the rest of the job.
@@ -40,14 +48,41 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
         Target::Dir(dir) => dir,
         Target::Service(client, job) => {
             cache_of(&args.cache, true)?;
-            let view = client.order(&job, "retry", &json!({"set": overrides}))?;
-            return Ok(written(writeln!(out, "{} {}", view.status.job_id, view.status.state))?);
+            let view = order(&client, &job, args)?;
+            let told = match args.json {
+                true => status::write_json(&view, out),
+                false => writeln!(out, "{} {}", view.status.job_id, view.status.state),
+            };
+            return Ok(written(told)?);
         }
     };
     let cache = cache_of(&args.cache, args.fleet.is_given())?;
     let orders = signals::orders().during("take signals in", "this process")?;
-    if !args.fleet.is_given() {
-        return run::retry_failed(&dir, overrides, cache, &orders);
+    let script = if args.new_script { RetryScript::New } else { RetryScript::Own };
+    let exit = if args.fleet.is_given() {
+        let job = FleetJob::Dir(dir.clone(), overrides.clone());
+        args.fleet.coordinate("retry", job, Purpose::RetryFailed(script), orders)?
+    } else {
+        run::retry_failed(&dir, overrides, script, cache, &orders)?
+    };
+    if args.json {
+        let view = StatusView::of(&dir).during("read", dir.status_json())?;
+        written(status::write_json(&view, out))?;
     }
-    args.fleet.coordinate("retry", FleetJob::Dir(dir, overrides.clone()), Purpose::RetryFailed, orders)
+    Ok(exit)
+}
+
+/// Asks a service.
+fn order(client: &Client, job: &str, args: &Args) -> Result<StatusView> {
+    let overrides = &args.set.overrides;
+    if !args.new_script {
+        // As services of versions without new scripts know it.
+        return client.order(job, "retry", &json!({"set": overrides}));
+    }
+    let body = json!({"set": overrides, "new_script": true});
+    let (view, taken) = client.retry_with_new_script(job, &body)?;
+    if taken.is_none() {
+        eprintln!("{UNCHANGED}");
+    }
+    Ok(view)
 }

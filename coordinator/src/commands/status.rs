@@ -121,6 +121,9 @@ pub(super) fn write_text(view: &StatusView, out: &mut dyn Write) -> io::Result<(
         let told = status.datasets.iter().map(|(input, dataset)| format!("{dataset} as {input}"));
         table.row(["datasets".to_string(), told.collect::<Vec<_>>().join(", ")]);
     }
+    if let Some(script) = &status.script {
+        table.row(["script".to_string(), script.in_words()]);
+    }
     let output = &status.output;
     let output = output_in_words(output.place(), status.state, output.rows, output.bytes);
     table.row(["output", &output]);

@@ -15,6 +15,7 @@ pub(crate) mod packed;
 mod reader;
 mod record;
 mod schema;
+mod scripts;
 mod uploads;
 mod writer;
 
@@ -26,6 +27,8 @@ pub(crate) use model::FailedAttempt;
 pub use model::*;
 pub use reader::{FailureFilter, LedgerReader};
 pub(crate) use record::{Fate, GroupRecord, NewFailure, NewGroup, ProcessChange, Reopened};
+pub(crate) use scripts::Switch;
+pub use scripts::{NewScript, ScriptRow, script_of};
 pub use uploads::{There, UploadRow};
 pub(crate) use writer::now_us;
 pub use writer::{Identity, Ledger};

@@ -76,7 +76,7 @@ impl LedgerReader {
         self.split = split.clone();
     }
 
-    fn find(job: &JobDir) -> Result<LedgerReader, LedgerError> {
+    pub(super) fn find(job: &JobDir) -> Result<LedgerReader, LedgerError> {
         let path = location::find(job)?.ok_or_else(|| LedgerError::Absent { job: job.root().to_path_buf() })?;
         let refused = match LedgerReader::attach(&path, connect(&path, READ_ONLY)) {
             Err(LedgerError::Sqlite { operation, path, source })

@@ -20,7 +20,7 @@ use super::connection::{READ_ONLY, connect, with_suffix, write_error};
 use super::reader::damaged;
 use super::record::{self, Fate, GroupRecord};
 use super::schema::{APPLICATION_ID, TABLES, VERSION, set_meta, set_totals, sql, totals};
-use super::{FailureRow, JobLock, LedgerError, LedgerReader, Reopened, Totals, location};
+use super::{FailureRow, JobLock, LedgerError, LedgerReader, Reopened, Switch, Totals, location};
 
 /// Ledgers of up to so many pages (64 MiB) are checked by SQLite at each start; larger ones would make the start slow.
 const QUICK_CHECK_PAGES: i64 = 16 << 10;
@@ -230,11 +230,23 @@ impl Ledger {
         Ok(())
     }
 
+    /// The ids that the next group, failure and process get.
+    pub(super) fn next_ids(&self) -> [i64; 3] {
+        [self.next_group(), self.next_failure, self.next_process]
+    }
+
     /// Opens what is out of tries again and puts the job in `state`: the attempts are forgotten, what was recorded
-    /// about them stays. Returns the totals as they are then.
-    pub(crate) fn reopen_failed(&mut self, state: JobState, failed: &Reopened) -> Result<Totals, LedgerError> {
+    /// about them stays. With `switch` all that is run from then on is run with another script. Returns the totals as they are then.
+    pub(crate) fn reopen_failed(
+        &mut self,
+        state: JobState,
+        failed: &Reopened,
+        switch: Option<&Switch<'_>>,
+    ) -> Result<Totals, LedgerError> {
+        let from = self.next_ids();
         transaction(&self.reader.connection, &self.reader.path, |connection| {
             insert_state(connection, state, None)?;
+            switch.map_or(Ok(()), |switch| switch.write(connection, from))?;
             connection.execute(
                 "UPDATE failures SET fate = ?1 WHERE fate IN (1, 5)
                      OR fate = 0 AND mini_batch IN (SELECT mini_batch FROM failures WHERE fate IN (1, 5))",

@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 
+use fanfold_shared::ids::ScriptNumber;
 use fanfold_shared::items::{ItemReader, is_listed};
 use fanfold_shared::job::{Input, InputType, JobSpec, Partition};
 use fanfold_shared::layout::JobDir;
@@ -32,7 +33,7 @@ fn prepare(dir: &Path) -> (Vec<u8>, Snapshot) {
         true => ItemReader::open(&job.items()).unwrap(),
         false => list_in_runs(&spec, &job.items(), &[], Grace::Endless, &|| Ok(()), 1000).unwrap().items,
     };
-    let snapshot = snapshot::take(&spec, &job, &[]).unwrap();
+    let snapshot = snapshot::take(&spec, &job, ScriptNumber::FIRST, &[]).unwrap();
     let mut listed = items.read(0..items.entries()).unwrap();
     for gathered in ["groups", "origins", "slices"] {
         listed.extend(fs::read(job.items().join(gathered)).unwrap_or_default());

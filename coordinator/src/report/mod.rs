@@ -40,6 +40,7 @@ pub use result::{OutputPlace, job_result_tells, next_steps, output_in_words, she
 pub use snapshot::{Comeback, JobFacts, NodeLine, ProcessState, Snapshot};
 pub use status::{
     STATUS_VERSION, Status, StatusCounts, StatusError, StatusFile, StatusNode, StatusOutput, StatusProcess,
+    StatusScript,
 };
 pub use user_errors::{ErrorSummary, Example, write_user_errors};
 

@@ -11,7 +11,7 @@ use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, cut, grouped, harmless, size};
 use fanfold_shared::uri::Uri;
 
-use super::{Comeback, JobFacts, Snapshot, replace_file};
+use super::{Comeback, JobFacts, Snapshot, StatusScript, replace_file};
 
 /// Distinct errors in the file.
 const ERRORS: usize = 10;
@@ -37,6 +37,7 @@ pub fn next_steps(facts: &JobFacts, snapshot: &Snapshot) -> Vec<(String, &'stati
     }
     if snapshot.state == JobState::Failed || snapshot.state == JobState::Completed && snapshot.out_of_tries {
         steps.push((format!("fanfold retry --failed {id}"), "try again what is out of tries, and go on"));
+        steps.push((format!("fanfold retry --failed --new-script {id}"), "the same with the script as it is by then"));
     }
     if snapshot.state == JobState::Failed {
         steps.push((format!("fanfold logs {id}"), "the logs and what is in them"));
@@ -159,6 +160,9 @@ fn job_result(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String {
         row("continued", &[(facts.settled_before, "mini-batches were settled before this run")]);
     }
 
+    if let Some(script) = &facts.script {
+        text += &format!("\nScript: {}\n", StatusScript::from(script).in_words());
+    }
     let output = output_in_words(facts.output(), snapshot.state, totals.returned, totals.committed_len);
     text += &format!("\nOutput: {output}\n");
 
@@ -241,6 +245,7 @@ mod tests {
         What to run next
           fanfold errors score-1a2b3c4d    # what failed, grouped; --full with tracebacks
           fanfold retry --failed score-1a2b3c4d    # try again what is out of tries, and go on
+          fanfold retry --failed --new-script score-1a2b3c4d    # the same with the script as it is by then
           fanfold logs score-1a2b3c4d    # the logs and what is in them
         "#);
     }

@@ -9,7 +9,7 @@ use fanfold_shared::state::JobState;
 use fanfold_shared::uri::Uri;
 
 use super::{OutputPlace, shell_word};
-use crate::ledger::{ErrorGroup, Totals};
+use crate::ledger::{ErrorGroup, ScriptRow, Totals};
 
 /// How a job that stands still is gone on with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct JobFacts {
     pub pid: u32,
     /// Its host.
     pub host: String,
+    /// The script that the job runs, if it is not the one that it was submitted with.
+    pub script: Option<ScriptRow>,
 }
 
 impl JobFacts {
@@ -224,6 +226,7 @@ pub(crate) mod fixtures {
             settled_before: 0,
             pid: 4711,
             host: "gpu-01".into(),
+            script: None,
         }
     }
 

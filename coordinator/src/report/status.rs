@@ -4,16 +4,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use fanfold_shared::clock::{serde_us, serde_us_option};
+use fanfold_shared::clock::{iso, serde_us, serde_us_option};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::state::JobState;
+use fanfold_shared::text::counted;
 use fanfold_shared::uri::Uri;
 use serde::{Deserialize, Serialize};
 
 use super::replace::Reserved;
 use super::snapshot::run_again;
 use super::{JobFacts, OutputPlace, Pace, Snapshot, replace_file};
-use crate::ledger::Totals;
+use crate::ledger::{ScriptRow, Totals};
 
 /// The version in [`Status::version`].
 pub const STATUS_VERSION: u32 = 1;
@@ -73,6 +74,9 @@ pub struct Status {
     /// The versions of registered datasets that its inputs came from, by the names of the inputs.
     #[serde(default)]
     pub datasets: BTreeMap<String, String>,
+    /// The script that it runs, if that is not the one that it was submitted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<StatusScript>,
     /// The results.
     pub output: StatusOutput,
     /// The times between which the speed of dispatching is measured.
@@ -97,6 +101,38 @@ pub struct Status {
     pub distinct_errors: u64,
     /// The first five of them, oldest first.
     pub errors: Vec<StatusError>,
+}
+
+/// A script that a job took up on its way (`retry --failed --new-script`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusScript {
+    /// Which copy of it: 2 or more.
+    pub number: u32,
+    /// BLAKE3 of the copy.
+    pub hash: String,
+    /// When it came into use.
+    #[serde(with = "serde_us")]
+    pub since: u64,
+    /// Mini-batches that earlier scripts had brought in by then.
+    pub mini_batches_before: u64,
+}
+
+impl StatusScript {
+    /// `copy 2, since 2026-11-27T07:00:00; rows of 17 mini-batches are of an earlier one`.
+    pub fn in_words(&self) -> String {
+        let since = format!("copy {}, since {}", self.number, iso(self.since));
+        match self.mini_batches_before {
+            0 => since,
+            before => format!("{since}; rows of {} are of an earlier one", counted(before, "mini-batch")),
+        }
+    }
+}
+
+impl From<&ScriptRow> for StatusScript {
+    fn from(row: &ScriptRow) -> StatusScript {
+        let ScriptRow { number, hash, since_us, mini_batches, .. } = row;
+        StatusScript { number: number.0, hash: hash.clone(), since: *since_us, mini_batches_before: *mini_batches }
+    }
 }
 
 /// See [`Totals`].
@@ -223,6 +259,7 @@ impl Status {
             mini_batches_per_second: round(pace.mini_batches_per_second),
             eta_seconds: pace.eta_seconds.map(round),
             datasets: facts.datasets.clone(),
+            script: facts.script.as_ref().map(StatusScript::from),
             output: StatusOutput {
                 dir: lossy(&facts.output_dir),
                 file: facts.output_file.as_deref().map(lossy),

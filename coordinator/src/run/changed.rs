@@ -105,7 +105,7 @@ fn items_to_run(aggregate: &Aggregate, purpose: Purpose) -> Result<Vec<Range<u64
         from = gap.end;
         open.push(gap);
     }
-    if purpose == Purpose::RetryFailed {
+    if purpose.is_retry() {
         let mut again = |(_, items)| {
             open.push(items);
             Ok::<_, LedgerError>(())

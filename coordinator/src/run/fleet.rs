@@ -4,7 +4,7 @@ mod members;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -17,7 +17,7 @@ use fanfold_shared::backend::rabbitmq::{
 };
 use fanfold_shared::failpoint;
 use fanfold_shared::fleet::{Command, Control, Ticket, names, wire};
-use fanfold_shared::ids::{JobId, NodeId};
+use fanfold_shared::ids::{JobId, NodeId, ScriptNumber};
 use fanfold_shared::job::JobSpec;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::{NodeEvent, Task};
@@ -73,7 +73,7 @@ impl FleetNodes {
     pub fn start(
         link: &FleetLink,
         fleet: Arc<Fleet>,
-        id: &JobId,
+        (id, script): (&JobId, ScriptNumber),
         dir: &JobDir,
         spec: &JobSpec,
         again: bool,
@@ -83,10 +83,8 @@ impl FleetNodes {
             // The window is made anew.
             fleet.purge_tasks()?;
         }
-        let file = dir.internal().join("nodes.json");
-        let mut known: Vec<Known> =
-            fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        known.retain(|known| names::is_worker(&known.worker));
+        let file = dir.nodes_json(script);
+        let known = remembered(&file);
         let now = Instant::now();
         let asked = known.iter().map(|known| known.node.clone()).collect();
         let control = link.broker.publisher(Unroutable::Drop, CONTROL_BYTES);
@@ -96,6 +94,7 @@ impl FleetNodes {
             job_dir: link.shared.relative(dir.root()).unwrap_or_else(|_| dir.root().to_path_buf()),
             shared: link.shared.root().to_path_buf(),
             number: 0,
+            script,
         };
         let (tasks, to_publish) = mpsc::channel::<Vec<Task>>();
         let through = fleet.clone();
@@ -131,9 +130,28 @@ impl FleetNodes {
             without_redis: false,
             over: false,
         };
+        nodes.dismiss(dir, script);
         let ask = nodes.members.ask();
         nodes.send(ask);
         Ok(nodes)
+    }
+
+    /// Nobody goes on with an earlier script: a coordinator that died may have left nodes that do. They are killed, and get nothing more to
+    /// run; who does not hear of it leaves by itself, as nobody says `Alive` to it. What it has to say goes to a queue that is deleted at the
+    /// end of the job.
+    fn dismiss(&self, dir: &JobDir, script: ScriptNumber) {
+        if script.earlier().any(|earlier| dir.nodes_json(earlier).exists()) {
+            // Before a worker is free to take one.
+            self.withdraw_tickets(usize::MAX, move |ticket| ticket.script < script);
+        }
+        for earlier in script.earlier() {
+            let file = dir.nodes_json(earlier);
+            let kill = |Known { worker, node, .. }| Action::Tell { worker, node, command: Command::Kill };
+            self.send(remembered(&file).into_iter().map(kill).collect());
+            let _ = fs::remove_file(file);
+            // With the broker away it expires by itself.
+            let _ = Fleet::dismiss(&self.link.broker, &names::running(&self.job, earlier));
+        }
     }
 
     /// No node is waited for any more, and no later coordinator should look for one, unless it could not be told to leave (a broker with
@@ -181,10 +199,16 @@ impl FleetNodes {
 
     /// Takes the job's own tickets out of the pool's queue, where somebody could still take one of a job that is over.
     fn take_back_tickets(&self, now: Instant) {
+        self.withdraw_tickets(self.members.loose(now), |_| true);
+    }
+
+    /// Takes up to `most` of the job's tickets out of the pool's queue.
+    fn withdraw_tickets(&self, most: usize, which: impl Fn(&Ticket) -> bool + Send + Sync + 'static) {
         let job = self.job.clone();
-        let is_ours = move |body: &[u8]| wire::decode::<Ticket>(body).is_ok_and(|ticket| ticket.job == job);
+        let is_meant =
+            move |body: &[u8]| wire::decode::<Ticket>(body).is_ok_and(|ticket| ticket.job == job && which(&ticket));
         // Whoever has one in hand at this moment finds no queues, and leaves after some seconds.
-        let _ = self.link.broker.withdraw(&names::nodes_queue(&self.pool), self.members.loose(now), is_ours, TICKETS);
+        let _ = self.link.broker.withdraw(&names::nodes_queue(&self.pool), most, is_meant, TICKETS);
     }
 
     /// Writes down whom the next coordinator should ask. It need not survive a power cut: a node that nobody knows leaves by itself.
@@ -214,6 +238,14 @@ impl FleetNodes {
             Condition::Blocked { .. } | Condition::Connected { .. } => None,
         }
     }
+}
+
+/// The nodes that are written down there.
+fn remembered(file: &Path) -> Vec<Known> {
+    let mut known: Vec<Known> =
+        fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    known.retain(|known| names::is_worker(&known.worker));
+    known
 }
 
 /// How a coordinator begins to say that it is blocked by the broker. A service that says the same, and for how long, knows it by this.

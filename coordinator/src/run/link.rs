@@ -10,8 +10,8 @@ use fanfold_shared::backend::rabbitmq::{Broker, BrokerError};
 use fanfold_shared::backend::redis::Store;
 use fanfold_shared::backend::{Backend, Closed};
 use fanfold_shared::failpoint;
-use fanfold_shared::fleet::SharedRoot;
-use fanfold_shared::ids::JobId;
+use fanfold_shared::fleet::{SharedRoot, names};
+use fanfold_shared::ids::{JobId, ScriptNumber};
 use fanfold_shared::job::JobSpec;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{ExitCode, Result};
@@ -22,6 +22,7 @@ use super::Orders;
 use super::fleet::{FleetNodes, broker_is_away, topology};
 use super::observer::Audience;
 use super::prepare::{Prepared, Purpose, TakeUp};
+use super::script::{self, RetryScript, Script};
 use super::submit::{self, Submitted};
 use crate::datasets::DatasetStore;
 use crate::ledger::Totals;
@@ -142,7 +143,7 @@ fn queue(submitted: Submitted, request: &SubmitRequest) -> Result<NewJob> {
             Source::File(file) => Some(file.clone()),
             Source::Inline { .. } => None,
         });
-        snapshot::take(spec, dir, &beside)?;
+        snapshot::take(spec, dir, submitted.script, &beside)?;
         let facts = super::facts(&submitted, spec, dir.job_yaml(), Comeback::Service, 0, *created_us);
         StatusFile::new(dir.status_json()).write(&Status::new(&facts, &queued(*created_us), &Pace::default()));
         // `fanfold ls` not showing it is no reason to refuse it.
@@ -152,14 +153,28 @@ fn queue(submitted: Submitted, request: &SubmitRequest) -> Result<NewJob> {
     Ok(NewJob { id, dir, spec, created_us, continued })
 }
 
-/// What the job in `dir` is with each `key=value` set, if there is anything to try again in it. Nothing is changed.
+/// What a retry of the job in `dir` will be.
+#[derive(Clone, Debug)]
+pub struct Retried {
+    /// What the job is by then.
+    pub spec: JobSpec,
+    /// What it runs: for a new script that was asked for, the copy that was taken.
+    pub script: RetryScript,
+}
+
+/// What the job in `dir` is with each `key=value` set, and with which script, if there is anything to try again in it. Nothing of the job is
+/// changed; a new script is copied beside the one it has.
 ///
 /// # Errors
-/// Nothing failed, somebody works on the job, or a key would make it another job.
-pub fn retried(shared: &SharedRoot, dir: &JobDir, overrides: &[String]) -> Result<JobSpec> {
+/// Nothing failed, somebody works on the job, a key would make it another job, or there is no script to copy.
+pub fn retried(shared: &SharedRoot, dir: &JobDir, overrides: &[String], script: RetryScript) -> Result<Retried> {
     let submitted = submit::reopen(dir, overrides, Some(shared))?;
     super::prepare::something_failed(&submitted)?;
-    Ok(submitted.spec)
+    let script = match script::choose(&submitted, script)? {
+        Script::New { script, .. } => RetryScript::Taken(script.number),
+        Script::Own | Script::Unchanged => RetryScript::Own,
+    };
+    Ok(Retried { spec: submitted.spec, script })
 }
 
 fn queued(now_us: u64) -> Snapshot {
@@ -202,9 +217,14 @@ pub fn run_on_fleet(link: &FleetLink, run: FleetRun) -> Result<ExitCode> {
         }
         FleetJob::Dir(dir, overrides) => (submit::reopen(&dir, &overrides, Some(&link.shared))?, dir.job_yaml(), true),
     };
+    let script = match purpose {
+        Purpose::Run => Script::Own,
+        Purpose::RetryFailed(wanted) => script::choose(&submitted, wanted)?,
+    };
     let audience = Audience { on_state: Some(on_state), quiet };
-    let mut bound = Bound::begin(link, &submitted);
-    let take_up = TakeUp { purpose, orders: &orders, comeback, own_script, audience, cache: CacheSettings::default() };
+    let mut bound = Bound::begin(link, &submitted, script.number(submitted.script));
+    let cache = CacheSettings::default();
+    let take_up = TakeUp { purpose, script, orders: &orders, comeback, own_script, audience, cache };
     super::go_on(submitted, &job_file, &take_up, Some(&mut bound))
 }
 
@@ -213,6 +233,8 @@ pub(super) struct Bound {
     link: FleetLink,
     id: JobId,
     dir: JobDir,
+    /// The script that its nodes run, and that its queues are of.
+    script: ScriptNumber,
     pool: String,
     /// Declares the queues while the job is prepared.
     declaring: Option<JoinHandle<Result<Fleet, BrokerError>>>,
@@ -222,12 +244,13 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    fn begin(link: &FleetLink, submitted: &Submitted) -> Bound {
+    fn begin(link: &FleetLink, submitted: &Submitted, script: ScriptNumber) -> Bound {
         let Submitted { id, dir, spec, .. } = submitted;
         let mut bound = Bound {
             link: link.clone(),
             id: id.clone(),
             dir: dir.clone(),
+            script,
             pool: spec.compute_target.clone(),
             declaring: None,
             fleet: None,
@@ -238,8 +261,8 @@ impl Bound {
     }
 
     fn declare(&self) -> JoinHandle<Result<Fleet, BrokerError>> {
-        let Bound { link, id, dir, pool, .. } = self;
-        let (link, id, dir, tickets) = (link.clone(), id.clone(), dir.clone(), topology(pool));
+        let Bound { link, id, dir, script, pool, .. } = self;
+        let (link, id, dir, tickets) = (link.clone(), names::running(id, *script), dir.clone(), topology(pool));
         thread::spawn(move || {
             // First: where it is refused, nothing of the job is there that somebody would have to remove.
             link.broker.declare(tickets, LIMIT)?;
@@ -275,8 +298,8 @@ impl Bound {
                 self.fleet.insert(Arc::new(fleet)).clone()
             }
         };
-        let Prepared { dir, spec, continued, .. } = prepared;
-        FleetNodes::start(&self.link, fleet, &self.id, dir, spec, *continued)
+        let Prepared { dir, spec, script, continued, .. } = prepared;
+        FleetNodes::start(&self.link, fleet, (&self.id, *script), dir, spec, *continued)
     }
 
     pub(super) fn backend(&self) -> Arc<dyn Backend> {
@@ -303,6 +326,9 @@ impl Drop for Bound {
             failpoint!("fleet_before_clean_up");
             // With the broker away they expire by themselves.
             let _ = fleet.clean_up();
+            for earlier in self.script.earlier() {
+                let _ = Fleet::forget(&self.link.broker, &self.link.store, &names::running(&self.id, earlier));
+            }
             failpoint!("fleet_after_clean_up");
         }
     }

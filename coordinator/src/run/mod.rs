@@ -15,6 +15,7 @@ mod prepare;
 mod requests;
 mod reuse;
 mod rewrite;
+mod script;
 mod since;
 mod submit;
 mod upload;
@@ -47,6 +48,7 @@ use nodes::{Nodes, Only};
 use observer::{Audience, Observer};
 use prepare::{Equipped, Prepared, TakeUp};
 use requests::Requests;
+use script::Script;
 use submit::Submitted;
 use upload::Uploaded;
 use window::{Left, Shape, Window};
@@ -54,7 +56,7 @@ use window::{Left, Shape, Window};
 pub use fanfold_worker::equip::{at_work, inherited_mask, process_count};
 pub use fleet::OF_THE_BROKER;
 pub use link::{
-    FleetJob, FleetLink, FleetRun, NewJob, OnState, Source, SubmitRequest, retried, run_on_fleet, submit_job,
+    FleetJob, FleetLink, FleetRun, NewJob, OnState, Retried, Source, SubmitRequest, retried, run_on_fleet, submit_job,
 };
 pub(crate) use observer::item_names;
 pub use orders::Orders;
@@ -62,6 +64,7 @@ pub use places::{output_dir, output_file, output_uri};
 pub use prepare::Purpose;
 pub use requests::{Asked, ask};
 pub use reuse::{reuse, stand_in};
+pub use script::{RetryScript, ScriptError, UNCHANGED};
 pub use submit::{SubmitError, is_shared};
 pub use upload::{check as check_upload, lost as lost_uploads};
 
@@ -85,21 +88,30 @@ pub struct RunRequest {
 /// that was committed safe. How a job ended by itself is the exit code.
 pub fn run(request: &RunRequest, orders: &Orders) -> Result<ExitCode> {
     let submitted = submit::submit(&request.job_file, &request.overrides, request.job_dir.as_deref())?;
-    go_on(submitted, &request.job_file, &here(Purpose::Run, orders, false, request.cache.clone()), None)
+    go_on(submitted, &request.job_file, &here(Purpose::Run, Script::Own, orders, request.cache.clone()), None)
 }
 
-/// Opens the mini-batches out of tries again and goes on with the job, which may be Failed or Completed. Keys that may change on
-/// continuing can be set. Files at addresses are kept in `cache`.
+/// Opens the mini-batches out of tries again and goes on with the job, which may be Failed or Completed, with its own copy of the script or
+/// a new one. Keys that may change on continuing can be set. Files at addresses are kept in `cache`.
 ///
 /// # Errors
-/// As [`run`].
-pub fn retry_failed(dir: &JobDir, overrides: &[String], cache: CacheSettings, orders: &Orders) -> Result<ExitCode> {
+/// As [`run`]; and [`ScriptError`].
+pub fn retry_failed(
+    dir: &JobDir,
+    overrides: &[String],
+    script: RetryScript,
+    cache: CacheSettings,
+    orders: &Orders,
+) -> Result<ExitCode> {
     let submitted = submit::reopen(dir, overrides, None)?;
-    go_on(submitted, &dir.job_yaml(), &here(Purpose::RetryFailed, orders, true, cache), None)
+    let purpose = Purpose::RetryFailed(script);
+    let script = script::choose(&submitted, script)?;
+    go_on(submitted, &dir.job_yaml(), &here(purpose, script, orders, cache), None)
 }
 
-fn here(purpose: Purpose, orders: &Orders, own_script: bool, cache: CacheSettings) -> TakeUp<'_> {
-    TakeUp { purpose, orders, comeback: Comeback::Here, own_script, audience: Audience::default(), cache }
+fn here(purpose: Purpose, script: Script, orders: &Orders, cache: CacheSettings) -> TakeUp<'_> {
+    let own_script = purpose.is_retry();
+    TakeUp { purpose, script, orders, comeback: Comeback::Here, own_script, audience: Audience::default(), cache }
 }
 
 fn go_on(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>, bound: Option<&mut Bound>) -> Result<ExitCode> {
@@ -426,5 +438,6 @@ fn facts(
         settled_before,
         pid: std::process::id(),
         host: node::host_name(),
+        script: None,
     }
 }

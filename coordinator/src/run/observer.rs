@@ -28,8 +28,8 @@ use super::window::Window;
 use crate::aggregate::{Aggregate, Committed, Recovered, output_len};
 use crate::ledger::{ErrorGroup, FailureFilter, JobStatus, LedgerError, LedgerReader, Totals};
 use crate::report::{
-    JobFacts, MasterRole, NodeLine, ProcessState, Reporter, Snapshot, Status, exit_code, job_result_tells,
-    write_job_report,
+    JobFacts, MasterRole, NodeLine, ProcessState, Reporter, Snapshot, Status, StatusScript, exit_code,
+    job_result_tells, write_job_report,
 };
 use crate::terminal;
 
@@ -323,6 +323,15 @@ impl Observer {
         );
         self.master.milestone(&text);
         self.driver(&text);
+        if let Some(script) = &self.facts.script {
+            let text = format!(
+                "Script: {}, {}",
+                StatusScript::from(script).in_words(),
+                &script.hash[..script.hash.len().min(12)]
+            );
+            self.master.log(Level::Info, &text);
+            self.driver(&text);
+        }
         if recovered.cut > 0 {
             let text = format!("{} bytes were written but never proven: cut off, they are run again", recovered.cut);
             self.master.log(Level::Warning, &text);

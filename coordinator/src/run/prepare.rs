@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fanfold_shared::clock;
-use fanfold_shared::ids::JobId;
+use fanfold_shared::ids::{JobId, ScriptNumber};
 use fanfold_shared::items::{Fingerprints, ItemReader, is_listed};
-use fanfold_shared::job::{self, JobSpec, OnFailure};
+use fanfold_shared::job::{JobSpec, OnFailure};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
 use fanfold_shared::state::JobState;
@@ -21,6 +21,7 @@ use fanfold_worker::node::survivors;
 use super::driver::wants_fingerprints;
 use super::observer::{Audience, Observer};
 use super::places::{node_id, output_file};
+use super::script::{self, RetryScript, Script};
 use super::submit::{self, SubmitError, Submitted};
 use super::{Orders, changed, facts, reuse, since, verdict};
 use crate::aggregate::{Aggregate, AggregateConfig, Recovered, Tries, output_len};
@@ -40,9 +41,10 @@ pub struct Prepared {
     pub dir: JobDir,
     /// What it is.
     pub spec: JobSpec,
+    /// The copy of its script that it runs.
+    pub script: ScriptNumber,
     /// Its ledger and output.
     pub aggregate: Aggregate,
-    /// What they said at the start.
     /// What the user sees.
     pub observer: Observer,
     /// What running takes; taken when it starts. None: everything is settled, and only the end is missing.
@@ -57,6 +59,8 @@ pub struct Prepared {
 pub struct TakeUp<'a> {
     /// What for.
     pub purpose: Purpose,
+    /// With which script.
+    pub script: Script,
     /// What is asked of it.
     pub orders: &'a Orders,
     /// How it is gone on with once it stands still; unless that is here, its nodes are on other machines.
@@ -82,8 +86,15 @@ pub struct Equipped {
 pub enum Purpose {
     /// To run it, or to go on with it. One that ended is not run again.
     Run,
-    /// To give what is out of tries another chance, with the job's own copy of the script.
-    RetryFailed,
+    /// To give what is out of tries another chance.
+    RetryFailed(RetryScript),
+}
+
+impl Purpose {
+    /// Whether what is out of tries gets another chance.
+    pub fn is_retry(self) -> bool {
+        matches!(self, Purpose::RetryFailed(_))
+    }
 }
 
 /// What preparing came to.
@@ -146,8 +157,8 @@ impl Report for PrepareError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             PrepareError::Ended { id, .. } => format!(
-                "`fanfold errors {id}` shows what failed; `fanfold retry --failed {id}` goes on with this job and its script; for \
-                 another script, run the job in a new directory (leave `--job-dir` out)"
+                "`fanfold errors {id}` shows what failed; `fanfold retry --failed {id}` goes on with this job and its copy of the script, \
+                 and with `--new-script` with the script as it is now"
             ),
             PrepareError::ResultGone { .. } => {
                 "nothing was changed; bring the file back from a copy, or run the job in a new directory (leave `--job-dir` out)"
@@ -166,7 +177,7 @@ impl Report for PrepareError {
 /// # Errors
 /// Everything that keeps it from running; nothing was run, and nothing of another job was touched.
 pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<Outcome> {
-    let TakeUp { purpose, orders, ref comeback, own_script, ref audience, ref cache } = *take_up;
+    let TakeUp { purpose, ref script, orders, ref comeback, own_script, ref audience, ref cache } = *take_up;
     let began = Instant::now();
     let started_us = clock::wall_us();
     audience.state(JobState::Preparing, None);
@@ -178,7 +189,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
             }
         }
         Purpose::Run => (),
-        Purpose::RetryFailed => something_failed(&submitted)?,
+        Purpose::RetryFailed(_) => something_failed(&submitted)?,
     }
     let unasked = match continued {
         true => None,
@@ -188,7 +199,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     let own = listing::own_directories(dir, &super::output_dir(spec, dir));
     // The job file may lie beside the script, and may change while the script may not.
     let beside: Vec<PathBuf> = own.iter().cloned().chain([job_file.to_path_buf()]).collect();
-    let taken = snapshot::take(spec, dir, &beside)?;
+    let taken = snapshot::take(spec, dir, submitted.script, &beside)?;
     if *continued && !own_script {
         same_script(&submitted)?;
     }
@@ -209,13 +220,13 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
 
     let facts = facts(&submitted, spec, job_file.to_path_buf(), comeback.clone(), 0, started_us);
     let record = submitted.to_record();
-    let Submitted { dir, id, spec, lock, continued, notes: of_job_file, .. } = submitted;
+    let Submitted { dir, id, spec, script: own, lock, continued, notes: of_job_file, .. } = submitted;
     notes.splice(..0, of_job_file.into_iter().chain(unasked));
     let (mut aggregate, recovered) = Aggregate::open(AggregateConfig {
         job: dir.clone(),
         lock,
         job_id: id.clone(),
-        fingerprint: fingerprint(&spec, &taken.hash),
+        fingerprint: script::fingerprint(&spec, &taken.hash),
         split: split.clone(),
         output: output_file(&spec, &dir),
         table: spec.writes_parquet(),
@@ -225,7 +236,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     })?;
     if continued {
         // A service goes on by itself after each restart: there such rows fail, and nobody has to come for the rest.
-        if purpose == Purpose::RetryFailed || *comeback != Comeback::Service {
+        if purpose.is_retry() || *comeback != Comeback::Service {
             changed::refuse(&spec, &dir, &items, &aggregate, purpose)?;
         }
         submit::keep(&record, &dir)?;
@@ -234,10 +245,12 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
     if let Err(error) = Registry::of_user().add(&entry) {
         audience.tell(&format!("warning: `fanfold ls` will not show this job: {error}: {}", error.source));
     }
-    if purpose == Purpose::RetryFailed {
-        aggregate.retry_failed()?;
-    }
+    let (script, hash) = match purpose.is_retry() {
+        true => script::retry(&mut aggregate, script, (own, taken.hash), &mut notes)?,
+        false => (own, taken.hash),
+    };
     let mut facts = facts;
+    facts.script = aggregate.ledger().scripts()?.pop();
     facts.settled_before = aggregate.totals().mini_batches_settled();
     let entries = items.entries();
     let mut observer = Observer::new(facts, items, spec.logging_level, audience.clone());
@@ -251,7 +264,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         observer.note(Level::Warning, &text);
     }
     if !aggregate.all_settled()
-        && let Err(error) = reuse::begin(&spec, &dir, &taken.hash, comeback.is_on_fleet(), first)
+        && let Err(error) = reuse::begin(&spec, &dir, &hash, comeback.is_on_fleet(), first)
     {
         observer.log(Level::Warning, &format!("no later run will use this job's result: {error}: {}", error.source));
     }
@@ -261,7 +274,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
             observer.asking(&spec);
             fingerprints(&spec, &dir, entries).map(|fingerprints| Some(Equipped { equipment: None, fingerprints }))
         }
-        false => equip(&spec, &dir, (&id, &recovered), cache, &mut observer, orders).map(Some),
+        false => equip(&spec, (&dir, script), (&id, &recovered), cache, &mut observer, orders).map(Some),
     };
     match equipped {
         // Whatever was cut short: it was so by the signal.
@@ -269,7 +282,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
         Err(failure) => Ok(Outcome::Over(super::cannot_run(&mut aggregate, &mut observer, &failure)?)),
         Ok(equipment) => {
             let orders = orders.clone();
-            let prepared = Prepared { dir, spec, aggregate, observer, equipment, orders, continued, splitting };
+            let prepared = Prepared { dir, spec, script, aggregate, observer, equipment, orders, continued, splitting };
             Ok(Outcome::Ready(Box::new(prepared)))
         }
     }
@@ -278,7 +291,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
 /// Everything that the node works with.
 fn equip(
     spec: &JobSpec,
-    dir: &JobDir,
+    (dir, script): (&JobDir, ScriptNumber),
     (id, recovered): (&JobId, &Recovered),
     cache: &CacheSettings,
     observer: &mut Observer,
@@ -289,6 +302,7 @@ fn equip(
         id,
         spec,
         job: dir,
+        script,
         node: &node,
         dir: dir.node(&node),
         items: ItemReader::open(&dir.items())?,
@@ -341,7 +355,10 @@ fn over(submitted: &Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> Result<
             }
             let exit = super::observer::already_completed(&facts, &ledger, audience)?;
             if !own_script {
-                since::notes(submitted).iter().for_each(|note| audience.tell(&format!("  note          {note}")));
+                let out_of_tries = ledger.anything_out_of_tries()?;
+                since::notes(submitted, out_of_tries)
+                    .iter()
+                    .for_each(|note| audience.tell(&format!("  note          {note}")));
             }
             Ok(Some(Outcome::Over(exit)))
         }
@@ -375,7 +392,7 @@ fn is_the_result(id: &str, file: &Path, written: u64) -> Result<()> {
 /// copy of counts; files that came since are none of its business.
 fn same_script(submitted: &Submitted) -> Result<()> {
     let Some(files) = since::changed_files(submitted)? else { return Ok(()) };
-    let (dir, copy) = (submitted.dir.root().to_path_buf(), submitted.dir.snapshot());
+    let (dir, copy) = (submitted.dir.root().to_path_buf(), submitted.dir.snapshot(submitted.script));
     Err(SubmitError::ScriptChanged { dir, id: submitted.id.clone(), files, copy }.into())
 }
 
@@ -402,11 +419,6 @@ fn list(spec: &JobSpec, dir: &JobDir, own: &[PathBuf], began: Instant, orders: &
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// What makes a ledger this job's: the job, and the script it runs.
-fn fingerprint(spec: &JobSpec, snapshot: &str) -> String {
-    format!("{}:{snapshot}", job::fingerprint(spec))
 }
 
 /// The number after that of every process that the ledger or a log knows: a process that was started but never reported

@@ -21,6 +21,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use fanfold_shared::ids::ScriptNumber;
 use fanfold_shared::items::{Fingerprint, Fingerprints, ItemReader, ItemsError, is_listed};
 use fanfold_shared::job::{self, InputType, JobRecord, JobSpec, OutputAction};
 use fanfold_shared::layout::JobDir;
@@ -345,7 +346,8 @@ fn find(spec: &JobSpec, job_file: &Path, on_fleet: bool, cancel: &Cancel<'_>) ->
 fn damage(spec: &JobSpec, entry: &Entry, finished: &Finished) -> Option<String> {
     let dir = JobDir::new(&entry.job_dir);
     let is_job = JobRecord::read(&dir).is_ok_and(|record| record.is_some_and(|record| record.id.0 == entry.id));
-    let is_whole = is_job && dir.snapshot().is_dir() && is_listed(&dir.items()) && dir.status_json().is_file();
+    let is_whole =
+        is_job && dir.snapshot(ScriptNumber::FIRST).is_dir() && is_listed(&dir.items()) && dir.status_json().is_file();
     if !is_whole {
         return Some(format!("its directory `{}` is damaged", dir.root().display()));
     }

@@ -16,7 +16,7 @@ const NAMED: usize = 3;
 /// # Errors
 /// The copy or a file can't be read.
 pub(super) fn changed_files(submitted: &Submitted) -> Result<Option<String>, SnapshotError> {
-    let changed = snapshot::changed(&submitted.spec, &submitted.dir)?;
+    let changed = snapshot::changed(&submitted.spec, &submitted.dir, submitted.script)?;
     if changed.is_empty() {
         return Ok(None);
     }
@@ -26,11 +26,18 @@ pub(super) fn changed_files(submitted: &Submitted) -> Result<Option<String>, Sna
 }
 
 /// What to tell whoever asks for a job that is Completed already, and has another script or other settings by now: a line for each.
-pub(super) fn notes(submitted: &Submitted) -> Vec<String> {
+/// `out_of_tries`: some of it failed.
+pub(super) fn notes(submitted: &Submitted, out_of_tries: bool) -> Vec<String> {
     let mut notes = Vec::new();
     // A script that can't be compared is no obstacle to a result that is there.
     if let Ok(Some(files)) = changed_files(submitted) {
         notes.push(format!("{files} changed since: the result is that of the job's own copy of the script"));
+        if out_of_tries {
+            let id = &submitted.id;
+            notes.push(format!(
+                "`fanfold retry --failed --new-script {id}` runs what failed with the script as it is now"
+            ));
+        }
     }
     let settings = submitted.before.as_ref().map(|before| settings(before, &submitted.spec)).unwrap_or_default();
     if !settings.is_empty() {

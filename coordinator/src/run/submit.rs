@@ -11,7 +11,7 @@ use fanfold_shared::clock;
 use fanfold_shared::durable;
 use fanfold_shared::failpoint;
 use fanfold_shared::fleet::{Outside, SharedRoot};
-use fanfold_shared::ids::JobId;
+use fanfold_shared::ids::{JobId, ScriptNumber};
 use fanfold_shared::job::{self, Difference, JobRecord, JobSpec, NoDatasets, RECORD_VERSION};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::{During, ExitCode, Report, Result};
@@ -19,7 +19,7 @@ use fanfold_shared::uri::Uri;
 
 use super::link::{Source, SubmitRequest};
 use crate::datasets::{DatasetStore, notes};
-use crate::ledger::JobLock;
+use crate::ledger::{JobLock, script_of};
 
 /// A job that this program holds.
 pub struct Submitted {
@@ -31,6 +31,10 @@ pub struct Submitted {
     pub created_us: u64,
     /// What it is.
     pub spec: JobSpec,
+    /// The copy of its script that it runs.
+    pub script: ScriptNumber,
+    /// The job file that it came from, absolute, if it came from one.
+    pub job_file: Option<PathBuf>,
     /// What it was when it was last taken up, if that is another thing.
     pub before: Option<JobSpec>,
     /// The right to write to it.
@@ -144,9 +148,9 @@ impl Report for SubmitError {
                  the old one"
                     .into()
             }
-            SubmitError::ScriptChanged { copy, .. } => format!(
-                "leave `--job-dir` out or name a new directory to run the new script as a new job; to continue the old one, \
-                 bring the files back as they are in `{}`; what changes by itself (logs, outputs) belongs into .amlignore",
+            SubmitError::ScriptChanged { id, copy, .. } => format!(
+                "`fanfold retry --failed --new-script {id}` goes on with the new script, and keeps the rows that are in; to go on with \
+                 the old one, bring the files back as they are in `{}`; what changes by itself (logs, outputs) belongs into .amlignore",
                 copy.display()
             ),
             SubmitError::Outside { key, outside } if key == JOB_DIRECTORY => format!(
@@ -177,7 +181,7 @@ pub fn submit(job_file: &Path, overrides: &[String], job_dir: Option<&Path>) -> 
     let spec = job::load(job_file, overrides, &datasets)?;
     let base = folder(job_file)?;
     let notes = notes::shadowed(&spec, &base, &datasets);
-    Ok(Submitted { notes, ..settle(spec, job_dir, None, None)? })
+    Ok(Submitted { notes, ..settle(spec, Some(job_file), job_dir, None, None)? })
 }
 
 /// Where relative paths of a job file start.
@@ -199,7 +203,11 @@ pub fn submit_to_fleet(shared: &SharedRoot, request: &SubmitRequest) -> Result<S
         }
     };
     let notes = notes::shadowed(&spec, &base, datasets);
-    Ok(Submitted { notes, ..settle(spec, request.job_dir.as_deref(), request.id.as_ref(), Some(shared))? })
+    let file = match source {
+        Source::File(file) => Some(file.as_path()),
+        Source::Inline { .. } => None,
+    };
+    Ok(Submitted { notes, ..settle(spec, file, request.job_dir.as_deref(), request.id.as_ref(), Some(shared))? })
 }
 
 /// What [`SubmitError::Outside`] calls it.
@@ -224,7 +232,13 @@ pub fn is_shared(shared: &SharedRoot, spec: &JobSpec, dir: &Path) -> Result<(), 
 }
 
 /// Makes the job directory, or recognises it.
-fn settle(spec: JobSpec, job_dir: Option<&Path>, id: Option<&JobId>, shared: Option<&SharedRoot>) -> Result<Submitted> {
+fn settle(
+    spec: JobSpec,
+    job_file: Option<&Path>,
+    job_dir: Option<&Path>,
+    id: Option<&JobId>,
+    shared: Option<&SharedRoot>,
+) -> Result<Submitted> {
     let jobs = std::path::absolute("fanfold-jobs").during("find", "fanfold-jobs")?;
     let fresh = id.cloned().unwrap_or_else(|| untaken(&jobs, || JobId::new(&spec.name)));
     let root = match job_dir {
@@ -249,16 +263,20 @@ fn settle(spec: JobSpec, job_dir: Option<&Path>, id: Option<&JobId>, shared: Opt
     let lock = JobLock::acquire(&dir)?;
     let known = JobRecord::read(&dir)?;
     let continued = known.is_some();
-    let (id, created_us, before) = match known {
+    let given = job_file.map(|file| std::path::absolute(file).during("find", file)).transpose()?;
+    // The job's own copy of its job file lies beside no script.
+    let given = given.filter(|file| *file != dir.job_yaml());
+    let (id, created_us, script, before, job_file) = match known {
         Some(record) => {
             same_job(&dir, &record, &spec)?;
-            (record.id, record.created_us, Some(record.spec))
+            (record.id, record.created_us, script_of(&dir)?, Some(record.spec), given.or(record.job_file))
         }
-        None => (fresh, clock::wall_us(), None),
+        None => (fresh, clock::wall_us(), ScriptNumber::FIRST, None, given),
     };
     let withdrawal = Withdrawal { dir: dir.clone(), made, unnamed: job_dir.is_none(), continued };
     let notes = Vec::new();
-    let submitted = Submitted { dir, id, created_us, spec, before, lock, continued, withdrawal, notes };
+    let submitted =
+        Submitted { dir, id, created_us, spec, script, job_file, before, lock, continued, withdrawal, notes };
     if !continued {
         submitted.record()?;
     }
@@ -295,10 +313,12 @@ pub fn reopen(dir: &JobDir, overrides: &[String], shared: Option<&SharedRoot>) -
         is_shared(shared, &spec, dir.root())?;
     }
     same_job(dir, &record, &spec)?;
-    let JobRecord { id, created_us, spec: before, .. } = record;
+    let script = script_of(dir)?;
+    let JobRecord { id, created_us, spec: before, job_file, .. } = record;
     let withdrawal = Withdrawal { dir: dir.clone(), made: false, unnamed: false, continued: true };
     let (dir, before, notes) = (dir.clone(), Some(before), Vec::new());
-    Ok(Submitted { dir, id, created_us, spec, before, lock, continued: true, withdrawal, notes })
+    let continued = true;
+    Ok(Submitted { dir, id, created_us, spec, script, job_file, before, lock, continued, withdrawal, notes })
 }
 
 /// Refuses what would make it another job.
@@ -313,8 +333,9 @@ fn same_job(dir: &JobDir, record: &JobRecord, spec: &JobSpec) -> Result<()> {
 impl Submitted {
     /// What is written down of it.
     pub fn to_record(&self) -> JobRecord {
-        let Submitted { id, created_us, spec, .. } = self;
-        JobRecord { version: RECORD_VERSION, id: id.clone(), created_us: *created_us, spec: spec.clone() }
+        let Submitted { id, created_us, spec, job_file, .. } = self;
+        let (id, spec, job_file) = (id.clone(), spec.clone(), job_file.clone());
+        JobRecord { version: RECORD_VERSION, id, created_us: *created_us, spec, job_file }
     }
 
     /// Writes down what the job is from now on. For a job that is continued that is done once it is really taken up: a refusal

@@ -41,7 +41,7 @@ use crate::terminal;
 pub use error::ServiceError;
 pub use events::event;
 pub use lock::{InUse, StateLock};
-pub use store::{Intent, Job, JobStore, StoreError};
+pub use store::{Intent, Job, JobStore, Retry, StoreError};
 pub use submit::{Accepted, Caller};
 pub use token::{Token, TokenError};
 

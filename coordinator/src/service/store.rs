@@ -11,10 +11,11 @@ use std::time::Duration;
 use fanfold_shared::clock::wall_us;
 use fanfold_shared::fleet::JobEvent;
 use fanfold_shared::fleet::names::event_key;
-use fanfold_shared::ids::JobId;
+use fanfold_shared::ids::{JobId, ScriptNumber};
 use fanfold_shared::report::{ExitCode, Report};
 use fanfold_shared::state::JobState;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
 
 /// `PRAGMA user_version`.
 const VERSION: i64 = 1;
@@ -35,7 +36,7 @@ CREATE TABLE jobs (
     accepted INTEGER NOT NULL DEFAULT 0,
     -- run, paused, canceled
     wanted TEXT NOT NULL DEFAULT 'run',
-    -- The overrides of a `retry --failed` that has not begun, JSON.
+    -- A `retry --failed` that has not begun, JSON: its overrides, or an object that has them and the script.
     retry TEXT,
     state TEXT NOT NULL DEFAULT 'Queued',
     cause TEXT,
@@ -97,8 +98,8 @@ pub struct Job {
     pub node_count: Option<u32>,
     /// What is wanted of it.
     pub wanted: Intent,
-    /// A `retry --failed` that has not begun, with what is to be set otherwise.
-    pub retry: Option<Vec<String>>,
+    /// A `retry --failed` that has not begun.
+    pub retry: Option<Retry>,
     /// The last state it came into.
     pub state: JobState,
     /// Why.
@@ -107,6 +108,31 @@ pub struct Job {
     pub submitted_us: u64,
     /// When it came into a final state.
     pub ended_us: Option<u64>,
+}
+
+/// What a retry was asked to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// What is to be set otherwise.
+    pub set: Vec<String>,
+    /// The copy of a new script; None: the job runs what it ran last.
+    pub script: Option<ScriptNumber>,
+}
+
+impl Retry {
+    fn to_text(&self) -> String {
+        match self.script {
+            // As versions without scripts wrote it, and read it.
+            None => serde_json::to_string(&self.set),
+            Some(_) => serde_json::to_string(self),
+        }
+        .expect("strings and numbers can be written")
+    }
+
+    fn from_text(text: &str) -> Option<Retry> {
+        let plain = serde_json::from_str(text).map(|set| Retry { set, script: None });
+        plain.or_else(|_| serde_json::from_str(text)).ok()
+    }
 }
 
 /// A job that is about to be accepted.
@@ -211,7 +237,7 @@ fn job(row: &Row) -> rusqlite::Result<Job> {
             "paused" => Intent::Paused,
             _ => Intent::Run,
         },
-        retry: retry.and_then(|text| serde_json::from_str(&text).ok()),
+        retry: retry.and_then(|text| Retry::from_text(&text)),
         state: JobState::from_name(&state).unwrap_or(JobState::Queued),
         cause: row.get(10)?,
         submitted_us: row.get::<_, i64>(11)? as u64,
@@ -377,14 +403,14 @@ impl JobStore {
     }
 
     /// A job that is over is to be tried again.
-    pub fn retry(&self, id: &JobId, overrides: &[String], who: &str, event: &JobEvent) -> Result<(), StoreError> {
-        let overrides = serde_json::to_string(overrides).expect("strings can be written");
+    pub fn retry(&self, id: &JobId, retry: &Retry, who: &str, event: &JobEvent) -> Result<(), StoreError> {
+        let what = if retry.script.is_some() { "retry with a new script" } else { "retry" };
         self.write(|connection| {
             connection.execute(
                 "UPDATE jobs SET retry = ?, wanted = 'run', state = 'Queued', cause = NULL, ended_us = NULL WHERE id = ?",
-                [&overrides, &id.0],
+                [&retry.to_text(), &id.0],
             )?;
-            note(connection, id, who, "retry")?;
+            note(connection, id, who, what)?;
             tell(connection, event)
         })
     }

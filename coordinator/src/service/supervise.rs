@@ -19,7 +19,7 @@ use super::store::{Intent, Job};
 use super::{Running, Service, ServiceError, locked, say};
 use crate::ledger::JobLock;
 use crate::report::{Comeback, Status};
-use crate::run::{FleetJob, FleetRun, Orders, Purpose, run_on_fleet};
+use crate::run::{FleetJob, FleetRun, Orders, Purpose, RetryScript, run_on_fleet};
 
 /// Between two decisions about shares.
 const SHARE: Duration = Duration::from_secs(1);
@@ -198,7 +198,10 @@ impl Service {
     fn run_once(&self, job: &Job, orders: &Orders) -> After {
         // A retry that began and was interrupted goes on as what it is: a job.
         let retry = self.inner.store.job(&job.id).ok().flatten().and_then(|job| job.retry);
-        let purpose = if retry.is_some() { Purpose::RetryFailed } else { Purpose::Run };
+        let purpose = match &retry {
+            Some(retry) => Purpose::RetryFailed(retry.script.map_or(RetryScript::Own, RetryScript::Taken)),
+            None => Purpose::Run,
+        };
         let dir = JobDir::new(&job.dir);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (service, mine, sees) = (self.clone(), job.clone(), seen.clone());
@@ -214,7 +217,7 @@ impl Service {
             }
         };
         let run = FleetRun {
-            job: FleetJob::Dir(dir.clone(), retry.unwrap_or_default()),
+            job: FleetJob::Dir(dir.clone(), retry.unwrap_or_default().set),
             purpose,
             orders: orders.clone(),
             on_state: Arc::new(on_state),

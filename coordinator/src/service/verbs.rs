@@ -4,13 +4,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::fleet::{WorkerId, WorkerStatus};
-use fanfold_shared::ids::JobId;
+use fanfold_shared::ids::{JobId, ScriptNumber};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::Result;
 use fanfold_shared::state::JobState;
 
-use super::{Intent, Job, Service, ServiceError, event, say, supervise};
-use crate::run;
+use super::{Intent, Job, Retry, Service, ServiceError, event, say, supervise};
+use crate::run::{self, Retried, RetryScript};
 
 /// How long the thread of a job that is over may still be at its reports.
 const LAST: Duration = Duration::from_secs(2);
@@ -93,22 +93,36 @@ impl Service {
         Ok(())
     }
 
-    /// What is out of tries is tried again.
+    /// What is out of tries is tried again, with a new script if it is so wanted and there is one. Returns that script's number: the copy is
+    /// taken now, whenever the job begins.
     ///
     /// # Errors
-    /// The job is neither Failed nor Completed, nothing of it failed, or a key would make it another job.
-    pub fn retry(&self, job: &Job, overrides: &[String], who: &str) -> Result<()> {
+    /// The job is neither Failed nor Completed, nothing of it failed, a key would make it another job, or there is no script to copy.
+    pub fn retry(
+        &self,
+        job: &Job,
+        overrides: &[String],
+        script: RetryScript,
+        who: &str,
+    ) -> Result<Option<ScriptNumber>> {
         if !matches!(job.state, JobState::Failed | JobState::Completed) || !self.wait_for_the_end(&job.id) {
             return Err(ServiceError::NotNow { job: job.id.clone(), state: job.state, verb: "retry" }.into());
         }
         // A mistake is told now, and not when the job is taken up.
-        let spec = run::retried(&self.inner.link.shared, &JobDir::new(&job.dir), overrides)?;
+        let Retried { spec, script } =
+            run::retried(&self.inner.link.shared, &JobDir::new(&job.dir), overrides, script)?;
+        let script = match script {
+            RetryScript::Taken(number) => Some(number),
+            RetryScript::Own | RetryScript::New => None,
+        };
         self.inner.store.update(&job.id, &spec.compute_target, spec.priority, spec.node_count)?;
         let queued = event(&job.id, &job.name, JobState::Queued, None, self.status_file(job).as_ref());
-        self.inner.store.retry(&job.id, overrides, who, &queued)?;
-        say(&format!("job {}: retry, asked for by {who}", job.id));
+        let retry = Retry { set: overrides.to_vec(), script };
+        self.inner.store.retry(&job.id, &retry, who, &queued)?;
+        let with = script.map(|number| format!(" with copy {number} of the script")).unwrap_or_default();
+        say(&format!("job {}: retry{with}, asked for by {who}", job.id));
         self.wake();
-        Ok(())
+        Ok(script)
     }
 
     /// Waits a moment for the thread of a job that is over. False: it still works on it.

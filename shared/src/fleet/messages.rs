@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{JobId, NodeId};
+use crate::ids::{JobId, NodeId, ScriptNumber};
 
 /// The id of a worker: its host name and a few random characters, unique among living workers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct Ticket {
     pub shared: PathBuf,
     /// Counted up by the job; a ticket that is renewed keeps it.
     pub number: u64,
+    /// The script that its nodes run.
+    #[serde(default, skip_serializing_if = "ScriptNumber::is_first")]
+    pub script: ScriptNumber,
 }
 
 /// What the coordinator tells a node. It is repeated until it is seen to have been heard, so hearing it twice changes nothing.

@@ -1,7 +1,7 @@
 //! The names of exchanges, queues and keys: everything begins with `fanfold`, so that a pattern of RabbitMQ's permissions or of
 //! Redis's ACL covers it, and a list sorted by name reads as a dashboard.
 
-use crate::ids::JobId;
+use crate::ids::{JobId, ScriptNumber};
 
 /// Direct; tasks go to it with the job's id as routing key.
 pub const TASKS: &str = "fanfold.tasks";
@@ -17,6 +17,12 @@ pub const EVENTS: &str = "fanfold.events";
 pub const DEAD: &str = "fanfold.dead";
 /// The queue from which the service takes jobs; published to through the default exchange.
 pub const JOBS: &str = "fanfold.jobs";
+
+/// Under which name the queues and counters of a job go while it runs this script: its id, and from the second script on the number behind
+/// it. Whoever still runs an earlier script finds no task of a later one, and is not heard.
+pub fn running(job: &JobId, script: ScriptNumber) -> JobId {
+    if script.is_first() { job.clone() } else { JobId(format!("{job}.script-{script}")) }
+}
 
 /// The queue of a job's tasks.
 pub fn tasks_queue(job: &JobId) -> String {

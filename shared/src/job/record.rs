@@ -25,6 +25,9 @@ pub struct JobRecord {
     pub created_us: u64,
     /// What it is, as it was taken up last.
     pub spec: JobSpec,
+    /// The job file that it was submitted with, absolute: beside a script it is no part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_file: Option<PathBuf>,
 }
 
 /// Why a record can't be read.

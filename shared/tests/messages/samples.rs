@@ -90,6 +90,7 @@ pub fn ticket() -> Ticket {
         job_dir: "jobs/score".into(),
         shared: "/srv/shared".into(),
         number: 12,
+        script: fanfold_shared::ids::ScriptNumber::FIRST,
     }
 }
 

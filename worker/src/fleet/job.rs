@@ -152,7 +152,7 @@ fn text(path: PathBuf) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fanfold_shared::ids::JobId;
+    use fanfold_shared::ids::{JobId, ScriptNumber};
     use fanfold_shared::job::{self, RECORD_VERSION};
 
     const ID: &str = "score-00000001";
@@ -172,7 +172,7 @@ mod tests {
         fs::write(root.root().join("score.py"), "").unwrap();
         fs::create_dir(root.root().join("in")).unwrap();
         let spec = job::load(&root.root().join("job.yaml"), &[], &job::NoDatasets).unwrap();
-        let record = JobRecord { version: RECORD_VERSION, id: JobId(ID.into()), created_us: 1, spec };
+        let record = JobRecord { version: RECORD_VERSION, id: JobId(ID.into()), created_us: 1, spec, job_file: None };
         fs::write(job.join(".fanfold/job.json"), serde_json::to_vec(&record).unwrap()).unwrap();
         Shared { dir, root }
     }
@@ -184,6 +184,7 @@ mod tests {
             job_dir: dir.into(),
             shared: shared.to_path_buf(),
             number: 1,
+            script: ScriptNumber::FIRST,
         }
     }
 

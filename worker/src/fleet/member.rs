@@ -11,8 +11,8 @@ use fanfold_shared::backend::Backend;
 use fanfold_shared::backend::fleet::Fleet;
 use fanfold_shared::backend::rabbitmq::Condition;
 use fanfold_shared::failpoint;
-use fanfold_shared::fleet::{Command, Control, Ticket, WorkerState, wire};
-use fanfold_shared::ids::NodeId;
+use fanfold_shared::fleet::{Command, Control, Ticket, WorkerState, names, wire};
+use fanfold_shared::ids::{JobId, NodeId};
 use fanfold_shared::message::{FromNode, Identity, NodeEvent, NodeMessage};
 use fanfold_shared::report::Failure;
 
@@ -46,11 +46,16 @@ pub fn refuse(worker: &Worker, ticket: &Ticket, refusal: &Refusal) {
     say(&format!("refused a ticket of job {}: {why}", ticket.job));
     // Nothing is read or written there.
     let dir = fanfold_shared::layout::JobDir::new(Path::new("/nonexistent"));
-    let fleet = Fleet::take_part(&worker.broker, &worker.store, &ticket.job, &dir);
+    let fleet = Fleet::take_part(&worker.broker, &worker.store, &running(ticket), &dir);
     let event =
         NodeEvent::Refused { worker: worker.id.0.clone(), host: worker.host.clone(), ticket: ticket.number, why };
     last_word(&fleet, &worker.new_node(), event);
     fleet.close();
+}
+
+/// The name of what the job has on the fleet.
+fn running(ticket: &Ticket) -> JobId {
+    names::running(&ticket.job, ticket.script)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,13 +74,13 @@ pub fn serve(worker: &Worker, ticket: &Ticket, job: Job) {
     say(&format!("joining job {} as node {node}: `{}`", ticket.job, job.dir.root().display()));
     let state = WorkerState::Working { job: ticket.job.clone(), node: node.clone() };
     worker.presence.set(state, None);
-    let fleet = Arc::new(Fleet::take_part(&worker.broker, &worker.store, &ticket.job, &job.dir));
+    let fleet = Arc::new(Fleet::take_part(&worker.broker, &worker.store, &running(ticket), &job.dir));
     let mut life = Life { worker, ticket, job: &job, node, fleet, heard: Instant::now(), commanded: false };
     let why = life.live();
     if job::has_ended(&job.dir) {
         // What it counted after the coordinator had removed the job's counters is nobody's any more. Missing queues don't show that: those of
         // a job that runs come back, and its counters are still needed.
-        worker.store.forget_job(&ticket.job);
+        worker.store.forget_job(&running(ticket));
     }
     life.fleet.close();
     // Made by the equipping, if it came so far.
@@ -137,6 +142,7 @@ impl Life<'_> {
                     id: &ticket.job,
                     spec: &job.spec,
                     job: &job.dir,
+                    script: ticket.script,
                     node: &node,
                     dir: worker.place.node(&ticket.job, &node),
                     items,

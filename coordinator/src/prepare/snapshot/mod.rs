@@ -1,4 +1,5 @@
-//! The snapshot: an immutable copy of the entry script's tree, made once at submission.
+//! The snapshot: an immutable copy of the entry script's tree, made once at submission; `retry --failed --new-script` puts another one
+//! beside it.
 //!
 //! It is built under another name, synced and renamed into place: **it is complete exactly if it is there under its
 //! name**. Its hash covers the names, the executable bits and the contents of its files, so the same source gives the
@@ -18,10 +19,11 @@ mod size;
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fanfold_shared::durable;
 use fanfold_shared::failpoint;
+use fanfold_shared::ids::ScriptNumber;
 use fanfold_shared::job::JobSpec;
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::report::During;
@@ -42,27 +44,53 @@ pub struct Snapshot {
     pub notes: Vec<String>,
 }
 
-/// Makes sure that the job has its snapshot: the one that is there, whatever has become of the source since, else a copy
+/// Makes sure that the job has its snapshot `script`: the one that is there, whatever has become of the source since, else a copy
 /// of the source as it is now. `own` are the directories that the job writes to
 /// ([`own_directories`](super::listing::own_directories)).
-pub fn take(spec: &JobSpec, job: &JobDir, own: &[PathBuf]) -> Result<Snapshot, SnapshotError> {
-    let place = job.snapshot();
+pub fn take(spec: &JobSpec, job: &JobDir, script: ScriptNumber, own: &[PathBuf]) -> Result<Snapshot, SnapshotError> {
+    let place = job.snapshot(script);
     if place.is_dir() {
         return copy::hash(&Selection { entries: select::stored(&place)?, notes: Vec::new() });
     }
     let selection = select::select(spec, own)?;
+    build(&selection, &place)
+}
+
+/// Makes the snapshot `script` of the source as it is now. What is there under its name is of a retry that died before the job ran
+/// it, or was refused, and goes.
+///
+/// # Errors
+/// As [`take`].
+pub fn renew(spec: &JobSpec, job: &JobDir, script: ScriptNumber, own: &[PathBuf]) -> Result<Snapshot, SnapshotError> {
+    let selection = select::select(spec, own)?;
+    let place = job.snapshot(script);
     let building = durable::building(&place);
-    match fs::remove_dir_all(&building) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during("remove", &building)?,
+    discard(&building)?;
+    // First under another name: one that is there under its own is complete.
+    match fs::rename(&place, &building) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during("rename", &place)?,
         _ => {}
     }
+    build(&selection, &place)
+}
+
+fn discard(building: &Path) -> Result<(), SnapshotError> {
+    match fs::remove_dir_all(building) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during("remove", building)?,
+        _ => Ok(()),
+    }
+}
+
+fn build(selection: &Selection, place: &Path) -> Result<Snapshot, SnapshotError> {
+    let building = durable::building(place);
+    discard(&building)?;
     fs::create_dir_all(&building).during("create", &building)?;
-    let snapshot = copy::copy(&selection, &building)?;
+    let snapshot = copy::copy(selection, &building)?;
     failpoint!("snapshot_copied");
     durable::sync_tree(&building)?;
     failpoint!("snapshot_synced");
-    fs::rename(&building, &place).during("rename", &building)?;
-    durable::sync_dir(durable::parent(&place))?;
+    fs::rename(&building, place).during("rename", &building)?;
+    durable::sync_dir(durable::parent(place))?;
     failpoint!("snapshot_renamed");
     Ok(snapshot)
 }
@@ -75,12 +103,12 @@ pub fn preview(spec: &JobSpec, own: &[PathBuf]) -> Result<Snapshot, SnapshotErro
 
 /// The files of the job's snapshot that are different in the source by now: changed, or gone. A source that is gone
 /// altogether, or was moved, is no obstacle: the job has its own copy. What came since does not count.
-pub fn changed(spec: &JobSpec, job: &JobDir) -> Result<Vec<PathBuf>, SnapshotError> {
+pub fn changed(spec: &JobSpec, job: &JobDir, script: ScriptNumber) -> Result<Vec<PathBuf>, SnapshotError> {
     if !spec.source_directory.is_dir() {
         return Ok(Vec::new());
     }
     let mut changed = Vec::new();
-    for entry in select::stored(&job.snapshot())? {
+    for entry in select::stored(&job.snapshot(script))? {
         let source = spec.source_directory.join(&entry.name);
         let same = match &entry.kind {
             Kind::Folder => true,
@@ -93,6 +121,25 @@ pub fn changed(spec: &JobSpec, job: &JobDir) -> Result<Vec<PathBuf>, SnapshotErr
     }
     changed.sort();
     Ok(changed)
+}
+
+/// Whether the settings beside the script, which say how rows are written, are others in the source than in the snapshot `script`;
+/// then where they are, or were.
+///
+/// # Errors
+/// They can't be read.
+pub fn other_settings(spec: &JobSpec, job: &JobDir, script: ScriptNumber) -> Result<Option<PathBuf>, SnapshotError> {
+    let read = |path: PathBuf| match fs::read(&path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        text => text.map(Some).during("read", path).map_err(SnapshotError::Unreadable),
+    };
+    let (copy, source) = (job.snapshot(script), &spec.source_directory);
+    for name in select::script_files(&spec.entry_script).map(|script| script.with_file_name(settings::SETTINGS)) {
+        if read(copy.join(&name))? != read(source.join(&name))? {
+            return Ok(Some(source.join(name)));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ fn bytes(name: &Path) -> &[u8] {
 }
 
 /// The files that `entry_script` may mean: a path, or a dotted module.
-fn script_files(entry_script: &str) -> [PathBuf; 3] {
+pub(super) fn script_files(entry_script: &str) -> [PathBuf; 3] {
     let module = entry_script.replace('.', "/");
     let path = Path::new(entry_script).components().filter(|part| *part != std::path::Component::CurDir).collect();
     [path, PathBuf::from(format!("{module}.py")), Path::new(&module).join("__init__.py")]

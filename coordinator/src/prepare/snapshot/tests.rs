@@ -9,6 +9,8 @@ use super::*;
 use crate::prepare::tests::spec;
 
 /// A source tree and a job.
+const FIRST: ScriptNumber = ScriptNumber::FIRST;
+
 struct Place {
     dir: TempDir,
     spec: JobSpec,
@@ -40,7 +42,7 @@ impl Place {
     }
 
     fn take(&self) -> Result<Snapshot, SnapshotError> {
-        take(&self.spec, &self.job(), &[self.path("job")])
+        take(&self.spec, &self.job(), FIRST, &[self.path("job")])
     }
 
     /// Takes a new snapshot; its files and links, and its hash.
@@ -50,7 +52,7 @@ impl Place {
         assert_eq!(preview(&self.spec, &[self.path("job")]).unwrap(), snapshot, "looking is like taking");
         let again = self.take().unwrap();
         assert_eq!((again.hash, again.files, again.bytes), (snapshot.hash.clone(), snapshot.files, snapshot.bytes));
-        let entries = select::stored(&self.job().snapshot()).unwrap();
+        let entries = select::stored(&self.job().snapshot(FIRST)).unwrap();
         let files = entries.iter().filter(|entry| entry.kind != select::Kind::Folder);
         let names: Vec<_> = files.map(|entry| entry.name.to_str().unwrap().to_string()).collect();
         assert_eq!(names.len() as u64, snapshot.files);
@@ -74,7 +76,7 @@ fn a_script_alone_brings_the_python_files_beside_it() {
     fs::write(place.dir.path().join("elsewhere.py"), "far").unwrap();
     let (names, _) = place.names();
     assert_eq!(names, ["helper.py", "linked.py", "parallel_run_step.settings.json", "score.py"]);
-    assert_eq!(fs::read(place.job().snapshot().join("linked.py")).unwrap(), b"far");
+    assert_eq!(fs::read(place.job().snapshot(FIRST).join("linked.py")).unwrap(), b"far");
 }
 
 #[test]
@@ -104,7 +106,7 @@ fn a_source_directory_comes_whole_but_for_what_is_never_meant() {
     place.spec.side_inputs.insert("labels".into(), place.path("labels.txt"));
     place.spec.models.insert("m".into(), place.path("model"));
     assert_eq!(place.names().0, [".env.example", "package/__init__.py", "score.py", "table.json"]);
-    assert!(place.job().snapshot().join("empty").is_dir());
+    assert!(place.job().snapshot(FIRST).join("empty").is_dir());
 }
 
 #[test]
@@ -147,7 +149,7 @@ fn links_within_stay_links_and_what_others_lead_to_is_copied() {
         "sub/deep/x",
     ];
     assert_eq!(names, expected);
-    let snapshot = place.job().snapshot();
+    let snapshot = place.job().snapshot(FIRST);
     let link = |name: &str| fs::read_link(snapshot.join(name)).unwrap();
     assert_eq!(link("relative"), Path::new("real/file"));
     assert_eq!(link("sub/deep/absolute"), Path::new("../../real"));
@@ -184,24 +186,24 @@ fn the_hash_tells_names_contents_and_executable_bits_apart() {
     changed("removed");
     symlink("c", place.path("b")).unwrap();
     changed("link");
-    let mode = |name: &str| fs::metadata(place.job().snapshot().join(name)).unwrap().permissions().mode() & 0o777;
+    let mode = |name: &str| fs::metadata(place.job().snapshot(FIRST).join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("score.py"), mode("c")), (0o444, 0o444));
 }
 
 #[test]
 fn a_snapshot_that_is_there_is_kept_and_a_half_built_one_is_not() {
     let place = Place::with(&["score.py"]);
-    let building = durable::building(&place.job().snapshot());
+    let building = durable::building(&place.job().snapshot(FIRST));
     fs::create_dir_all(building.join("left-over")).unwrap();
     fs::write(building.join("score.py"), "half").unwrap();
     let first = place.take().unwrap();
     assert!(!building.exists());
-    assert_eq!(fs::read(place.job().snapshot().join("score.py")).unwrap(), b"score.py");
-    assert!(!place.job().snapshot().join("left-over").exists());
+    assert_eq!(fs::read(place.job().snapshot(FIRST).join("score.py")).unwrap(), b"score.py");
+    assert!(!place.job().snapshot(FIRST).join("left-over").exists());
 
     place.write("score.py", "edited since");
     assert_eq!(place.take().unwrap(), first);
-    assert_eq!(fs::read(place.job().snapshot().join("score.py")).unwrap(), b"score.py");
+    assert_eq!(fs::read(place.job().snapshot(FIRST).join("score.py")).unwrap(), b"score.py");
     assert_ne!(preview(&place.spec, &[]).unwrap().hash, first.hash);
 }
 
@@ -213,7 +215,7 @@ fn a_script_that_is_not_in_it_is_refused_by_name() {
     assert!(matches!(error, SnapshotError::ScriptLeftOut { .. }), "{error}");
     assert!(error.to_string().starts_with("entry script `score.py` is left out of the snapshot of `"));
     assert!(error.hint().unwrap().contains(".amlignore"));
-    assert!(!place.job().snapshot().exists());
+    assert!(!place.job().snapshot(FIRST).exists());
 
     place.spec.entry_script = "package.main".into();
     assert!(place.names().0.contains(&"package/main.py".to_string()));

@@ -82,9 +82,12 @@ fn what_is_not_over_is_taken_up_the_most_urgent_first() {
         |store: &JobStore| -> Vec<String> { store.unfinished().unwrap().into_iter().map(|job| job.id.0).collect() };
     assert_eq!(order(&store), ["b", "a", "d"]);
     assert_eq!(store.job(&ids[3]).unwrap().unwrap().wanted, Intent::Paused);
-    store.retry(&ids[2], &["run_max_try=5".into()], "http", &event(&ids[2], JobState::Queued)).unwrap();
-    assert_eq!(order(&store), ["b", "a", "c", "d"]);
-    assert_eq!(store.job(&ids[2]).unwrap().unwrap().retry, Some(vec!["run_max_try=5".to_string()]));
+    for script in [None, Some(ScriptNumber(2))] {
+        let retry = Retry { set: vec!["run_max_try=5".into()], script };
+        store.retry(&ids[2], &retry, "http", &event(&ids[2], JobState::Queued)).unwrap();
+        assert_eq!(order(&store), ["b", "a", "c", "d"]);
+        assert_eq!(store.job(&ids[2]).unwrap().unwrap().retry, Some(retry));
+    }
     store.state(&ids[2], JobState::Running, None, true, None).unwrap();
     assert_eq!(store.job(&ids[2]).unwrap().unwrap().retry, None);
 }

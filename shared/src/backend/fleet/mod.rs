@@ -213,11 +213,26 @@ impl Fleet {
     /// # Errors
     /// The broker does not answer.
     pub fn clean_up(&self) -> Result<(), BrokerError> {
-        self.store.forget_job(&self.job);
-        let queues = [names::tasks_queue(&self.job), names::results_queue(&self.job)];
-        let deleted = self.broker.delete_queues(&queues, ANSWER);
+        let deleted = Fleet::forget(&self.broker, &self.store, &self.job);
         self.spool.clear();
         deleted
+    }
+
+    /// For the coordinator: nothing is handed out any more under a name that nobody goes on with. Whoever leaves there may still say so.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub fn dismiss(broker: &Broker, job: &JobId) -> Result<(), BrokerError> {
+        broker.delete_queues(&[names::tasks_queue(job)], ANSWER)
+    }
+
+    /// For the coordinator: deletes the queues and counters under a name. What is in the spool may be of another.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub fn forget(broker: &Broker, store: &Store, job: &JobId) -> Result<(), BrokerError> {
+        store.forget_job(job);
+        broker.delete_queues(&[names::tasks_queue(job), names::results_queue(job)], ANSWER)
     }
 
     fn is_closed(&self) -> bool {
