@@ -17,7 +17,7 @@ pub fn job(place: &Place, script: &str, input: &str, more: &str) {
     place.write("score.py", script);
     let python = python();
     let yaml = format!(
-        "name: table\nentry_script: score.py\ninputs: {input}\nenvironment: {{python: {}}}\nprocess_count_per_node: 2\n{more}",
+        "name: table\nentry_script: score.py\ninputs: {input}\nenvironment: {{python: {}}}\nprocess_count_per_node: 1\n{more}",
         python.display()
     );
     place.write("job.yaml", yaml);
@@ -132,8 +132,6 @@ fn under_a_header_line_columns_are_in_their_places() {
     }
     let more = "input_type: csv\nappend_row_dataframe_header: true\nmini_batch_size: 1rows\n";
     job(&place, "def run(mini_batch):\n    return mini_batch\n", "[data]", more);
-    let yaml = std::fs::read_to_string(place.path("job.yaml")).unwrap();
-    place.write("job.yaml", yaml.replace("process_count_per_node: 2", "process_count_per_node: 1"));
     let ran = place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
     assert_eq!(place.rows(), ["k v", "a1 1", "a2 2", "b1 3", "b2 4"]);
     let told = "run() returned a DataFrame with the columns `k`, `w`, and one with `k`, `v` before";
@@ -214,6 +212,8 @@ fn a_job_that_is_killed_again_and_again_has_every_row_once() {
     let expected = csv(&place, "t.csv", 0..3000);
     let script = format!("import time\n{}", ROWS.replace("    return", "    time.sleep(0.01)\n    return"));
     job(&place, &script, "[t.csv]", "input_type: csv\nmini_batch_size: 100\n");
+    let yaml = std::fs::read_to_string(place.path("job.yaml")).unwrap();
+    place.write("job.yaml", yaml.replace("process_count_per_node: 1", "process_count_per_node: 2"));
     for round in 1..=4 {
         let mut child = place.fanfold().args(["run", "job.yaml", "--job-dir", "job"]).spawn().unwrap();
         let committed = |least: u64| {

@@ -19,7 +19,7 @@ fn job(place: &Place, mltable: &str, more: &str) {
     let python = python();
     let yaml = format!(
         "name: table\nentry_script: score.py\ninputs: [data]\ninput_type: mltable\nenvironment: {{python: {}}}\n\
-         process_count_per_node: 2\n{more}\n",
+         process_count_per_node: 1\n{more}\n",
         python.display()
     );
     place.write("job.yaml", yaml);

@@ -10,7 +10,7 @@ fn job(place: &Place, script: &str, input: &str, more: &str) {
     place.write("score.py", script);
     let python = python();
     let yaml = format!(
-        "name: frames\nentry_script: score.py\ninputs: {input}\nenvironment: {{python: {}}}\nprocess_count_per_node: 2\n\
+        "name: frames\nentry_script: score.py\ninputs: {input}\nenvironment: {{python: {}}}\nprocess_count_per_node: 1\n\
          append_row_file_name: out.parquet\n{more}",
         python.display()
     );
