@@ -2,8 +2,11 @@
 //! JSON.
 
 mod datasets;
+mod explaining;
 mod looking;
 mod pages;
+#[path = "../support/running.rs"]
+mod program;
 mod running;
 #[path = "../support/mod.rs"]
 mod support;

@@ -24,6 +24,7 @@ mod result;
 mod snapshot;
 mod status;
 mod user_errors;
+mod work;
 
 pub use alive::{Coordinator, coordinator_of};
 pub use errors_jsonl::{ERRORS_VERSION, ErrorLine, ErrorsJsonl, Names};
@@ -43,6 +44,7 @@ pub use status::{
     StatusScript,
 };
 pub use user_errors::{ErrorSummary, Example, write_user_errors};
+pub use work::{Work, WorkBooks};
 
 pub(crate) use result::rerun;
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
 use fanfold_shared::layout::JobDir;
+use fanfold_shared::message::Activity;
 use fanfold_shared::state::JobState;
 use fanfold_shared::uri::Uri;
 
-use super::{OutputPlace, shell_word};
+use super::{OutputPlace, Work, shell_word};
 use crate::ledger::{ErrorGroup, ScriptRow, Totals};
 
 /// How a job that stands still is gone on with.
@@ -136,6 +137,10 @@ pub struct Snapshot {
     pub last_commit_us: Option<u64>,
     /// How much of the data is split, 0 to 1; None: all of it, and the totals are of the whole job.
     pub splitting: Option<f64>,
+    /// What the processes spent their time on lately.
+    pub work: Work,
+    /// When it was told to finish what runs and stand still, microseconds since the epoch.
+    pub stopping_us: Option<u64>,
 }
 
 impl Snapshot {
@@ -199,6 +204,44 @@ pub struct ProcessState {
     pub started_us: u64,
     /// Whether its `init()` is done.
     pub ready: bool,
+    /// What it does.
+    pub activity: Activity,
+    /// Since when, microseconds since the epoch.
+    pub since_us: u64,
+    /// With which mini-batch.
+    pub mini_batch: Option<u64>,
+    /// Attempts that it answered.
+    pub done: u64,
+    /// Of these, the failed ones.
+    pub failed: u64,
+    /// In all it could have computed for so long and had no processor, microseconds.
+    pub delayed_us: u64,
+}
+
+impl ProcessState {
+    /// A process that was just started.
+    pub fn started(
+        node: NodeId,
+        process: ProcessNumber,
+        pid: u32,
+        device: Option<String>,
+        now_us: u64,
+    ) -> ProcessState {
+        ProcessState {
+            node,
+            process,
+            pid,
+            device,
+            started_us: now_us,
+            ready: false,
+            activity: Activity::Starting,
+            since_us: now_us,
+            mini_batch: None,
+            done: 0,
+            failed: 0,
+            delayed_us: 0,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -232,13 +275,20 @@ pub(crate) mod fixtures {
 
     /// A job of 276 mini-batches and 551 items, 30 seconds after it began.
     pub(crate) fn running() -> Snapshot {
-        let process = |number, ready| ProcessState {
-            node: NodeId("0".into()),
-            process: ProcessNumber(number),
-            pid: 500 + number,
-            device: (number == 0).then(|| "0".to_string()),
-            started_us: THEN + 1_000_000,
-            ready,
+        let process = |number, ready| {
+            let device = (number == 0).then(|| "0".to_string());
+            let (node, then) = (NodeId("0".into()), THEN + 1_000_000);
+            let activity = if ready { Activity::Running } else { Activity::Init };
+            let (mini_batch, done) = if ready { (Some(121), 123) } else { (None, 0) };
+            let since_us = if ready { THEN + 26_800_000 } else { THEN + 1_500_000 };
+            ProcessState {
+                ready,
+                activity,
+                mini_batch,
+                done,
+                since_us,
+                ..ProcessState::started(node, ProcessNumber(number), 500 + number, device, then)
+            }
         };
         Snapshot {
             now_us: THEN + 30_000_000,
@@ -278,6 +328,8 @@ pub(crate) mod fixtures {
             first_handover_us: Some(THEN),
             last_commit_us: Some(THEN + 30_000_000),
             splitting: None,
+            work: Work::default(),
+            stopping_us: None,
         }
     }
 

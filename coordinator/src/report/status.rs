@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fanfold_shared::clock::{iso, serde_us, serde_us_option};
 use fanfold_shared::layout::JobDir;
+use fanfold_shared::message::Activity;
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::counted;
 use fanfold_shared::uri::Uri;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::replace::Reserved;
 use super::snapshot::run_again;
-use super::{JobFacts, OutputPlace, Pace, Snapshot, replace_file};
+use super::{JobFacts, OutputPlace, Pace, Snapshot, Work, replace_file};
 use crate::ledger::{ScriptRow, Totals};
 
 /// The version in [`Status::version`].
@@ -97,6 +98,12 @@ pub struct Status {
     pub window: u64,
     /// Processes that live.
     pub processes: Vec<StatusProcess>,
+    /// What they spent their time on in the last minute, or longer where attempts take long.
+    #[serde(default)]
+    pub work: Work,
+    /// When it was told to finish what runs and stand still.
+    #[serde(default, with = "serde_us_option")]
+    pub stopping: Option<u64>,
     /// How many distinct errors there are.
     pub distinct_errors: u64,
     /// The first five of them, oldest first.
@@ -218,6 +225,21 @@ pub struct StatusProcess {
     pub started: u64,
     /// Whether its `init()` is done.
     pub ready: bool,
+    /// What it does: see `docs/operations.md`.
+    #[serde(default)]
+    pub activity: Activity,
+    /// Since when.
+    #[serde(default, with = "serde_us_option")]
+    pub since: Option<u64>,
+    /// With which mini-batch.
+    #[serde(default)]
+    pub mini_batch: Option<u64>,
+    /// Attempts that it answered.
+    #[serde(default)]
+    pub done: u64,
+    /// Of these, the failed ones.
+    #[serde(default)]
+    pub failed: u64,
 }
 
 /// A distinct error.
@@ -296,8 +318,15 @@ impl Status {
                     device: process.device.clone(),
                     started: process.started_us,
                     ready: process.ready,
+                    activity: process.activity,
+                    since: Some(process.since_us),
+                    mini_batch: process.mini_batch,
+                    done: process.done,
+                    failed: process.failed,
                 })
                 .collect(),
+            work: snapshot.work.clone(),
+            stopping: snapshot.stopping_us,
             distinct_errors: snapshot.distinct_errors,
             errors: snapshot
                 .first_errors(ERRORS)

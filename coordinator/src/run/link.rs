@@ -28,7 +28,7 @@ use crate::datasets::DatasetStore;
 use crate::ledger::Totals;
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
-use crate::report::{Comeback, Pace, Snapshot, Status, StatusFile};
+use crate::report::{Comeback, Pace, Snapshot, Status, StatusFile, Work};
 
 /// For each question to the broker.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -196,6 +196,8 @@ fn queued(now_us: u64) -> Snapshot {
         first_handover_us: None,
         last_commit_us: None,
         splitting: None,
+        work: Work::default(),
+        stopping_us: None,
     }
 }
 
