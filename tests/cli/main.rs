@@ -2,6 +2,7 @@
 //! JSON.
 
 mod datasets;
+mod eta;
 mod explaining;
 mod looking;
 mod pages;

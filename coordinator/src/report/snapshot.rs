@@ -133,6 +133,8 @@ pub struct Snapshot {
     pub out_of_tries: bool,
     /// When this run published its first mini-batch, microseconds since the epoch.
     pub first_handover_us: Option<u64>,
+    /// When the first process of this run was ready, microseconds since the epoch.
+    pub first_ready_us: Option<u64>,
     /// When this run committed last, microseconds since the epoch.
     pub last_commit_us: Option<u64>,
     /// How much of the data is split, 0 to 1; None: all of it, and the totals are of the whole job.
@@ -326,6 +328,7 @@ pub(crate) mod fixtures {
             failures_stand: true,
             out_of_tries: true,
             first_handover_us: Some(THEN),
+            first_ready_us: None,
             last_commit_us: Some(THEN + 30_000_000),
             splitting: None,
             work: Work::default(),

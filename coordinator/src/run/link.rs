@@ -194,6 +194,7 @@ fn queued(now_us: u64) -> Snapshot {
         failures_stand: false,
         out_of_tries: false,
         first_handover_us: None,
+        first_ready_us: None,
         last_commit_us: None,
         splitting: None,
         work: Work::default(),

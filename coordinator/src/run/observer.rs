@@ -61,6 +61,7 @@ pub struct Observer {
     last_init_error: Option<AttemptError>,
     reported: Option<Instant>,
     first_handover_us: Option<u64>,
+    first_ready_us: Option<u64>,
     last_commit_us: Option<u64>,
     /// How much of the data is split, while that goes on.
     splitting: Option<f64>,
@@ -119,6 +120,7 @@ impl Observer {
             last_init_error: None,
             reported: None,
             first_handover_us: None,
+            first_ready_us: None,
             last_commit_us: None,
             splitting: (!items.split().is_complete()).then_some(0.0),
             work: WorkBooks::default(),
@@ -266,6 +268,7 @@ impl Observer {
             errors: self.named.clone(),
             distinct_errors: self.distinct,
             first_handover_us: self.first_handover_us,
+            first_ready_us: self.first_ready_us,
             last_commit_us: self.last_commit_us,
             splitting: self.splitting,
             work: self.work.recent(),

@@ -32,6 +32,7 @@ impl Observer {
                     state.ready = true;
                     (state.activity, state.since_us) = (Activity::Idle, clock::wall_us());
                 }
+                self.first_ready_us.get_or_insert_with(clock::wall_us);
                 self.work.total.inits += 1;
                 self.work.total.init_us = self.work.total.init_us.saturating_add(*elapsed_us);
                 let seconds = *elapsed_us as f64 / 1e6;
