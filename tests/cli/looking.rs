@@ -162,7 +162,8 @@ fn a_running_job() {
     let status = said(&place, &["status", "job"]);
     assert!(status.starts_with("echo-<id> Running\n\n"), "{status}");
     assert!(
-        status.contains("PER SECOND") && status.contains("\nprocesses    1 process (1 ready) on 1 node\n"),
+        status.contains("PER SECOND")
+            && status.contains("\nprocesses    1 process (1 ready) on 1 node; --processes shows each\n"),
         "{status}"
     );
     let value = json(&place, &["status", "job"]);

@@ -6,6 +6,7 @@ mod eta;
 mod explaining;
 mod looking;
 mod pages;
+mod processes;
 #[path = "../support/running.rs"]
 mod program;
 mod running;

@@ -1,5 +1,7 @@
 //! `fanfold status JOB`: where a job stands. Made from `status.json`, so it works wherever the job directory can be read.
 
+mod processes;
+
 use std::io::{self, Write};
 
 use fanfold_shared::clock::duration;
@@ -19,6 +21,9 @@ use crate::view::StatusView;
 pub struct Args {
     #[command(flatten)]
     job: JobArgs,
+    /// What each process does, and for how long, instead of the job's figures; `--json` has that in any case
+    #[arg(long)]
+    pub processes: bool,
     /// Write the job's status.json, with the coordinator's fate and the age of the figures
     #[arg(long)]
     pub json: bool,
@@ -27,7 +32,11 @@ pub struct Args {
 /// Shows the job's state and figures.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
     let view = args.job.find()?.status()?;
-    let outcome = if args.json { write_json(&view, out) } else { write_text(&view, out) };
+    let outcome = match (args.json, args.processes) {
+        (true, _) => write_json(&view, out),
+        (false, true) => processes::write(&view, out),
+        (false, false) => write_text(&view, out),
+    };
     Ok(written(outcome)?)
 }
 
@@ -114,7 +123,7 @@ pub(super) fn write_text(view: &StatusView, out: &mut dyn Write) -> io::Result<(
         let processes = counted(status.processes.len() as u64, "process");
         table.row([
             "processes".to_string(),
-            format!("{processes} ({ready} ready) on {}", counted(status.nodes.into(), "node")),
+            format!("{processes} ({ready} ready) on {}; --processes shows each", counted(status.nodes.into(), "node")),
         ]);
     }
     if !status.datasets.is_empty() {
@@ -174,7 +183,7 @@ mod tests {
         time to go   13 s
         running for  30 s
         attempts     123 run, 4 failed
-        processes    2 processes (1 ready) on 1 node
+        processes    2 processes (1 ready) on 1 node; --processes shows each
         output       /data/out/parallel_run_step.txt.partial (237 results, 1.2 MiB)
         job dir      /jobs/score-1a2b3c4d
         errors       1 distinct error; see `fanfold errors score-1a2b3c4d`

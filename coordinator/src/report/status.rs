@@ -496,7 +496,12 @@ mod tests {
               "pid": 500,
               "device": "0",
               "started": "2026-11-21T02:38:56.226929Z",
-              "ready": true
+              "ready": true,
+              "activity": "running",
+              "since": "2026-11-21T02:39:22.026929Z",
+              "mini_batch": 121,
+              "done": 123,
+              "failed": 0
             },
             {
               "node": "0",
@@ -504,9 +509,30 @@ mod tests {
               "pid": 501,
               "device": null,
               "started": "2026-11-21T02:38:56.226929Z",
-              "ready": false
+              "ready": false,
+              "activity": "init",
+              "since": "2026-11-21T02:38:56.726929Z",
+              "mini_batch": null,
+              "done": 0,
+              "failed": 0
             }
           ],
+          "work": {
+            "span_us": 0,
+            "attempts": 0,
+            "failed": 0,
+            "busy_us": 0,
+            "run_us": 0,
+            "cpu_us": 0,
+            "failed_us": 0,
+            "ready_us": 0,
+            "delayed_us": 0,
+            "inits": 0,
+            "init_us": 0,
+            "died": 0,
+            "downloaded": 0
+          },
+          "stopping": null,
           "distinct_errors": 1,
           "errors": [
             {
