@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::program::{GATED, Running, SmallDisk, begun, job_of, open_gate, skip, wait_for_state, wait_until_begun};
-use crate::support::{LIMIT, Place};
+use crate::support::{LIMIT, Place, wait_for};
 
 /// More mini-batches than any of these jobs gets through.
 const MANY: usize = 5000;
@@ -74,9 +74,20 @@ fn a_script_that_computes() {
     let script = "import time\n\ndef run(mini_batch):\n    began = time.process_time()\n    \
                   while time.process_time() - began < 0.2:\n        pass\n    return mini_batch\n";
     let (place, running) = at_work_in(1, MANY, script, "");
-    let text = explained(&place, "computing", |text| figure(text, "computes ") > 60.0);
+    // On a machine that has much else to do it is right to say that.
+    let code = wait_for("a word of what it spends its time on", || {
+        let is_of_it = |(code, text): &(String, String)| {
+            code == "starved" || code == "computing" && figure(text, "computes ") > 60.0
+        };
+        reasons(&place)?.into_iter().find(is_of_it).map(|(code, _)| code)
+    });
+    let text = explained(&place, &code, |_| true);
     let takes = figure(&text, "run() takes ");
-    assert!((195.0..400.0).contains(&takes) && text.contains(" ms a mini-batch"), "{text}");
+    assert!(takes >= 195.0 && text.contains(" ms a mini-batch"), "{text}");
+    match code.as_str() {
+        "computing" => assert!(takes < 340.0, "{text}"),
+        _ => assert!(takes > 240.0 && figure(&text, "mini-batch, and ") >= 25.0, "{text}"),
+    }
     let told = place.run(&["explain", "job"]).expect(0).stdout;
     assert!(told.contains("\n  it works: ") && told.contains("\n  run() takes "), "{told}");
     end(&place, running);
@@ -146,7 +157,8 @@ fn an_init_that_takes_long() {
     let (place, running) = at_work(3, script, "");
     let text = explained(&place, "init", |text| figure(text, "longest for ") >= 2.0);
     assert!(text.starts_with("2 of 2 processes are still in init(), the longest for "), "{text}");
-    assert!(figure(&text, "longest for ") <= began.elapsed().as_secs_f64(), "{text}");
+    let true_s = began.elapsed().as_secs_f64();
+    assert!(figure(&text, "longest for ") <= true_s + 0.1, "{true_s}: {text}");
     open_gate(&place);
     running.ends(LIMIT, 0);
 }
@@ -226,7 +238,8 @@ fn an_environment_that_is_being_built() {
     let _pip = index.accept().unwrap();
     let text = explained(&place, "preparing", |text| figure(text, "; it began ") >= 1.0);
     assert!(text.starts_with("its environment is being built: "), "{text}");
-    assert!(figure(&text, "; it began ") <= began.elapsed().as_secs_f64(), "{text}");
+    let true_s = began.elapsed().as_secs_f64();
+    assert!(figure(&text, "; it began ") <= true_s + 0.1, "{true_s}: {text}");
     running.signal(Signal::SIGTERM);
     running.ends(LIMIT, 143);
 }

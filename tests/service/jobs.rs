@@ -168,7 +168,10 @@ fn what_failed_is_tried_again() {
     let ran = served.verb(&["submit", "job.yaml", "--wait"]).expect(5);
     let job = ran.stdout.trim().to_string();
     let errors = served.verb(&["errors", &job]).expect(0).stdout;
-    assert!(errors.starts_with("1 failure, 1 distinct error\n\n1 × exception: ValueError: bad pixel\n"), "{errors}");
+    assert!(
+        errors.starts_with("1 failure, 1 item lost, 1 distinct error\n\n1 × exception: ValueError: bad pixel\n"),
+        "{errors}"
+    );
     assert_eq!(served.verb(&["errors", &job, "--json"]).expect(0).stdout.lines().count(), 1);
     let text = served.get_text("/metrics").1;
     assert!(text.contains(&format!("fanfold_job_failures_total{{job=\"{job}\",kind=\"exception\"}} 2\n")), "{text}");

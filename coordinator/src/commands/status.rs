@@ -6,13 +6,14 @@ use std::io::{self, Write};
 
 use fanfold_shared::clock::duration;
 use fanfold_shared::layout::JobDir;
+use fanfold_shared::message::ErrorKind;
 use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::text::{counted, grouped, harmless, one_line, rate};
 
 use super::args::JobArgs;
 use super::ls::state_in_words;
 use super::written;
-use crate::report::{Coordinator, output_in_words};
+use crate::report::{Coordinator, cost_in_words, output_in_words};
 use crate::terminal::{Align, Table};
 use crate::view::StatusView;
 
@@ -52,8 +53,9 @@ pub(super) fn write_text(view: &StatusView, out: &mut dyn Write) -> io::Result<(
     // What the user came for is on the first line.
     match status.errors.first() {
         Some(error) => {
-            let times = if error.count == 1 { "once".into() } else { format!("{} times", grouped(error.count)) };
-            writeln!(out, "error: {} ({}, {times})", one_line(&error.message, 300), error.kind)?;
+            let kind = ErrorKind::from_name(&error.kind).unwrap_or(ErrorKind::Exception);
+            let cost = cost_in_words(kind, error.count, error.items_lost);
+            writeln!(out, "error: {} ({}: {cost})", one_line(&error.message, 300), error.kind)?;
             for line in harmless(error.traceback.trim_end()).lines() {
                 writeln!(out, "  {line}")?;
             }
@@ -169,7 +171,7 @@ mod tests {
     #[test]
     fn the_first_line_is_the_first_distinct_error() {
         insta::assert_snapshot!(text(&running(), Coordinator::Alive), @r#"
-        error: ValueError: bad pixel (exception, 4 times)
+        error: ValueError: bad pixel (exception: 3 items lost in 4 failed attempts)
           Traceback (most recent call last):
             File "score.py", line 9, in run
               raise ValueError("bad pixel")

@@ -37,7 +37,9 @@ pub use pace::{Pace, Pacer};
 pub use readme::write_readme;
 pub use replace::replace_file;
 pub use reporter::{ItemNames, Reporter};
-pub use result::{OutputPlace, job_result_tells, next_steps, output_in_words, shell_word, write_job_result};
+pub use result::{
+    OutputPlace, cost_in_words, job_result_tells, next_steps, output_in_words, shell_word, write_job_result,
+};
 pub use snapshot::{Comeback, JobFacts, NodeLine, ProcessState, Snapshot};
 pub use status::{
     STATUS_VERSION, Status, StatusCounts, StatusError, StatusFile, StatusNode, StatusOutput, StatusProcess,

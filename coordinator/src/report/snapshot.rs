@@ -9,7 +9,7 @@ use fanfold_shared::message::Activity;
 use fanfold_shared::state::JobState;
 use fanfold_shared::uri::Uri;
 
-use super::{OutputPlace, Work, shell_word};
+use super::{OutputPlace, Work, cost_in_words, shell_word};
 use crate::ledger::{ErrorGroup, ScriptRow, Totals};
 
 /// How a job that stands still is gone on with.
@@ -125,6 +125,8 @@ pub struct Snapshot {
     pub processes: Vec<ProcessState>,
     /// Distinct errors, about a hundred at most; the most frequent where there are more (`LedgerReader::error_groups`).
     pub errors: Vec<ErrorGroup>,
+    /// Items that are lost to each of them, by its id: those that failed for good.
+    pub items_lost: BTreeMap<i64, u64>,
     /// How many distinct errors there are.
     pub distinct_errors: u64,
     /// Whether there is a failure that counts, and that errors.jsonl therefore has: not only attempts that were tried again.
@@ -155,6 +157,11 @@ impl Snapshot {
     /// Mini-batches of the whole job that are not settled, as [`Snapshot::mini_batches_expected`] counts them.
     pub fn mini_batches_to_come(&self) -> u64 {
         self.mini_batches_expected().saturating_sub(self.totals.mini_batches_settled())
+    }
+
+    /// What a distinct error cost, in words.
+    pub fn cost_of(&self, error: &ErrorGroup) -> String {
+        cost_in_words(error.kind, error.count, self.items_lost.get(&error.id).copied().unwrap_or_default())
     }
 
     /// Processes whose `init()` is done.
@@ -324,6 +331,7 @@ pub(crate) mod fixtures {
             window: 156,
             processes: vec![process(0, true), process(1, false)],
             errors: vec![bad_pixel()],
+            items_lost: BTreeMap::from([(1, 3)]),
             distinct_errors: 1,
             failures_stand: true,
             out_of_tries: true,

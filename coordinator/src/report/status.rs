@@ -251,8 +251,11 @@ pub struct StatusError {
     pub message: String,
     /// Its traceback; empty where there is none.
     pub traceback: String,
-    /// Attempts that ended with it.
+    /// Attempts that ended with it, those that were tried again as well.
     pub count: u64,
+    /// Items that failed for good with it.
+    #[serde(default)]
+    pub items_lost: u64,
 }
 
 impl Status {
@@ -336,6 +339,7 @@ impl Status {
                     message: error.message.clone(),
                     traceback: error.traceback.clone(),
                     count: error.count,
+                    items_lost: snapshot.items_lost.get(&error.id).copied().unwrap_or_default(),
                 })
                 .collect(),
         }
@@ -539,7 +543,8 @@ mod tests {
               "kind": "exception",
               "message": "ValueError: bad pixel",
               "traceback": "Traceback (most recent call last):\n  File \"score.py\", line 9, in run\n    raise ValueError(\"bad pixel\")\nValueError: bad pixel\n",
-              "count": 4
+              "count": 4,
+              "items_lost": 3
             }
           ]
         }

@@ -1,5 +1,6 @@
 //! One job on the fleet, as the command line and the service ask for it: the same life as an embedded job's, with nodes on other machines.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -190,6 +191,7 @@ fn queued(now_us: u64) -> Snapshot {
         window: 0,
         processes: Vec::new(),
         errors: Vec::new(),
+        items_lost: BTreeMap::new(),
         distinct_errors: 0,
         failures_stand: false,
         out_of_tries: false,

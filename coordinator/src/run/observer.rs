@@ -266,6 +266,7 @@ impl Observer {
             window: self.window,
             processes: self.processes.values().cloned().collect(),
             errors: self.named.clone(),
+            items_lost: self.reports.items_lost(&self.named),
             distinct_errors: self.distinct,
             first_handover_us: self.first_handover_us,
             first_ready_us: self.first_ready_us,
