@@ -5,6 +5,7 @@ mod datasets;
 mod eta;
 mod explaining;
 mod looking;
+mod machine;
 mod pages;
 mod processes;
 #[path = "../support/running.rs"]

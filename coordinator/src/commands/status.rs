@@ -14,6 +14,7 @@ use super::args::JobArgs;
 use super::ls::state_in_words;
 use super::written;
 use crate::report::{Coordinator, cost_in_words, output_in_words};
+use crate::run::Orders;
 use crate::terminal::{Align, Table};
 use crate::view::StatusView;
 
@@ -44,6 +45,14 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
 pub(super) fn write_json(view: &StatusView, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, &view.to_json())?;
     writeln!(out)
+}
+
+/// What a verb that ran a job to its end writes with `--json`: how the job ended. One that did not get so far as to be a job has no status.
+pub(super) fn at_the_end(orders: &Orders, json: bool, exit: ExitCode, out: &mut dyn Write) -> Result<ExitCode> {
+    if json && let Some(view) = orders.job().and_then(|dir| StatusView::of(dir).ok()) {
+        written(write_json(&view, out))?;
+    }
+    Ok(exit)
 }
 
 pub(super) fn write_text(view: &StatusView, out: &mut dyn Write) -> io::Result<()> {
