@@ -61,6 +61,12 @@ fn calls(place: &Place) -> Vec<(String, u64)> {
     text.lines().filter_map(call).collect()
 }
 
+/// Attempts that were tried again, as `fanfold errors` counts them.
+fn beside(grouped: &str) -> u64 {
+    let rest = grouped.split_once("\nbeside that ").expect("a line of them").1;
+    rest.split(' ').next().unwrap().replace(',', "").parse().expect("a number")
+}
+
 #[test]
 fn ten_bad_items_of_ten_thousand_cost_ten_items_each_with_its_cause() {
     let place = Place::new();
@@ -95,7 +101,7 @@ fn ten_bad_items_of_ten_thousand_cost_ten_items_each_with_its_cause() {
         .collect();
     wanted.sort();
     assert_eq!(told, wanted);
-    let counts = &place.status()["counts"];
+    let counts = place.status()["counts"].clone();
     // A mini-batch of 100 is halved seven times at most: docs/design/bisect.md says how many runs that are. What a process had run and not
     // said before the next item killed it is run again, at nobody's expense.
     let (mini_batches, k, tries, depth) = (100, all_bad.len() as u64, 2, 7);
@@ -108,6 +114,23 @@ fn ten_bad_items_of_ten_thousand_cost_ten_items_each_with_its_cause() {
     );
     place.run(&["doctor", "--verify", "job"]).expect(0);
     assert!(ran.stderr.contains("retry --failed"), "{}", ran.stderr);
+    // Of many attempts that failed it is said what was lost with them.
+    let lost = |text: &str| -> Vec<String> {
+        let of = |line: &str| {
+            line.split_once("items lost in ").or(line.split_once("item lost in ")).map(|_| line.to_string())
+        };
+        text.lines().filter_map(of).collect()
+    };
+    let told = lost(&ran.stderr);
+    assert!(!told.is_empty() && told.iter().all(|line| line.ends_with(" failed attempts)")), "{}", ran.stderr);
+    assert!(told.iter().any(|line| line.contains("(3 items lost in ")), "{told:?}");
+    let grouped = place.run(&["errors", "job"]).expect(0).stdout;
+    assert!(grouped.starts_with("10 failures, 10 items lost, "), "{grouped}");
+    assert!(
+        grouped.contains("\nbeside that ") && grouped.contains(" failed attempts that cost no item: tried again\n"),
+        "{grouped}"
+    );
+    assert_eq!(counts["attempts_failed"].as_u64().unwrap() - 10, beside(&grouped));
 
     // Mended, the ten come in, and nothing else is run again.
     let before = calls(&place).len();

@@ -209,7 +209,7 @@ impl<'a> Look<'a> {
                     *kinds.entry(error["kind"].as_str().unwrap_or("").to_string()).or_insert(0) += 1;
                 }
                 for kind in kinds.keys() {
-                    self.contains("the closing summary", self.summary(), &format!("× {kind}: "));
+                    self.contains("the closing summary", self.summary(), &format!("  {kind}: "));
                 }
                 self.same(key, kinds, expected.clone());
             }

@@ -75,7 +75,7 @@ fn main() -> ExitCode {
     let mut out = io::stdout().lock();
     let outcome = match cli.command {
         // The job speaks to stderr; nobody else prints meanwhile.
-        Command::Run(args) => commands::run::run(args),
+        Command::Run(args) => commands::run::run(args, &mut out),
         Command::Retry(args) => commands::retry::run(&args, &mut out),
         Command::Plan(args) => commands::plan::run(args, &mut out),
         Command::Ls(args) => commands::ls::run(&args, &mut out),

@@ -229,6 +229,64 @@ pub struct Identity {
     pub processes: u32,
 }
 
+/// What a process does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activity {
+    /// The interpreter starts.
+    #[default]
+    Starting,
+    /// The script is imported.
+    Importing,
+    /// `init()`.
+    Init,
+    /// Nothing: it has no mini-batch.
+    Idle,
+    /// It reads the input of a mini-batch, or makes rows of what `run()` returned.
+    Loading,
+    /// `run()`.
+    Running,
+    /// The disk has no room for its rows.
+    Blocked,
+    /// `shutdown()`.
+    Ending,
+}
+
+impl Activity {
+    /// The name users see: `running`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activity::Starting => "starting",
+            Activity::Importing => "importing",
+            Activity::Init => "init",
+            Activity::Idle => "idle",
+            Activity::Loading => "loading",
+            Activity::Running => "running",
+            Activity::Blocked => "blocked",
+            Activity::Ending => "ending",
+        }
+    }
+}
+
+/// A process at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doing {
+    /// Its number.
+    pub process: ProcessNumber,
+    /// Its process id.
+    pub pid: u32,
+    /// So long ago it was started, microseconds.
+    pub age_us: u64,
+    /// What it does.
+    pub activity: Activity,
+    /// For so long, microseconds.
+    pub for_us: u64,
+    /// With which mini-batch.
+    pub mini_batch: Option<u64>,
+    /// In all it could have computed for so long and had no processor, microseconds; 0 where the system does not say.
+    pub delayed_us: u64,
+}
+
 /// Something that happened on a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum NodeEvent {
@@ -268,6 +326,9 @@ pub enum NodeEvent {
         by: Option<Identity>,
         /// Runs of mini-batches.
         held: Vec<Range<u64>>,
+        /// What its processes do, for people.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        doing: Vec<Doing>,
     },
     /// A task came that was handed over before to somebody who neither answered it nor gave it back. The node did not run it
     /// and is done with the message; the coordinator decides how it goes on.

@@ -110,7 +110,11 @@ fn a_file_that_cannot_be_read_is_a_failed_item_with_its_reason() {
     symlink("vanished.png", place.path("images/c.png")).unwrap();
     with_inputs(&place, "[images]");
     let ran = place.run(&["run", "job.yaml", "--job-dir", "job", "--set", "mini_batch_size=3"]).expect(5);
-    assert!(ran.stderr.contains("1 × input: "), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("  errors        input: ") && ran.stderr.contains(" (1 item lost)\n"),
+        "{}",
+        ran.stderr
+    );
     let errors = place.errors();
     assert_eq!((errors.len(), &errors[0]["kind"]), (1, &"input".into()), "{errors:?}");
     assert_eq!(errors[0]["item"], place.path("images/c.png").to_str().unwrap());

@@ -49,7 +49,7 @@ fn a_completed_job() {
 fn a_job_with_failures() {
     let place = with_failures();
     insta::assert_snapshot!(said(&place, &["status", "job"]), @r#"
-    error: ValueError: bad pixel (exception, 2 times)
+    error: ValueError: bad pixel (exception: 1 item lost in 2 failed attempts)
       Traceback (most recent call last):
         File "score.py", line 5, in run
           raise ValueError("bad pixel")
@@ -67,20 +67,26 @@ fn a_job_with_failures() {
     errors    1 distinct error; see `fanfold errors echo-<id>`
     "#);
     insta::assert_snapshot!(said(&place, &["errors", "job"]), @r#"
-    1 failure, 1 distinct error
+    1 failure, 1 item lost, 1 distinct error
 
     1 × exception: ValueError: bad pixel
+        lost: 1 item
         example: mini-batch 1 (item-001-bad), attempt 2, node 0, process000, <time>
+
+    beside that 1 failed attempt that cost no item: tried again
     "#);
     insta::assert_snapshot!(said(&place, &["errors", "job", "--full"]), @r#"
-    1 failure, 1 distinct error
+    1 failure, 1 item lost, 1 distinct error
 
     1 × exception: ValueError: bad pixel
+        lost: 1 item
         example: mini-batch 1 (item-001-bad), attempt 2, node 0, process000, <time>
         Traceback (most recent call last):
           File "score.py", line 5, in run
             raise ValueError("bad pixel")
         ValueError: bad pixel
+
+    beside that 1 failed attempt that cost no item: tried again
     "#);
     assert_eq!(said(&place, &["errors", "job", "--kind", "timeout"]), "No failures of kind `timeout`.\n");
     let lines = place.run(&["errors", "job", "--json"]).expect(0).stdout;
@@ -98,7 +104,7 @@ fn a_job_with_failures() {
 fn a_failed_job() {
     let place = failed();
     insta::assert_snapshot!(said(&place, &["status", "job"]), @r#"
-    error: RuntimeError: no model here (init, 3 times)
+    error: RuntimeError: no model here (init: 3 times)
       Traceback (most recent call last):
         File "score.py", line 1, in <module>
           raise RuntimeError("no model here")
@@ -162,7 +168,8 @@ fn a_running_job() {
     let status = said(&place, &["status", "job"]);
     assert!(status.starts_with("echo-<id> Running\n\n"), "{status}");
     assert!(
-        status.contains("PER SECOND") && status.contains("\nprocesses    1 process (1 ready) on 1 node\n"),
+        status.contains("PER SECOND")
+            && status.contains("\nprocesses    1 process (1 ready) on 1 node; --processes shows each\n"),
         "{status}"
     );
     let value = json(&place, &["status", "job"]);

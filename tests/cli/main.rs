@@ -2,8 +2,14 @@
 //! JSON.
 
 mod datasets;
+mod eta;
+mod explaining;
 mod looking;
+mod machine;
 mod pages;
+mod processes;
+#[path = "../support/running.rs"]
+mod program;
 mod running;
 #[path = "../support/mod.rs"]
 mod support;

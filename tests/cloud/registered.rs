@@ -16,6 +16,9 @@ fn datastores_are_shown_and_tried_without_their_secrets() {
     assert!(list.stdout.contains("store") && list.stdout.contains("secret from "), "{}", list.stdout);
     let checked = world.run(&["datastore", "check", "store", "in"]).expect(0);
     assert!(checked.stdout.contains("can be listed and read, for example `0/"), "{}", checked.stdout);
+    let json = world.run(&["datastore", "check", "store", "in", "--json"]).expect(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["version"], &json["uri"]), (&1.into(), &"datastore://store/in".into()));
     let json = world.run(&["datastore", "list", "--json"]).expect(0).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["version"], &json["datastores"][0]["type"]), (&1.into(), &"s3".into()));

@@ -7,6 +7,7 @@ mod brokers;
 mod cloud;
 mod coordinators;
 mod disturbed;
+mod explains;
 mod messages;
 mod networks;
 mod new_script;

@@ -190,7 +190,7 @@ fn forged_messages_reach_nothing() {
     let forged = Identity { worker: endless.clone(), host: host.clone(), processes: u32::MAX };
     let messages = [
         event(NodeEvent::Joining { worker: endless, host, ticket: 1, version: "9".into() }),
-        event(NodeEvent::Beat { by: Some(forged), held: vec![0..u64::MAX, 7..3] }),
+        event(NodeEvent::Beat { by: Some(forged), held: vec![0..u64::MAX, 7..3], doing: vec![] }),
         event(NodeEvent::HandedBack { task: absurd.clone(), hand_overs: 0 }),
         event(NodeEvent::HandedBack { task: beyond.clone(), hand_overs: 9 }),
         event(NodeEvent::RunsAlone { task: absurd.clone() }),

@@ -16,8 +16,10 @@ fn jobs_come_from_the_verb_over_http_and_from_the_queue() {
     let _worker = served.world.worker();
     let peer = Peer::new(&served);
 
-    let ran = served.verb(&["submit", "job.yaml", "--wait"]).expect(0);
-    let first = ran.stdout.trim().to_string();
+    let ran = served.verb(&["submit", "job.yaml", "--wait", "--json"]).expect(0);
+    let receipt: serde_json::Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
+    assert_eq!(receipt["version"], 1, "{receipt}");
+    let first = receipt["job_id"].as_str().expect("an id").to_string();
     assert_each_once(&served.rows(&first), &items);
     let states: Vec<String> = peer.states(&first, "Completed").into_iter().map(|event| event.state).collect();
     assert_eq!((states[0].as_str(), states.last().unwrap().as_str()), ("Queued", "Completed"), "{states:?}");
@@ -55,6 +57,11 @@ fn jobs_come_from_the_verb_over_http_and_from_the_queue() {
     assert_eq!(served.verb(&["logs", second, "result", "--follow"]).expect(0).stdout, result, "the job is over");
     let tail = served.verb(&["logs", second, "result", "--tail", "1"]).expect(0).stdout;
     assert!(tail.lines().count() == 1 && result.ends_with(&tail), "{tail}");
+    for verb in [&["nodes"][..], &["status", second], &["results", second], &["explain", second]] {
+        let told = served.verb(&[verb, &["--json"]].concat()).expect(0).stdout;
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{verb:?}: {error}"));
+        assert_eq!(told["version"], 1, "{verb:?}: {told}");
+    }
     let nodes = served.verb(&["nodes"]).expect(0).stdout;
     assert!(nodes.contains("default"), "{nodes}");
     for path in ["../job.yaml", "..%2f..%2fscore.py", "%2fetc%2fpasswd", "logs/../job.yaml", ".fanfold/job.json"] {
@@ -168,7 +175,10 @@ fn what_failed_is_tried_again() {
     let ran = served.verb(&["submit", "job.yaml", "--wait"]).expect(5);
     let job = ran.stdout.trim().to_string();
     let errors = served.verb(&["errors", &job]).expect(0).stdout;
-    assert!(errors.starts_with("1 failure, 1 distinct error\n\n1 × exception: ValueError: bad pixel\n"), "{errors}");
+    assert!(
+        errors.starts_with("1 failure, 1 item lost, 1 distinct error\n\n1 × exception: ValueError: bad pixel\n"),
+        "{errors}"
+    );
     assert_eq!(served.verb(&["errors", &job, "--json"]).expect(0).stdout.lines().count(), 1);
     let text = served.get_text("/metrics").1;
     assert!(text.contains(&format!("fanfold_job_failures_total{{job=\"{job}\",kind=\"exception\"}} 2\n")), "{text}");

@@ -27,6 +27,9 @@ fn the_more_urgent_job_gets_the_worker_and_gives_it_back() {
     // The worker is told to go.
     let listed = served.get("/v1/nodes").1;
     let name = listed["workers"][0]["worker"].as_str().unwrap().to_string();
+    let ran = served.verb(&["drain", &name, "--json"]).expect(0);
+    let told: serde_json::Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
+    assert_eq!((&told["version"], told["worker"].as_str()), (&1.into(), Some(name.as_str())));
     let ran = served.verb(&["drain", &name]).expect(0);
     assert!(ran.stdout.starts_with(&format!("{name} takes no more nodes")), "{}", ran.stdout);
     worker.wait_until_said("told to end");

@@ -4,6 +4,7 @@
 //! the node is told to, when the backend closes, or when `init` failed too often.
 
 mod ahead;
+mod doing;
 mod former;
 mod handle;
 mod init;

@@ -38,6 +38,9 @@ enum Verb {
         /// What to look at below it; of a web server a file
         #[arg(value_name = "PATH", default_value = "")]
         path: String,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -52,7 +55,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
     }
     match &args.verb {
         Verb::List { json } => list(&datastores, *json, out),
-        Verb::Check { name, path } => check(datastores, name, path, out),
+        Verb::Check { name, path, json } => check(datastores, (name, path), *json, out),
     }
 }
 
@@ -87,13 +90,20 @@ fn about(name: &str, datastore: &Datastore) -> Value {
     })
 }
 
-fn check(datastores: Datastores, name: &str, path: &str, out: &mut dyn Write) -> Result<ExitCode> {
+fn check(datastores: Datastores, (name, path): (&str, &str), as_json: bool, out: &mut dyn Write) -> Result<ExitCode> {
     let path = path.trim_matches('/');
     let slash = if path.is_empty() { "" } else { "/" };
     let uri = Uri::parse(&format!("datastore://{name}{slash}{path}")).map_err(|error| Failure::from(BadName(error)))?;
     let client = Stores::new(datastores)?.open(&uri)?;
     let found = look(&client)?;
-    Ok(written(writeln!(out, "{uri}: {found} ({})", asked(client.credentials())))?)
+    let credentials = asked(client.credentials());
+    Ok(written(match as_json {
+        true => {
+            let all = json!({ "version": VERSION, "uri": uri.to_string(), "found": found, "credentials": credentials });
+            writeln!(out, "{all:#}")
+        }
+        false => writeln!(out, "{uri}: {found} ({credentials})"),
+    })?)
 }
 
 /// What is there, as somebody who may list and read sees it.

@@ -72,8 +72,18 @@ fn remote(args: &Args, client: &Client, job: &str, out: &mut dyn Write) -> Resul
 
 /// The failures that count; where there are none, the attempts that failed and were tried again.
 pub(crate) fn groups_of(dir: &JobDir, kind: Option<&str>) -> Result<Groups> {
-    let groups = groups(dir, kind)?;
-    if groups.failures > 0 { Ok(groups) } else { tried_again(dir, kind) }
+    let mut groups = groups(dir, kind)?;
+    if groups.failures == 0 {
+        return tried_again(dir, kind);
+    }
+    // What only the ledger has; if it can't be read, what failed is told all the same.
+    if let Ok(ledger) = LedgerReader::open(dir)
+        && let Ok(all) = ledger.error_groups(DISTINCT)
+    {
+        let of_kind = all.iter().filter(|group| kind.is_none_or(|kind| kind == group.kind.name()));
+        groups.tried_again_beside = of_kind.map(|group| group.count).sum::<u64>().saturating_sub(groups.failures);
+    }
+    Ok(groups)
 }
 
 /// Calls `each` with every line of the job's errors.jsonl of that kind; a job that has none yet has no failures.
@@ -115,6 +125,12 @@ pub(crate) struct Groups {
     beyond: u64,
     /// They are attempts that were tried again, not failures that count.
     tried_again: bool,
+    /// Items that are lost to them.
+    #[serde(default)]
+    items_lost: u64,
+    /// Beside them, attempts that failed and were tried again.
+    #[serde(default)]
+    tried_again_beside: u64,
 }
 
 fn groups(dir: &JobDir, kind: Option<&str>) -> Result<Groups, IoError> {
@@ -122,8 +138,10 @@ fn groups(dir: &JobDir, kind: Option<&str>) -> Result<Groups, IoError> {
     let mut by_id: HashMap<i64, usize> = HashMap::new();
     for_each_line(dir, kind, |_, line| {
         groups.failures += 1;
+        groups.items_lost += line.failed_items;
         if let Some(&known) = by_id.get(&line.error) {
             groups.errors[known].count += 1;
+            groups.errors[known].items_lost += line.failed_items;
         } else if by_id.len() < DISTINCT {
             by_id.insert(line.error, groups.errors.len());
             groups.errors.push(ErrorSummary {
@@ -131,6 +149,7 @@ fn groups(dir: &JobDir, kind: Option<&str>) -> Result<Groups, IoError> {
                 message: line.message,
                 traceback: line.traceback.unwrap_or_default(),
                 count: 1,
+                items_lost: line.failed_items,
                 example: Some(Example {
                     mini_batch: line.mini_batch,
                     items: line.items.into_iter().take(3).collect(),
@@ -180,12 +199,16 @@ fn write_groups(groups: &Groups, args: &Args, out: &mut dyn Write) -> std::io::R
     let limit = if args.limit == 0 { usize::MAX } else { args.limit };
     let all = match groups.tried_again {
         true => format!("No failure counts; {}, tried again", counted(groups.failures, "failed attempt")),
+        false if groups.items_lost > 0 => {
+            format!("{}, {} lost", counted(groups.failures, "failure"), counted(groups.items_lost, "item"))
+        }
         false => counted(groups.failures, "failure"),
     };
     let distinct = counted(groups.errors.len() as u64, "distinct error");
     writeln!(out, "{all}, {distinct}")?;
     for error in groups.errors.iter().take(limit) {
         writeln!(out, "\n{} × {}: {}", grouped(error.count), error.kind, error.message_indented("    "))?;
+        write!(out, "{}", error.lost_indented("    "))?;
         if let Some(example) = &error.example {
             writeln!(out, "    example: {}", example.in_words())?;
         }
@@ -200,6 +223,10 @@ fn write_groups(groups: &Groups, args: &Args, out: &mut dyn Write) -> std::io::R
     let hidden = groups.errors.len().saturating_sub(limit) as u64;
     if hidden > 0 {
         writeln!(out, "\n{} more; --limit 0 shows all", counted(hidden, "distinct error"))?;
+    }
+    if groups.tried_again_beside > 0 {
+        let attempts = counted(groups.tried_again_beside, "failed attempt");
+        writeln!(out, "\nbeside that {attempts} that cost no item: tried again")?;
     }
     if groups.beyond > 0 {
         writeln!(out, "\n{} of still other errors; see --json", counted(groups.beyond, "failure"))?;
@@ -254,18 +281,22 @@ mod tests {
     fn failures_are_grouped_the_most_frequent_first() {
         let (_root, dir) = job();
         insta::assert_snapshot!(text(&dir, &args(true, 20, None)), @r#"
-        13 failures, 2 distinct errors
+        13 failures, 52 items lost, 2 distinct errors
 
         12 × exception: ValueError: bad pixel
+            lost: 48 items
             example: mini-batch 10 (img/40.png, img/41.png, img/42.png and 1 more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
             Traceback: the long story
 
         1 × signal: killed by SIGSEGV (signal 11)
+            lost: 4 items
             example: mini-batch 3 (img/12.png, img/13.png, img/14.png and 1 more), attempt 3, node 0, process002, 2026-11-21T02:38:55.226929Z
             hint: SIGSEGV, SIGABRT and SIGBUS come from C code, the stack in its stderr says from where; SIGKILL comes from outside, mostly for want of memory
         "#);
         assert!(text(&dir, &args(false, 1, None)).ends_with("\n1 distinct error more; --limit 0 shows all\n"));
-        assert!(text(&dir, &args(false, 20, Some("signal"))).starts_with("1 failure, 1 distinct error\n"));
+        assert!(
+            text(&dir, &args(false, 20, Some("signal"))).starts_with("1 failure, 4 items lost, 1 distinct error\n")
+        );
         assert_eq!(text(&dir, &args(false, 20, Some("oom"))), "No failures of kind `oom`.\n");
     }
 

@@ -34,6 +34,9 @@ pub struct DrainArgs {
     worker: String,
     #[command(flatten)]
     service: ServiceArgs,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// A worker of the list.
@@ -140,6 +143,9 @@ fn write_table(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
 pub fn drain(args: &DrainArgs, out: &mut dyn Write) -> Result<ExitCode> {
     let client = args.service.needed("drain")?;
     let answer: Value = client.post(&["v1", "nodes", &args.worker, "drain"], None, &json!({}))?;
+    if args.json {
+        return Ok(written(writeln!(out, "{answer:#}"))?);
+    }
     let worker = answer["worker"].as_str().unwrap_or(&args.worker);
     Ok(written(writeln!(out, "{worker} takes no more nodes, and ends when it has finished what it has"))?)
 }

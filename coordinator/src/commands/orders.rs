@@ -15,7 +15,7 @@ use super::target::{LOOK, Target};
 use super::{status, written};
 use crate::datasets::DatasetStore;
 use crate::report::Coordinator;
-use crate::run::{self, Asked, FleetJob, Purpose, RunRequest, Source, SubmitRequest};
+use crate::run::{self, Asked, FleetJob, Orders, Purpose, RunRequest, Source, SubmitRequest};
 use crate::service::ServiceError;
 use crate::signals;
 use crate::view::StatusView;
@@ -42,7 +42,7 @@ pub struct ResumeArgs {
     cache: CacheOptions,
     #[command(flatten)]
     fleet: FleetArgs,
-    /// Of a job of a service: write its status as JSON
+    /// Write the job's status as JSON: of a job of a service at once, of another one when it is over, or stands still
     #[arg(long)]
     json: bool,
 }
@@ -98,7 +98,12 @@ pub fn resume(args: &ResumeArgs, out: &mut dyn Write) -> Result<ExitCode> {
             };
             answer(&view, &told, args.json, out)
         }
-        Target::Dir(dir) => go_on(&dir, cache_of(&args.cache, args.fleet.is_given())?, &args.fleet),
+        Target::Dir(dir) => {
+            let cache = cache_of(&args.cache, args.fleet.is_given())?;
+            let orders = signals::orders().during("take signals in", "this process")?;
+            let exit = go_on(&dir, cache, &args.fleet, &orders)?;
+            status::at_the_end(&orders, args.json, exit, out)
+        }
     }
 }
 
@@ -131,20 +136,19 @@ fn ask(dir: &JobDir, verb: &'static str, asked: Asked) -> Result<StatusView> {
 }
 
 /// As `fanfold run` does with the job's own copy of its job file; on the fleet, if one is named.
-fn go_on(dir: &JobDir, cache: CacheSettings, fleet: &FleetArgs) -> Result<ExitCode> {
+fn go_on(dir: &JobDir, cache: CacheSettings, fleet: &FleetArgs, orders: &Orders) -> Result<ExitCode> {
     let view = StatusView::of(dir).during("read", dir.status_json())?;
     if view.status.state.is_final() {
         let job = fanfold_shared::ids::JobId(view.status.job_id.clone());
         return Err(ServiceError::NotNow { job, state: view.status.state, verb: "resume" }.into());
     }
-    let orders = signals::orders().during("take signals in", "this process")?;
     let (job_file, job_dir, overrides) = (dir.job_yaml(), Some(dir.root().to_path_buf()), Vec::new());
     if fleet.is_given() {
         let datasets = DatasetStore::of_user();
         let request = SubmitRequest { source: Source::File(job_file), overrides, job_dir, id: None, datasets };
-        return fleet.coordinate("resume", FleetJob::Request(request), Purpose::Run, orders);
+        return fleet.coordinate("resume", FleetJob::Request(request), Purpose::Run, orders.clone());
     }
-    run::run(&RunRequest { job_file, job_dir, overrides, cache }, &orders)
+    run::run(&RunRequest { job_file, job_dir, overrides, cache }, orders)
 }
 
 /// Waits a moment for the job to do what it was told.

@@ -5,10 +5,17 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use fanfold_shared::report::{During, ExitCode, Result};
+use fanfold_shared::state::JobState;
+use serde_json::json;
 
 use super::args::JobArgs;
 use super::target::Target;
 use super::written;
+use crate::aggregate::partial_path;
+use crate::view::StatusView;
+
+/// The version of what `--json` writes.
+const VERSION: u32 = 1;
 
 /// Print the output file of a job, or copy it.
 #[derive(Debug, clap::Args)]
@@ -21,6 +28,9 @@ pub struct Args {
     /// Write to this file, which must not exist
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Say where the result is and how long, as JSON, instead of printing it
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
 }
 
 /// Prints or copies the result.
@@ -28,7 +38,11 @@ pub struct Args {
 /// # Errors
 /// There is none (yet), or it can't be read or written.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
-    let mut result: Box<dyn Read> = match args.job.find()? {
+    let target = args.job.find()?;
+    if args.json {
+        return about(&target, args.partial, out);
+    }
+    let mut result: Box<dyn Read> = match target {
         Target::Service(client, job) => {
             let query: &[(&str, &str)] = if args.partial { &[("partial", "true")] } else { &[] };
             Box::new(client.stream(&["v1", "jobs", &job, "results"], query)?)
@@ -47,6 +61,36 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
     }
     copied.during("copy the result of", Path::new(&args.job.job))?;
     Ok(ExitCode::Completed)
+}
+
+/// Says where the result is, if there is one.
+fn about(target: &Target, partial: bool, out: &mut dyn Write) -> Result<ExitCode> {
+    let StatusView { status, .. } = match target {
+        Target::Service(client, job) => {
+            let query: &[(&str, &str)] = if partial { &[("partial", "true")] } else { &[] };
+            // It says whether there is one; nothing of it is read.
+            drop(client.stream(&["v1", "jobs", job, "results"], query)?);
+            target.status()?
+        }
+        target => {
+            let view = target.status()?;
+            view.result(partial)?;
+            view
+        }
+    };
+    let whole = status.state == JobState::Completed;
+    let file = status.output.file.as_ref().map(|file| if whole { file.clone() } else { partial_path(file) });
+    let about = json!({
+        "version": VERSION,
+        "job_id": status.job_id,
+        "state": status.state,
+        "whole": whole,
+        "file": file,
+        "uri": status.output.uri,
+        "bytes": status.output.bytes,
+        "rows": status.output.rows,
+    });
+    Ok(written(writeln!(out, "{about:#}"))?)
 }
 
 /// All of it, to the end.

@@ -33,7 +33,7 @@ pub struct Args {
     cache: CacheOptions,
     #[command(flatten)]
     fleet: FleetArgs,
-    /// Write the job's status as JSON, for a job that runs here when it has come to rest
+    /// Write the job's status as JSON: of a job of a service at once, of another one when it is over, or stands still
     #[arg(long)]
     json: bool,
 }
@@ -60,16 +60,12 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
     let orders = signals::orders().during("take signals in", "this process")?;
     let script = if args.new_script { RetryScript::New } else { RetryScript::Own };
     let exit = if args.fleet.is_given() {
-        let job = FleetJob::Dir(dir.clone(), overrides.clone());
-        args.fleet.coordinate("retry", job, Purpose::RetryFailed(script), orders)?
+        let job = FleetJob::Dir(dir, overrides.clone());
+        args.fleet.coordinate("retry", job, Purpose::RetryFailed(script), orders.clone())?
     } else {
         run::retry_failed(&dir, overrides, script, cache, &orders)?
     };
-    if args.json {
-        let view = StatusView::of(&dir).during("read", dir.status_json())?;
-        written(status::write_json(&view, out))?;
-    }
-    Ok(exit)
+    status::at_the_end(&orders, args.json, exit, out)
 }
 
 /// Asks a service.

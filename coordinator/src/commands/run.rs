@@ -1,5 +1,6 @@
 //! `fanfold run`: a job from its file to its result, on this machine or on a fleet.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use fanfold_shared::report::{During, ExitCode, Result};
@@ -7,8 +8,9 @@ use fanfold_worker::cloud::CacheOptions;
 
 use super::args::{SetArgs, cache_of};
 use super::fleet::FleetArgs;
+use super::status;
 use crate::datasets::DatasetStore;
-use crate::run::{self, FleetJob, Purpose, RunRequest, Source, SubmitRequest};
+use crate::run::{self, FleetJob, Orders, Purpose, RunRequest, Source, SubmitRequest};
 use crate::signals;
 
 /// Run a job, or go on with one that was interrupted.
@@ -32,26 +34,35 @@ pub struct Args {
     cache: CacheOptions,
     #[command(flatten)]
     fleet: FleetArgs,
+    /// Write the job's status as JSON to standard output once it is over, or stands still
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the job.
 ///
 /// # Errors
 /// What keeps the job from running, or ends the program; see [`run::run`] and [`FleetArgs::coordinate`].
-pub fn run(args: Args) -> Result<ExitCode> {
-    let cache = cache_of(&args.cache, args.fleet.is_given())?;
+pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     let orders = signals::orders().during("take signals in", "this process")?;
+    let json = args.json;
+    let exit = run_job(args, &orders)?;
+    status::at_the_end(&orders, json, exit, out)
+}
+
+fn run_job(args: Args, orders: &Orders) -> Result<ExitCode> {
+    let cache = cache_of(&args.cache, args.fleet.is_given())?;
     let (job_file, job_dir, mut overrides) = (args.job_file, args.job_dir, args.set.overrides);
     let may_reuse = job_dir.is_none() && !args.no_reuse;
     overrides.extend(args.gpus.map(|gpus| format!("gpus={gpus:?}")));
     // A directory that is named is to hold this job.
-    if may_reuse && let Some(exit) = run::reuse(&job_file, &overrides, args.fleet.is_given(), &orders)? {
+    if may_reuse && let Some(exit) = run::reuse(&job_file, &overrides, args.fleet.is_given(), orders)? {
         return Ok(exit);
     }
     if args.fleet.is_given() {
         let datasets = DatasetStore::of_user();
         let request = SubmitRequest { source: Source::File(job_file), overrides, job_dir, id: None, datasets };
-        return args.fleet.coordinate("run", FleetJob::Request(request), Purpose::Run, orders);
+        return args.fleet.coordinate("run", FleetJob::Request(request), Purpose::Run, orders.clone());
     }
-    run::run(&RunRequest { job_file, job_dir, overrides, cache }, &orders)
+    run::run(&RunRequest { job_file, job_dir, overrides, cache }, orders)
 }

@@ -1,16 +1,20 @@
 //! `fanfold status JOB`: where a job stands. Made from `status.json`, so it works wherever the job directory can be read.
 
+mod processes;
+
 use std::io::{self, Write};
 
 use fanfold_shared::clock::duration;
 use fanfold_shared::layout::JobDir;
+use fanfold_shared::message::ErrorKind;
 use fanfold_shared::report::{ExitCode, Result};
 use fanfold_shared::text::{counted, grouped, harmless, one_line, rate};
 
 use super::args::JobArgs;
 use super::ls::state_in_words;
 use super::written;
-use crate::report::{Coordinator, output_in_words};
+use crate::report::{Coordinator, cost_in_words, output_in_words};
+use crate::run::Orders;
 use crate::terminal::{Align, Table};
 use crate::view::StatusView;
 
@@ -19,6 +23,9 @@ use crate::view::StatusView;
 pub struct Args {
     #[command(flatten)]
     job: JobArgs,
+    /// What each process does, and for how long, instead of the job's figures; `--json` has that in any case
+    #[arg(long)]
+    pub processes: bool,
     /// Write the job's status.json, with the coordinator's fate and the age of the figures
     #[arg(long)]
     pub json: bool,
@@ -27,13 +34,25 @@ pub struct Args {
 /// Shows the job's state and figures.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
     let view = args.job.find()?.status()?;
-    let outcome = if args.json { write_json(&view, out) } else { write_text(&view, out) };
+    let outcome = match (args.json, args.processes) {
+        (true, _) => write_json(&view, out),
+        (false, true) => processes::write(&view, out),
+        (false, false) => write_text(&view, out),
+    };
     Ok(written(outcome)?)
 }
 
 pub(super) fn write_json(view: &StatusView, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, &view.to_json())?;
     writeln!(out)
+}
+
+/// What a verb that ran a job to its end writes with `--json`: how the job ended. One that did not get so far as to be a job has no status.
+pub(super) fn at_the_end(orders: &Orders, json: bool, exit: ExitCode, out: &mut dyn Write) -> Result<ExitCode> {
+    if json && let Some(view) = orders.job().and_then(|dir| StatusView::of(dir).ok()) {
+        written(write_json(&view, out))?;
+    }
+    Ok(exit)
 }
 
 pub(super) fn write_text(view: &StatusView, out: &mut dyn Write) -> io::Result<()> {
@@ -43,8 +62,9 @@ pub(super) fn write_text(view: &StatusView, out: &mut dyn Write) -> io::Result<(
     // What the user came for is on the first line.
     match status.errors.first() {
         Some(error) => {
-            let times = if error.count == 1 { "once".into() } else { format!("{} times", grouped(error.count)) };
-            writeln!(out, "error: {} ({}, {times})", one_line(&error.message, 300), error.kind)?;
+            let kind = ErrorKind::from_name(&error.kind).unwrap_or(ErrorKind::Exception);
+            let cost = cost_in_words(kind, error.count, error.items_lost);
+            writeln!(out, "error: {} ({}: {cost})", one_line(&error.message, 300), error.kind)?;
             for line in harmless(error.traceback.trim_end()).lines() {
                 writeln!(out, "  {line}")?;
             }
@@ -114,7 +134,7 @@ pub(super) fn write_text(view: &StatusView, out: &mut dyn Write) -> io::Result<(
         let processes = counted(status.processes.len() as u64, "process");
         table.row([
             "processes".to_string(),
-            format!("{processes} ({ready} ready) on {}", counted(status.nodes.into(), "node")),
+            format!("{processes} ({ready} ready) on {}; --processes shows each", counted(status.nodes.into(), "node")),
         ]);
     }
     if !status.datasets.is_empty() {
@@ -160,7 +180,7 @@ mod tests {
     #[test]
     fn the_first_line_is_the_first_distinct_error() {
         insta::assert_snapshot!(text(&running(), Coordinator::Alive), @r#"
-        error: ValueError: bad pixel (exception, 4 times)
+        error: ValueError: bad pixel (exception: 3 items lost in 4 failed attempts)
           Traceback (most recent call last):
             File "score.py", line 9, in run
               raise ValueError("bad pixel")
@@ -174,7 +194,7 @@ mod tests {
         time to go   13 s
         running for  30 s
         attempts     123 run, 4 failed
-        processes    2 processes (1 ready) on 1 node
+        processes    2 processes (1 ready) on 1 node; --processes shows each
         output       /data/out/parallel_run_step.txt.partial (237 results, 1.2 MiB)
         job dir      /jobs/score-1a2b3c4d
         errors       1 distinct error; see `fanfold errors score-1a2b3c4d`

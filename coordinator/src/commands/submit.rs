@@ -34,8 +34,8 @@ pub struct Args {
     /// Wait until the job is over, and exit as `fanfold run` would
     #[arg(long)]
     wait: bool,
-    /// Write what the service answers
-    #[arg(long, conflicts_with = "wait")]
+    /// Write what the service answers, as JSON, instead of the id
+    #[arg(long)]
     json: bool,
 }
 
@@ -54,14 +54,13 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<ExitCode> {
     // Sent twice by a network that stutters, it is one job.
     let key = args.key.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let answer: Value = client.post(&["v1", "jobs"], Some(&key), &request)?;
-    if args.json {
-        return Ok(written(writeln!(out, "{answer:#}"))?);
-    }
+    let document = format!("{answer:#}");
     let Receipt { job_id, duplicate, .. } = client.understand(answer)?;
     if duplicate {
         terminal::tell(&format!("{job_id} is the job of an earlier request with this key"));
     }
-    let code = written(writeln!(out, "{job_id}").and_then(|()| out.flush()))?;
+    let told = if args.json { &document } else { &job_id };
+    let code = written(writeln!(out, "{told}").and_then(|()| out.flush()))?;
     match args.wait {
         true => watch::follow(&Target::Service(client, job_id), false, &mut std::io::stderr()),
         false => Ok(code),

@@ -24,6 +24,7 @@ mod result;
 mod snapshot;
 mod status;
 mod user_errors;
+mod work;
 
 pub use alive::{Coordinator, coordinator_of};
 pub use errors_jsonl::{ERRORS_VERSION, ErrorLine, ErrorsJsonl, Names};
@@ -36,13 +37,16 @@ pub use pace::{Pace, Pacer};
 pub use readme::write_readme;
 pub use replace::replace_file;
 pub use reporter::{ItemNames, Reporter};
-pub use result::{OutputPlace, job_result_tells, next_steps, output_in_words, shell_word, write_job_result};
+pub use result::{
+    OutputPlace, cost_in_words, job_result_tells, next_steps, output_in_words, shell_word, write_job_result,
+};
 pub use snapshot::{Comeback, JobFacts, NodeLine, ProcessState, Snapshot};
 pub use status::{
     STATUS_VERSION, Status, StatusCounts, StatusError, StatusFile, StatusNode, StatusOutput, StatusProcess,
     StatusScript,
 };
 pub use user_errors::{ErrorSummary, Example, write_user_errors};
+pub use work::{Work, WorkBooks};
 
 pub(crate) use result::rerun;
 #[cfg(test)]

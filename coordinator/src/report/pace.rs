@@ -3,6 +3,7 @@
 //! The rate is that of a sliding window over what is settled. Two things would make it lie, and are dealt with:
 //! - Long mini-batches settle in bursts, one from each process. So the window reaches back over many of these moments, not over
 //!   a fixed time, and ends at the last of them, unless the next is overdue.
+//!   Where it can be seen for how long processes have been at theirs, what is under way counts in part, and there are no bursts.
 //! - At the beginning there are no bursts to look back on, and processes that became ready one after the other finish
 //!   one after the other. As long as few have finished, the time to go is worked out from how long a `run()` takes and how
 //!   many processes there are.
@@ -11,7 +12,7 @@
 
 use std::collections::VecDeque;
 
-use super::{JobFacts, Snapshot};
+use super::{JobFacts, ProcessState, Snapshot};
 use crate::ledger::Totals;
 
 /// How fast, and how long still.
@@ -47,6 +48,8 @@ struct Point {
     us: u64,
     mini_batches: u64,
     items: u64,
+    /// Mini-batches, those under way in part.
+    progress: f64,
 }
 
 /// Moments closer together than this are one: a commit per millisecond must not push the past out of the window.
@@ -74,23 +77,28 @@ impl Pacer {
     /// Takes a look and says what it means. To be called about once a second.
     pub fn observe(&mut self, snapshot: &Snapshot) -> Pace {
         let totals = &snapshot.totals;
-        let now =
-            Point { us: snapshot.now_us, mini_batches: totals.mini_batches_settled(), items: totals.items_settled() };
+        let settled = totals.mini_batches_settled();
+        let progress = settled as f64 + self.under_way(snapshot).iter().sum::<f64>();
+        let now = Point { us: snapshot.now_us, mini_batches: settled, items: totals.items_settled(), progress };
         let Some(last) = self.points.back().copied() else {
             self.start = (totals.attempts, totals.run_us);
             self.points.push_back(now);
             self.ready_seen = snapshot.ready() > 0;
             return Pace::default();
         };
-        if now.mini_batches == last.mini_batches {
-            if !self.ready_seen {
-                // Nothing could run yet: the clock starts now at the earliest.
-                self.points.clear();
-                self.points.push_back(now);
-                self.ready_seen = snapshot.ready() > 0;
-            }
-        } else {
-            self.ready_seen = true;
+        if !self.ready_seen {
+            // Nothing could run at the last look. A look is a second, which of a short job is much: so the clock starts when the first
+            // process was ready, if that is known, and else now at the earliest.
+            let ready_us = snapshot.first_ready_us.filter(|ready_us| (last.us..=now.us).contains(ready_us));
+            let us = match ready_us {
+                Some(ready_us) => ready_us,
+                None if now.mini_batches > last.mini_batches => last.us,
+                None => now.us,
+            };
+            self.points = VecDeque::from([Point { us, ..last }]);
+            self.ready_seen = snapshot.ready() > 0 || now.mini_batches > last.mini_batches;
+        }
+        if now.mini_batches > last.mini_batches {
             // The very first point stays: it is where the clock started.
             if self.points.len() > 2 && now.us.saturating_sub(self.points[self.points.len() - 2].us) < COALESCE_US {
                 self.points.pop_back();
@@ -123,8 +131,17 @@ impl Pacer {
             // What would be settled by now if mini-batches did not end in bursts.
             eta -= since as f64 / 1e6;
         }
+        let under_way = self.under_way(snapshot);
         if let Some(by_work) = self.by_work(snapshot).filter(|_| !overdue) {
             eta = by_work;
+        } else if !under_way.is_empty() {
+            let under_way: f64 = under_way.iter().sum();
+            let progress = totals.mini_batches_settled() as f64 + under_way - first.progress;
+            let seconds = snapshot.now_us.saturating_sub(first.us) as f64 / 1e6;
+            eta = (remaining - under_way) * seconds / progress.max(0.1);
+        }
+        if let Some(last) = self.last_to_end(snapshot).filter(|_| !overdue) {
+            eta = eta.max(last);
         }
         Pace {
             items_per_second: (last.items - first.items) as f64 / seconds,
@@ -147,9 +164,35 @@ impl Pacer {
         }
         let last = self.points.back()?;
         // Those running now are halfway on average, but only as far as there was time since the last one ended.
-        let rounds = snapshot.mini_batches_to_come() as f64 / processes;
+        let to_come = snapshot.mini_batches_to_come() as f64;
+        let seen = self.under_way(snapshot);
+        if !seen.is_empty() {
+            return Some((to_come - seen.iter().sum::<f64>()).max(0.0) * run_us / processes / 1e6);
+        }
+        let rounds = to_come / processes;
         let under_way = (snapshot.now_us.saturating_sub(last.us) as f64).min(run_us);
         Some((rounds.max(1.0) * run_us - under_way).max(0.0) / 1e6)
+    }
+
+    /// How much of each mini-batch that is under way is done, as far as that can be seen and where it is worth it; never all of it.
+    fn under_way(&self, snapshot: &Snapshot) -> Vec<f64> {
+        let run_us = self.run_us(&snapshot.totals);
+        if run_us < LONG_RUN_US {
+            return Vec::new();
+        }
+        let part = |process: &ProcessState| {
+            let since = snapshot.now_us.saturating_sub(process.since_us) as f64;
+            process.mini_batch.map(|_| (since / run_us).min(0.95))
+        };
+        snapshot.processes.iter().filter_map(part).collect()
+    }
+
+    /// Seconds until the one that began last ends, where nothing waits any more: others can't help.
+    fn last_to_end(&self, snapshot: &Snapshot) -> Option<f64> {
+        let under_way = self.under_way(snapshot);
+        let last = under_way.iter().copied().reduce(f64::min)?;
+        let all = snapshot.mini_batches_to_come() <= under_way.len() as u64;
+        all.then(|| (1.0 - last) * self.run_us(&snapshot.totals) / 1e6)
     }
 
     /// Microseconds that one `run()` takes on average.
@@ -198,7 +241,8 @@ mod tests {
         }
 
         /// The worst error of the predicted end after the first tenth, as a part of the job's duration.
-        fn worst_error(&self) -> (f64, f64) {
+        /// `seen`: for how long processes have been at theirs can be seen.
+        fn worst_error(&self, seen: bool) -> (f64, f64) {
             let ends = self.ends();
             let duration = *ends.last().unwrap();
             let (mut pacer, mut worst) = (Pacer::default(), (0.0, 0.0));
@@ -210,7 +254,13 @@ mod tests {
                 let mut snapshot = running();
                 snapshot.now_us = THEN + (now * 1e6) as u64;
                 let process = snapshot.processes[0].clone();
-                snapshot.processes = vec![process; ready];
+                snapshot.processes = vec![ProcessState { mini_batch: None, ..process.clone() }; ready];
+                let under_way = ends.iter().filter(|end| (now..now + self.run).contains(end) && **end > now);
+                for (process, end) in snapshot.processes.iter_mut().zip(under_way).filter(|_| seen) {
+                    process.mini_batch = Some(0);
+                    process.since_us = THEN + ((end - self.run) * 1e6) as u64;
+                }
+                snapshot.first_ready_us = (ready > 0).then_some(THEN + (self.init * 1e6) as u64);
                 snapshot.totals = Totals {
                     items: self.mini_batches * 10,
                     items_succeeded: settled * 10,
@@ -244,13 +294,17 @@ mod tests {
             (400, 60.0, 8, 120.0, 2.0),
             (100, 30.0, 1, 0.0, 0.0),
             (5000, 0.7, 16, 3.0, 0.1),
+            // Over before it was looked at often.
+            (400, 0.05, 2, 0.6, 0.1),
         ] {
-            let (error, at) = Uniform { mini_batches, run, processes, init, stagger }.worst_error();
-            assert!(
-                error <= 0.2,
-                "{mini_batches} × {run} s on {processes}: wrong by {:.0} % at {at:.1} s",
-                error * 100.0
-            );
+            for seen in [false, true] {
+                let (error, at) = Uniform { mini_batches, run, processes, init, stagger }.worst_error(seen);
+                assert!(
+                    error <= 0.2,
+                    "{mini_batches} × {run} s on {processes} ({seen}): wrong by {:.0} % at {at:.1} s",
+                    error * 100.0
+                );
+            }
         }
     }
 

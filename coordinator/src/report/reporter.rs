@@ -1,6 +1,6 @@
 //! Drives the reports of one run of a coordinator.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use fanfold_shared::report::{ExitCode, IoError};
@@ -10,7 +10,7 @@ use super::{
     ErrorSummary, ErrorsJsonl, Example, JobFacts, Overview, Pace, Pacer, Snapshot, Status, StatusFile,
     write_job_result, write_readme, write_user_errors,
 };
-use crate::ledger::FailureRow;
+use crate::ledger::{ErrorGroup, FailureRow};
 use crate::terminal::{Progress, summary};
 
 /// Between two versions of `status.json`, either way: a clock that was set back must not hold the file up …
@@ -34,6 +34,8 @@ pub struct Reporter {
     overview: Overview,
     errors: ErrorsJsonl,
     examples: HashMap<i64, Example>,
+    /// Items that failed for good, by the distinct error that they failed with.
+    items_lost: HashMap<i64, u64>,
     state: Option<JobState>,
     status_us: u64,
     user_errors_us: u64,
@@ -54,6 +56,7 @@ impl Reporter {
             overview: Overview::new(logs),
             errors: ErrorsJsonl::new(facts.dir.errors_jsonl()),
             examples: HashMap::new(),
+            items_lost: HashMap::new(),
             state: None,
             status_us: 0,
             user_errors_us: 0,
@@ -72,10 +75,13 @@ impl Reporter {
         &mut self,
         feed: impl FnOnce(&mut dyn FnMut(&FailureRow) -> Result<(), E>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Reporter { errors, examples, names, .. } = self;
+        let Reporter { errors, examples, items_lost, names, .. } = self;
+        // Whatever was counted before comes again.
+        items_lost.clear();
         errors.rewrite(&**names, |push| {
             feed(&mut |row| {
                 remember(examples, row, names);
+                count_lost(items_lost, row);
                 push(row)
             })
         })
@@ -86,8 +92,14 @@ impl Reporter {
         self.errors.append(rows, &*self.names);
         for row in rows {
             remember(&mut self.examples, row, &self.names);
+            count_lost(&mut self.items_lost, row);
             self.progress.failure(row);
         }
+    }
+
+    /// Items that failed for good with each of these errors, by its id.
+    pub fn items_lost(&self, errors: &[ErrorGroup]) -> BTreeMap<i64, u64> {
+        errors.iter().filter_map(|error| Some((error.id, *self.items_lost.get(&error.id)?))).collect()
     }
 
     /// Something to tell besides the figures: a node that joined, a warning.
@@ -140,8 +152,10 @@ impl Reporter {
         if instances == self.user_errors {
             return;
         }
-        let summary =
-            |group: &crate::ledger::ErrorGroup| ErrorSummary::new(group.clone(), self.examples.get(&group.id).cloned());
+        let summary = |group: &ErrorGroup| ErrorSummary {
+            items_lost: self.items_lost.get(&group.id).copied().unwrap_or_default(),
+            ..ErrorSummary::new(group.clone(), self.examples.get(&group.id).cloned())
+        };
         let mut errors: Vec<ErrorSummary> = snapshot.errors.iter().map(summary).collect();
         errors.sort_by_key(|error| std::cmp::Reverse(error.count));
         let path = self.facts.dir.logs().user_errors();
@@ -149,6 +163,12 @@ impl Reporter {
         if write_user_errors(&path, &errors, snapshot.distinct_errors).is_ok() {
             self.user_errors = instances;
         }
+    }
+}
+
+fn count_lost(items_lost: &mut HashMap<i64, u64>, row: &FailureRow) {
+    if row.settled && row.failed_items > 0 {
+        *items_lost.entry(row.group).or_default() += row.failed_items;
     }
 }
 

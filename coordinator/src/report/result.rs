@@ -6,6 +6,7 @@ use std::path::Path;
 
 use fanfold_shared::clock::{duration, iso};
 use fanfold_shared::layout::Logs;
+use fanfold_shared::message::ErrorKind;
 use fanfold_shared::report::ExitCode;
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::{counted, cut, grouped, harmless, size};
@@ -81,6 +82,19 @@ pub fn output_in_words(place: OutputPlace<'_>, state: JobState, rows: u64, bytes
         _ => ".partial",
     };
     format!("{}{partial} {much}", file.display())
+}
+
+/// What a distinct error cost: `1 item lost in 2 failed attempts`. Of attempts that were tried again nothing is lost.
+pub fn cost_in_words(kind: ErrorKind, count: u64, items_lost: u64) -> String {
+    let attempts = counted(count, "failed attempt");
+    match (kind, items_lost) {
+        (ErrorKind::Init, _) if count == 1 => "once".into(),
+        (ErrorKind::Init, _) => format!("{} times", grouped(count)),
+        (_, 0) => format!("no item lost in {attempts}"),
+        // It was no attempt that failed.
+        (ErrorKind::ShortReturn | ErrorKind::Input, lost) => format!("{} lost", counted(lost, "item")),
+        (_, lost) => format!("{} lost in {attempts}", counted(lost, "item")),
+    }
 }
 
 /// `path` as one word of a shell command.
@@ -170,7 +184,7 @@ fn job_result(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String {
         text += &format!("\nErrors ({} distinct, the first ones here)\n", grouped(snapshot.distinct_errors));
         for error in snapshot.first_errors(ERRORS) {
             let message = harmless(error.message.trim_end()).replace('\n', "\n    ");
-            text += &format!("  {} × {}: {message}\n", grouped(error.count), error.kind.name());
+            text += &format!("  {}: {message}\n    {}\n", error.kind.name(), snapshot.cost_of(error));
             for line in harmless(cut(error.traceback.trim_end(), TRACEBACK)).lines() {
                 text += &format!("    {line}\n");
             }
@@ -231,7 +245,8 @@ mod tests {
         Output: /data/out/parallel_run_step.txt.partial (237 results, 1.2 MiB)
 
         Errors (1 distinct, the first ones here)
-          4 × exception: ValueError: bad pixel
+          exception: ValueError: bad pixel
+            3 items lost in 4 failed attempts
             Traceback (most recent call last):
               File "score.py", line 9, in run
                 raise ValueError("bad pixel")

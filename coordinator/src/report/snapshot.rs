@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
 use fanfold_shared::layout::JobDir;
+use fanfold_shared::message::Activity;
 use fanfold_shared::state::JobState;
 use fanfold_shared::uri::Uri;
 
-use super::{OutputPlace, shell_word};
+use super::{OutputPlace, Work, cost_in_words, shell_word};
 use crate::ledger::{ErrorGroup, ScriptRow, Totals};
 
 /// How a job that stands still is gone on with.
@@ -124,6 +125,8 @@ pub struct Snapshot {
     pub processes: Vec<ProcessState>,
     /// Distinct errors, about a hundred at most; the most frequent where there are more (`LedgerReader::error_groups`).
     pub errors: Vec<ErrorGroup>,
+    /// Items that are lost to each of them, by its id: those that failed for good.
+    pub items_lost: BTreeMap<i64, u64>,
     /// How many distinct errors there are.
     pub distinct_errors: u64,
     /// Whether there is a failure that counts, and that errors.jsonl therefore has: not only attempts that were tried again.
@@ -132,10 +135,16 @@ pub struct Snapshot {
     pub out_of_tries: bool,
     /// When this run published its first mini-batch, microseconds since the epoch.
     pub first_handover_us: Option<u64>,
+    /// When the first process of this run was ready, microseconds since the epoch.
+    pub first_ready_us: Option<u64>,
     /// When this run committed last, microseconds since the epoch.
     pub last_commit_us: Option<u64>,
     /// How much of the data is split, 0 to 1; None: all of it, and the totals are of the whole job.
     pub splitting: Option<f64>,
+    /// What the processes spent their time on lately.
+    pub work: Work,
+    /// When it was told to finish what runs and stand still, microseconds since the epoch.
+    pub stopping_us: Option<u64>,
 }
 
 impl Snapshot {
@@ -148,6 +157,11 @@ impl Snapshot {
     /// Mini-batches of the whole job that are not settled, as [`Snapshot::mini_batches_expected`] counts them.
     pub fn mini_batches_to_come(&self) -> u64 {
         self.mini_batches_expected().saturating_sub(self.totals.mini_batches_settled())
+    }
+
+    /// What a distinct error cost, in words.
+    pub fn cost_of(&self, error: &ErrorGroup) -> String {
+        cost_in_words(error.kind, error.count, self.items_lost.get(&error.id).copied().unwrap_or_default())
     }
 
     /// Processes whose `init()` is done.
@@ -199,6 +213,44 @@ pub struct ProcessState {
     pub started_us: u64,
     /// Whether its `init()` is done.
     pub ready: bool,
+    /// What it does.
+    pub activity: Activity,
+    /// Since when, microseconds since the epoch.
+    pub since_us: u64,
+    /// With which mini-batch.
+    pub mini_batch: Option<u64>,
+    /// Attempts that it answered.
+    pub done: u64,
+    /// Of these, the failed ones.
+    pub failed: u64,
+    /// In all it could have computed for so long and had no processor, microseconds.
+    pub delayed_us: u64,
+}
+
+impl ProcessState {
+    /// A process that was just started.
+    pub fn started(
+        node: NodeId,
+        process: ProcessNumber,
+        pid: u32,
+        device: Option<String>,
+        now_us: u64,
+    ) -> ProcessState {
+        ProcessState {
+            node,
+            process,
+            pid,
+            device,
+            started_us: now_us,
+            ready: false,
+            activity: Activity::Starting,
+            since_us: now_us,
+            mini_batch: None,
+            done: 0,
+            failed: 0,
+            delayed_us: 0,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -232,13 +284,20 @@ pub(crate) mod fixtures {
 
     /// A job of 276 mini-batches and 551 items, 30 seconds after it began.
     pub(crate) fn running() -> Snapshot {
-        let process = |number, ready| ProcessState {
-            node: NodeId("0".into()),
-            process: ProcessNumber(number),
-            pid: 500 + number,
-            device: (number == 0).then(|| "0".to_string()),
-            started_us: THEN + 1_000_000,
-            ready,
+        let process = |number, ready| {
+            let device = (number == 0).then(|| "0".to_string());
+            let (node, then) = (NodeId("0".into()), THEN + 1_000_000);
+            let activity = if ready { Activity::Running } else { Activity::Init };
+            let (mini_batch, done) = if ready { (Some(121), 123) } else { (None, 0) };
+            let since_us = if ready { THEN + 26_800_000 } else { THEN + 1_500_000 };
+            ProcessState {
+                ready,
+                activity,
+                mini_batch,
+                done,
+                since_us,
+                ..ProcessState::started(node, ProcessNumber(number), 500 + number, device, then)
+            }
         };
         Snapshot {
             now_us: THEN + 30_000_000,
@@ -272,12 +331,16 @@ pub(crate) mod fixtures {
             window: 156,
             processes: vec![process(0, true), process(1, false)],
             errors: vec![bad_pixel()],
+            items_lost: BTreeMap::from([(1, 3)]),
             distinct_errors: 1,
             failures_stand: true,
             out_of_tries: true,
             first_handover_us: Some(THEN),
+            first_ready_us: None,
             last_commit_us: Some(THEN + 30_000_000),
             splitting: None,
+            work: Work::default(),
+            stopping_us: None,
         }
     }
 

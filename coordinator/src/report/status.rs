@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fanfold_shared::clock::{iso, serde_us, serde_us_option};
 use fanfold_shared::layout::JobDir;
+use fanfold_shared::message::Activity;
 use fanfold_shared::state::JobState;
 use fanfold_shared::text::counted;
 use fanfold_shared::uri::Uri;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::replace::Reserved;
 use super::snapshot::run_again;
-use super::{JobFacts, OutputPlace, Pace, Snapshot, replace_file};
+use super::{JobFacts, OutputPlace, Pace, Snapshot, Work, replace_file};
 use crate::ledger::{ScriptRow, Totals};
 
 /// The version in [`Status::version`].
@@ -97,6 +98,12 @@ pub struct Status {
     pub window: u64,
     /// Processes that live.
     pub processes: Vec<StatusProcess>,
+    /// What they spent their time on in the last minute, or longer where attempts take long.
+    #[serde(default)]
+    pub work: Work,
+    /// When it was told to finish what runs and stand still.
+    #[serde(default, with = "serde_us_option")]
+    pub stopping: Option<u64>,
     /// How many distinct errors there are.
     pub distinct_errors: u64,
     /// The first five of them, oldest first.
@@ -218,6 +225,21 @@ pub struct StatusProcess {
     pub started: u64,
     /// Whether its `init()` is done.
     pub ready: bool,
+    /// What it does: see `docs/operations.md`.
+    #[serde(default)]
+    pub activity: Activity,
+    /// Since when.
+    #[serde(default, with = "serde_us_option")]
+    pub since: Option<u64>,
+    /// With which mini-batch.
+    #[serde(default)]
+    pub mini_batch: Option<u64>,
+    /// Attempts that it answered.
+    #[serde(default)]
+    pub done: u64,
+    /// Of these, the failed ones.
+    #[serde(default)]
+    pub failed: u64,
 }
 
 /// A distinct error.
@@ -229,8 +251,11 @@ pub struct StatusError {
     pub message: String,
     /// Its traceback; empty where there is none.
     pub traceback: String,
-    /// Attempts that ended with it.
+    /// Attempts that ended with it, those that were tried again as well.
     pub count: u64,
+    /// Items that failed for good with it.
+    #[serde(default)]
+    pub items_lost: u64,
 }
 
 impl Status {
@@ -296,8 +321,15 @@ impl Status {
                     device: process.device.clone(),
                     started: process.started_us,
                     ready: process.ready,
+                    activity: process.activity,
+                    since: Some(process.since_us),
+                    mini_batch: process.mini_batch,
+                    done: process.done,
+                    failed: process.failed,
                 })
                 .collect(),
+            work: snapshot.work.clone(),
+            stopping: snapshot.stopping_us,
             distinct_errors: snapshot.distinct_errors,
             errors: snapshot
                 .first_errors(ERRORS)
@@ -307,6 +339,7 @@ impl Status {
                     message: error.message.clone(),
                     traceback: error.traceback.clone(),
                     count: error.count,
+                    items_lost: snapshot.items_lost.get(&error.id).copied().unwrap_or_default(),
                 })
                 .collect(),
         }
@@ -467,7 +500,12 @@ mod tests {
               "pid": 500,
               "device": "0",
               "started": "2026-11-21T02:38:56.226929Z",
-              "ready": true
+              "ready": true,
+              "activity": "running",
+              "since": "2026-11-21T02:39:22.026929Z",
+              "mini_batch": 121,
+              "done": 123,
+              "failed": 0
             },
             {
               "node": "0",
@@ -475,16 +513,38 @@ mod tests {
               "pid": 501,
               "device": null,
               "started": "2026-11-21T02:38:56.226929Z",
-              "ready": false
+              "ready": false,
+              "activity": "init",
+              "since": "2026-11-21T02:38:56.726929Z",
+              "mini_batch": null,
+              "done": 0,
+              "failed": 0
             }
           ],
+          "work": {
+            "span_us": 0,
+            "attempts": 0,
+            "failed": 0,
+            "busy_us": 0,
+            "run_us": 0,
+            "cpu_us": 0,
+            "failed_us": 0,
+            "ready_us": 0,
+            "delayed_us": 0,
+            "inits": 0,
+            "init_us": 0,
+            "died": 0,
+            "downloaded": 0
+          },
+          "stopping": null,
           "distinct_errors": 1,
           "errors": [
             {
               "kind": "exception",
               "message": "ValueError: bad pixel",
               "traceback": "Traceback (most recent call last):\n  File \"score.py\", line 9, in run\n    raise ValueError(\"bad pixel\")\nValueError: bad pixel\n",
-              "count": 4
+              "count": 4,
+              "items_lost": 3
             }
           ]
         }

@@ -28,8 +28,11 @@ pub struct ErrorSummary {
     pub message: String,
     /// Its traceback; empty where there is none.
     pub traceback: String,
-    /// How often it came up.
+    /// How often it came up: attempts that were tried again are counted by some, and not by others.
     pub count: u64,
+    /// Items that failed for good with it.
+    #[serde(default)]
+    pub items_lost: u64,
     /// An instance.
     pub example: Option<Example>,
 }
@@ -63,6 +66,7 @@ impl ErrorSummary {
             message: group.message,
             traceback: group.traceback,
             count: group.count,
+            items_lost: 0,
             example,
         }
     }
@@ -70,6 +74,14 @@ impl ErrorSummary {
     /// The message, made harmless; several lines of it are indented by `indent`.
     pub fn message_indented(&self, indent: &str) -> String {
         harmless(self.message.trim_end()).replace('\n', &format!("\n{indent}"))
+    }
+
+    /// What is lost to it, as a line; empty where nothing is.
+    pub fn lost_indented(&self, indent: &str) -> String {
+        match self.items_lost {
+            0 => String::new(),
+            lost => format!("{indent}lost: {}\n", counted(lost, "item")),
+        }
     }
 
     /// What to do about its kind, as a line; empty where the message says all.
@@ -146,6 +158,7 @@ fn user_errors(errors: &[ErrorSummary], distinct: u64) -> String {
         }
         shown += 1;
         text += &format!("\n{} × {}: {}\n", grouped(error.count), error.kind, error.message_indented("    "));
+        text += &error.lost_indented("    ");
         if let Some(example) = &error.example {
             text += &format!("    example: {}\n", example.in_words());
             if let Some(process) = &example.process {
@@ -207,6 +220,7 @@ pub(crate) mod tests {
                 message: "killed by \x1b[1mSIGSEGV\nin run()".into(),
                 traceback: String::new(),
                 count: 1,
+                items_lost: 2,
                 example: None,
             },
         ];
@@ -223,6 +237,7 @@ pub(crate) mod tests {
 
         1 × signal: killed by \x1b[1mSIGSEGV
             in run()
+            lost: 2 items
             hint: SIGSEGV, SIGABRT and SIGBUS come from C code, the stack in its stderr says from where; SIGKILL comes from outside, mostly for want of memory
 
         1 distinct error more; all failures are in errors.jsonl.

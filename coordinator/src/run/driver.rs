@@ -245,6 +245,7 @@ impl Driver<'_> {
             match &delivery.body {
                 NodeMessage::Results(results) => {
                     self.nodes.heard(&delivery.node, Instant::now());
+                    self.observer.answered(&delivery.node, results);
                     outcomes += results.outcomes.len() as u64;
                     elapsed_us += results.outcomes.iter().map(|outcome| outcome.elapsed_us.min(DAY_US)).sum::<u64>();
                 }

@@ -1,5 +1,6 @@
 //! One job on the fleet, as the command line and the service ask for it: the same life as an embedded job's, with nodes on other machines.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -28,7 +29,7 @@ use crate::datasets::DatasetStore;
 use crate::ledger::Totals;
 use crate::prepare::{listing, snapshot};
 use crate::registry::{Entry, Registry};
-use crate::report::{Comeback, Pace, Snapshot, Status, StatusFile};
+use crate::report::{Comeback, Pace, Snapshot, Status, StatusFile, Work};
 
 /// For each question to the broker.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -190,12 +191,16 @@ fn queued(now_us: u64) -> Snapshot {
         window: 0,
         processes: Vec::new(),
         errors: Vec::new(),
+        items_lost: BTreeMap::new(),
         distinct_errors: 0,
         failures_stand: false,
         out_of_tries: false,
         first_handover_us: None,
+        first_ready_us: None,
         last_commit_us: None,
         splitting: None,
+        work: Work::default(),
+        stopping_us: None,
     }
 }
 

@@ -116,6 +116,7 @@ fn here(purpose: Purpose, script: Script, orders: &Orders, cache: CacheSettings)
 
 fn go_on(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>, bound: Option<&mut Bound>) -> Result<ExitCode> {
     let withdrawal = submitted.withdrawal.clone();
+    take_up.orders.are_for(&submitted.dir);
     let heeds = Requests::heed(&submitted.dir, take_up.orders)?;
     let outcome = prepare::prepare(submitted, job_file, take_up);
     if !matches!(outcome, Ok(prepare::Outcome::Ready(_))) {

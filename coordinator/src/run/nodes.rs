@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use fanfold_shared::backend::Backend;
 use fanfold_shared::ids::NodeId;
-use fanfold_shared::message::{NodeEvent, Task};
+use fanfold_shared::message::{Doing, NodeEvent, Task};
 use fanfold_worker::node::NodeHandle;
 
 use super::verdict::Cause;
@@ -90,6 +90,11 @@ pub trait Nodes {
 
     /// How many more are wanted.
     fn wanted(&self) -> u32;
+
+    /// What the processes of a node do now, where that can be seen from here. Nodes elsewhere say it themselves.
+    fn doing(&self) -> Option<(NodeId, Vec<Doing>)> {
+        None
+    }
 }
 
 /// The only node of an embedded job.
@@ -201,5 +206,10 @@ impl Nodes for Only {
 
     fn wanted(&self) -> u32 {
         0
+    }
+
+    fn doing(&self) -> Option<(NodeId, Vec<Doing>)> {
+        let line = self.line.as_ref()?;
+        Some((line.node.clone(), self.handle.doing()))
     }
 }

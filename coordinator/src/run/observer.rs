@@ -2,8 +2,9 @@
 //! makes snapshots of it and the ledger, and hands them to the reports. No report ever stops work.
 
 mod nodes;
+mod processes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use super::window::Window;
 use crate::aggregate::{Aggregate, Committed, Recovered, output_len};
 use crate::ledger::{ErrorGroup, FailureFilter, JobStatus, LedgerError, LedgerReader, Totals};
 use crate::report::{
-    JobFacts, MasterRole, NodeLine, ProcessState, Reporter, Snapshot, Status, StatusScript, exit_code,
+    JobFacts, MasterRole, NodeLine, ProcessState, Reporter, Snapshot, Status, StatusScript, WorkBooks, exit_code,
     job_result_tells, write_job_report,
 };
 use crate::terminal;
@@ -60,9 +61,14 @@ pub struct Observer {
     last_init_error: Option<AttemptError>,
     reported: Option<Instant>,
     first_handover_us: Option<u64>,
+    first_ready_us: Option<u64>,
     last_commit_us: Option<u64>,
     /// How much of the data is split, while that goes on.
     splitting: Option<f64>,
+    work: WorkBooks,
+    /// Processes that are known only because their node said what they do: an earlier coordinator heard them start.
+    adopted: BTreeSet<(NodeId, ProcessNumber)>,
+    stopping_us: Option<u64>,
 }
 
 /// Who is told of a job besides its files.
@@ -114,8 +120,12 @@ impl Observer {
             last_init_error: None,
             reported: None,
             first_handover_us: None,
+            first_ready_us: None,
             last_commit_us: None,
             splitting: (!items.split().is_complete()).then_some(0.0),
+            work: WorkBooks::default(),
+            adopted: BTreeSet::new(),
+            stopping_us: None,
             facts,
             items,
         }
@@ -148,6 +158,8 @@ impl Observer {
 
     /// The user interrupted the job.
     pub fn interrupted(&mut self) {
+        self.stopping_us = Some(clock::wall_us());
+        self.reported = None;
         let text = "interrupted: finishing what runs; once more to kill it (nothing committed is lost either way)";
         self.note(Level::Info, text);
     }
@@ -211,6 +223,10 @@ impl Observer {
     pub fn tick(&mut self, aggregate: &Aggregate, window: &Window, nodes: &dyn Nodes, blocked: Option<&str>) {
         if self.reported.is_none_or(|reported| reported.elapsed() >= EVERY) {
             (self.nodes, self.nodes_wanted, self.window) = (nodes.lines(), nodes.wanted(), window.outstanding());
+            if let Some((node, doing)) = nodes.doing() {
+                self.doing(&node, &doing);
+            }
+            self.work.look(clock::wall_us(), self.processes.values().filter(|process| process.ready).count() as u64);
             self.report(aggregate, window.published_to(), blocked);
         }
     }
@@ -250,10 +266,14 @@ impl Observer {
             window: self.window,
             processes: self.processes.values().cloned().collect(),
             errors: self.named.clone(),
+            items_lost: self.reports.items_lost(&self.named),
             distinct_errors: self.distinct,
             first_handover_us: self.first_handover_us,
+            first_ready_us: self.first_ready_us,
             last_commit_us: self.last_commit_us,
             splitting: self.splitting,
+            work: self.work.recent(),
+            stopping_us: self.stopping_us.filter(|_| self.state == JobState::Running),
         }
     }
 
@@ -305,9 +325,14 @@ impl Observer {
     }
 
     /// The builder of the environment said something.
-    pub fn building(&mut self, line: &str) {
+    pub fn building(&mut self, aggregate: &Aggregate, line: &str) {
         self.driver(line);
         self.tell(line);
+        // Nobody ticks meanwhile.
+        let first = self.cause.replace(format!("its environment is being built: {line}")).is_none();
+        if first || self.reported.is_none_or(|reported| reported.elapsed() >= EVERY) {
+            self.show(aggregate);
+        }
     }
 
     /// The job is taken up.
@@ -343,6 +368,7 @@ impl Observer {
 
     /// The node is about to start.
     pub fn starting(&mut self, plan: &NodePlan) {
+        self.cause = None;
         let text = format!("Preparing to call script [{}] with arguments:{:?}", plan.entry_script, plan.argv);
         self.driver(&text);
         self.scheduling(&format!("{} processes", plan.processes));

@@ -1,8 +1,9 @@
 //! What is asked of a running job from outside: by signals, or by the service that runs it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use fanfold_shared::layout::JobDir;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::report::Interruption;
@@ -24,6 +25,7 @@ struct Given {
     canceled: AtomicBool,
     /// One more than the number of nodes; 0: no limit.
     nodes: AtomicI64,
+    job: OnceLock<JobDir>,
 }
 
 impl Orders {
@@ -51,6 +53,16 @@ impl Orders {
     /// Take part with so many nodes at the most, whatever the job allows; None: as many as it allows.
     pub fn limit_nodes(&self, most: Option<u32>) {
         self.given.nodes.store(most.map_or(0, |most| i64::from(most) + 1), Ordering::SeqCst);
+    }
+
+    /// Which job they are given to: known once it has a directory.
+    pub fn job(&self) -> Option<&JobDir> {
+        self.given.job.get()
+    }
+
+    pub(super) fn are_for(&self, job: &JobDir) {
+        // They are for one job only.
+        let _ = self.given.job.set(job.clone());
     }
 
     /// A signal came.

@@ -274,7 +274,7 @@ pub fn prepare(submitted: Submitted, job_file: &Path, take_up: &TakeUp<'_>) -> R
             observer.asking(&spec);
             fingerprints(&spec, &dir, entries).map(|fingerprints| Some(Equipped { equipment: None, fingerprints }))
         }
-        false => equip(&spec, (&dir, script), (&id, &recovered), cache, &mut observer, orders).map(Some),
+        false => equip(&spec, (&dir, script), (&id, &recovered), cache, (&aggregate, &mut observer), orders).map(Some),
     };
     match equipped {
         // Whatever was cut short: it was so by the signal.
@@ -294,7 +294,7 @@ fn equip(
     (dir, script): (&JobDir, ScriptNumber),
     (id, recovered): (&JobId, &Recovered),
     cache: &CacheSettings,
-    observer: &mut Observer,
+    (aggregate, observer): (&Aggregate, &mut Observer),
     orders: &Orders,
 ) -> Result<Equipped> {
     let node = node_id();
@@ -314,7 +314,7 @@ fn equip(
         cancel: orders.flag(),
     };
     let mut tell = |word: Word<'_>| match word {
-        Word::Building(line) => observer.building(line),
+        Word::Building(line) => observer.building(aggregate, line),
         Word::Note(level, text) => observer.note(level, text),
     };
     let equipment = equip::equip(site, &mut tell).map_err(|unfit| unfit.failure)?;

@@ -275,6 +275,7 @@ pub fn reuse(job_file: &Path, overrides: &[String], on_fleet: bool, orders: &Ord
             let id = &entry.id;
             audience.tell(&format!("{id} was the same job and is Completed: its result is used, nothing was run"));
             let dir = JobDir::new(&entry.job_dir);
+            orders.are_for(&dir);
             let (file, folder, uri) = (output_file(&spec, &dir), output_dir(&spec, &dir), output_uri(&spec));
             let place = OutputPlace { file: file.as_deref(), dir: &folder, uri: uri.as_ref() };
             let output = output_in_words(place, JobState::Completed, finished.results, finished.output_len);

@@ -53,7 +53,8 @@ pub fn summary(facts: &JobFacts, snapshot: &Snapshot, exit: ExitCode) -> String 
     if !snapshot.errors.is_empty() {
         for (i, error) in snapshot.first_errors(ERRORS).into_iter().enumerate() {
             let name = if i == 0 { "errors" } else { "" };
-            row(name, format!("{} × {}: {}", grouped(error.count), error.kind.name(), one_line(&error.message, 160)));
+            let message = one_line(&error.message, 160);
+            row(name, format!("{}: {message} ({})", error.kind.name(), snapshot.cost_of(error)));
         }
         let shown = snapshot.errors.len().min(ERRORS) as u64;
         if snapshot.distinct_errors > shown {
@@ -91,7 +92,7 @@ mod tests {
           items         237 succeeded, 3 failed
           rate          3.3 mini-batches/s
           output        /data/out/parallel_run_step.txt.partial (237 results, 1.2 MiB)
-          errors        4 × exception: ValueError: bad pixel
+          errors        exception: ValueError: bad pixel (3 items lost in 4 failed attempts)
                         each failure is in /jobs/score-1a2b3c4d/errors.jsonl
           logs          /jobs/score-1a2b3c4d/logs
           next          fanfold run /jobs/score-1a2b3c4d/job.yaml --job-dir /jobs/score-1a2b3c4d    # go on where it stopped

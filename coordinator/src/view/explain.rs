@@ -1,24 +1,21 @@
 //! Why a job waits or is slow.
 
-use fanfold_shared::clock::{duration, wall_us};
+use fanfold_shared::clock::duration;
 use fanfold_shared::state::JobState;
-use fanfold_shared::text::{counted, grouped, rate};
+use fanfold_shared::text::{counted, grouped, one_line};
 use serde::{Deserialize, Serialize};
 
 use super::StatusView;
-use crate::report::{Coordinator, Status};
+use super::at_work::at_work;
+use crate::report::Coordinator;
 use crate::run::OF_THE_BROKER;
-
-/// A process that has been in `init()` for so long is worth a word.
-const INIT_SLOW: f64 = 30.0;
-/// Without a result for so long, a job is worth a word.
-const STILL: f64 = 60.0;
 
 /// Why a job waits or is slow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
-    /// For programs: `queued`, `paused`, `over`, `preparing`, `finalizing`, `nodes`, `share`, `broker`, `blocked`, `init`, `failing`,
-    /// `still`, `gone`, `working`.
+    /// For programs: `queued`, `paused`, `over`, `preparing`, `finalizing`, `stopping`, `canceling`, `nodes`, `share`, `broker`, `blocked`,
+    /// `init`, `dying`, `failing`, `straggler`, `still`, `gone`, `working`; and what the processes spend their time on: `computing`,
+    /// `waiting`, `starved`, `loading`, `idle`.
     pub code: String,
     /// For people, with a figure.
     pub text: String,
@@ -90,90 +87,17 @@ pub fn explain(view: &StatusView, waiting: &Waiting) -> Explained {
         }
         JobState::Preparing => {
             let since = duration(view.status.updated.saturating_sub(status.started) as f64 / 1e6 + view.age);
-            say("preparing", format!("its inputs are listed and its environment is built; it began {since} ago"));
+            let what = status.cause.as_deref().map_or("it gets ready to run".into(), |cause| one_line(cause, 200));
+            say("preparing", format!("{what}; it began {since} ago"));
         }
         JobState::Finalizing => say("finalizing", format!("{done} are settled; the output gets its name")),
-        JobState::CancelRequested => say("canceling", "what runs is being ended".into()),
+        JobState::CancelRequested => {
+            let left = counted(status.processes.len() as u64, "process");
+            say("canceling", format!("what runs is being ended: {left} left; {done} are settled"));
+        }
         JobState::Running => at_work(view, waiting, &done, &mut say),
     }
     Explained { version: 1, job_id: status.job_id.clone(), state: status.state, reasons }
-}
-
-fn at_work(view: &StatusView, waiting: &Waiting, done: &str, say: &mut dyn FnMut(&str, String)) {
-    let (status, counts) = (&view.status, &view.status.counts);
-    let now = status.updated;
-    if status.nodes == 0
-        && let Some(text) = why_no_nodes(status, waiting.pool.as_ref())
-    {
-        say("nodes", text);
-    }
-    if let Some(limit) = waiting.limit {
-        say("share", format!("it may have {} while other jobs wait for some", counted(limit.into(), "node")));
-    }
-    let starting: Vec<_> = status.processes.iter().filter(|process| !process.ready).collect();
-    let slowest = starting.iter().map(|process| now.saturating_sub(process.started) as f64 / 1e6).fold(0.0, f64::max);
-    if !starting.is_empty() && slowest >= INIT_SLOW {
-        let all = counted(status.processes.len() as u64, "process");
-        say(
-            "init",
-            format!("{} of {all} are still in import or init(), the longest for {}", starting.len(), duration(slowest)),
-        );
-    }
-    if counts.attempts >= 10 && counts.attempts_failed * 2 > counts.attempts {
-        let first = status
-            .errors
-            .first()
-            .map(|error| format!("; the first error: {}", fanfold_shared::text::one_line(&error.message, 200)));
-        let (failed, all) = (grouped(counts.attempts_failed), counted(counts.attempts, "attempt"));
-        say("failing", format!("{failed} of {all} failed{}", first.unwrap_or_default()));
-    }
-    let last = status.timing.last_commit_us.or(status.timing.first_handover_us);
-    let still = last
-        .map(|last| wall_us().saturating_sub(last) as f64 / 1e6)
-        .filter(|still| *still >= STILL && status.nodes > 0);
-    if let Some(still) = still {
-        say("still", format!("no result has come for {}; {done} are settled", duration(still)));
-    } else if status.nodes > 0 {
-        let speed = rate(status.items_per_second);
-        let ready = status.processes.iter().filter(|process| process.ready).count() as u64;
-        let rest = status.eta_seconds.map(|eta| format!(", {} to go", duration(eta))).unwrap_or_default();
-        let nodes = counted(status.nodes.into(), "node");
-        say(
-            "working",
-            format!("it works: {done}, {speed} items/s with {} on {nodes}{rest}", counted(ready, "process")),
-        );
-    }
-}
-
-/// Why the job has no nodes. Its coordinator says itself that it waits for some, and for how many; then only what it can't know is left:
-/// what the workers of the pool are at.
-fn why_no_nodes(status: &Status, pool: Option<&(String, Option<(usize, usize)>)>) -> Option<String> {
-    let pool = pool.map(|(pool, workers)| (pool, *workers));
-    let of_pool = |count, pool| format!("{} of pool `{pool}`", counted(count as u64, "worker"));
-    let workers = match pool {
-        Some((pool, Some((0, _)))) => {
-            Some(format!("no worker is in pool `{pool}`; start `fanfold-worker --pool {pool}`"))
-        }
-        Some((pool, Some((1, 0)))) => Some(format!("the only worker of pool `{pool}` is at work for others")),
-        Some((pool, Some((all, 0)))) => Some(format!("all {} are at work for others", of_pool(all, pool))),
-        Some((pool, Some((all, free)))) => {
-            let are = if free == 1 { "is" } else { "are" };
-            Some(format!("{free} of {} {are} free and about to join", of_pool(all, pool)))
-        }
-        Some((_, None)) | None => None,
-    };
-    if status.blocked.is_some() {
-        return workers;
-    }
-    let text = match (workers, pool) {
-        (Some(workers), _) => format!("it waits for nodes: {workers}"),
-        (None, Some((pool, _))) => format!("it waits for nodes of pool `{pool}`"),
-        (None, None) => "it waits for nodes: none has joined".into(),
-    };
-    Some(match status.nodes_wanted {
-        0 => text,
-        wanted => format!("{text} ({} wanted)", grouped(wanted.into())),
-    })
 }
 
 #[cfg(test)]
@@ -203,16 +127,8 @@ mod tests {
         ");
         let full = view(|snapshot| snapshot.blocked = Some("disk full: cannot write `/out`".into()));
         assert!(told(&full, &nothing).starts_with("blocked: disk full: cannot write `/out`\n"));
-        let failing = view(|snapshot| (snapshot.totals.attempts, snapshot.totals.attempts_failed) = (100, 90));
-        assert!(
-            told(&failing, &nothing)
-                .starts_with("failing: 90 of 100 attempts failed; the first error: ValueError: bad pixel\n")
-        );
         let slow = view(|snapshot| snapshot.now_us += 600_000_000);
-        assert!(
-            told(&slow, &nothing)
-                .starts_with("init: 1 of 2 processes are still in import or init(), the longest for 10 min 29 s\n")
-        );
+        assert!(told(&slow, &nothing).starts_with("init: 1 of 2 processes is still in init(), for 10 min 30 s\n"));
         let mut gone = view(|_| ());
         gone.coordinator = Coordinator::Gone;
         assert!(told(&gone, &nothing).starts_with("gone: nobody works on it"));

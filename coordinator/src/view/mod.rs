@@ -1,6 +1,7 @@
 //! What is shown of a job, in one form for the command line and the API: its status ([`StatusView`]), its result, and why it waits
 //! ([`explain`]). What stands in its directory is enough for it; a service adds what only it knows.
 
+mod at_work;
 mod explain;
 mod result;
 

@@ -77,7 +77,11 @@ fn event() -> impl Strategy<Value = NodeEvent> {
     let task =
         move || task().prop_map(|(mini_batches, attempt, alone)| Task { mini_batches, attempt, alone, part: None });
     prop_oneof![
-        vec(any::<std::ops::Range<u64>>(), 0..50).prop_map(|held| NodeEvent::Beat { by: None, held }),
+        vec(any::<std::ops::Range<u64>>(), 0..50).prop_map(|held| NodeEvent::Beat {
+            by: None,
+            held,
+            doing: Vec::new()
+        }),
         (task(), any::<u32>()).prop_map(|(task, hand_overs)| NodeEvent::HandedBack { task, hand_overs }),
         vec(task(), 0..20).prop_map(|tasks| NodeEvent::Leased { tasks }),
         (any::<String>(), any::<bool>()).prop_map(|(why, anywhere)| NodeEvent::CannotJoin { why, anywhere }),

@@ -5,7 +5,8 @@ use fanfold_shared::fleet::{
 };
 use fanfold_shared::ids::{JobId, NodeId, ProcessNumber};
 use fanfold_shared::message::{
-    AttemptError, ErrorKind, FromNode, Identity, ItemError, NodeEvent, NodeMessage, Outcome, OutcomeEnd, Results, Task,
+    Activity, AttemptError, Doing, ErrorKind, FromNode, Identity, ItemError, NodeEvent, NodeMessage, Outcome,
+    OutcomeEnd, Results, Task,
 };
 
 type Named<T> = Vec<(&'static str, T)>;
@@ -50,6 +51,9 @@ pub fn from_node() -> Named<FromNode> {
     let (worker, host) = ("gpu-01-4f2a", "gpu-01");
     let why = || "no such directory".to_string();
     let process = ProcessNumber(4);
+    let (activity, mini_batch) = (Activity::Running, Some(17));
+    let doing =
+        Doing { process, pid: 4711, age_us: 9_000_000, activity, for_us: 3_200_000, mini_batch, delayed_us: 20 };
     let by = Identity { worker: worker.into(), host: host.into(), processes: 8 };
     let events = vec![
         (
@@ -58,8 +62,9 @@ pub fn from_node() -> Named<FromNode> {
         ),
         ("refused", NodeEvent::Refused { worker: worker.into(), host: host.into(), ticket: 5, why: why() }),
         ("cannot-join", NodeEvent::CannotJoin { why: why(), anywhere: true }),
-        ("beat", NodeEvent::Beat { by: None, held: vec![0..1, 5..u64::MAX] }),
-        ("beat-by", NodeEvent::Beat { by: Some(by), held: Vec::new() }),
+        ("beat", NodeEvent::Beat { by: None, held: vec![0..1, 5..u64::MAX], doing: Vec::new() }),
+        ("beat-by", NodeEvent::Beat { by: Some(by), held: Vec::new(), doing: Vec::new() }),
+        ("beat-doing", NodeEvent::Beat { by: None, held: Vec::new(), doing: vec![doing] }),
         ("handed-back", NodeEvent::HandedBack { task: task(false), hand_overs: 2 }),
         ("runs-alone", NodeEvent::RunsAlone { task: task(true) }),
         ("leased", NodeEvent::Leased { tasks: vec![task(false), task(true)] }),

@@ -175,7 +175,7 @@ impl Life<'_> {
                 }
                 if beaten.elapsed() >= BEAT && self.is_connected() {
                     beaten = Instant::now();
-                    self.publish(NodeEvent::Beat { by: Some(self.identity()), held: Vec::new() });
+                    self.publish(NodeEvent::Beat { by: Some(self.identity()), held: Vec::new(), doing: Vec::new() });
                 }
             }
             let outcome = equipping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

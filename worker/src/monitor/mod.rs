@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanfold_shared::clock;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
@@ -32,14 +32,14 @@ use sample::Sampler;
 /// One in so many is the processor time that may be spent on looking.
 const SHARE: u32 = 100;
 
-/// The Python processes of a node that live, and their process ids.
+/// The Python processes of a node that live, their process ids, and when they were started.
 #[derive(Debug, Default)]
-pub struct Running(Mutex<BTreeMap<ProcessNumber, u32>>);
+pub struct Running(Mutex<BTreeMap<ProcessNumber, (u32, Instant)>>);
 
 impl Running {
     /// A process was started.
     pub fn started(&self, process: ProcessNumber, pid: u32) {
-        lock(&self.0).insert(process, pid);
+        lock(&self.0).insert(process, (pid, Instant::now()));
     }
 
     /// It is gone.
@@ -52,8 +52,13 @@ impl Running {
         lock(&self.0).is_empty()
     }
 
+    /// Each, with its process id and the time since it was started.
+    pub fn all(&self) -> Vec<(ProcessNumber, u32, Duration)> {
+        lock(&self.0).iter().map(|(process, (pid, since))| (*process, *pid, since.elapsed())).collect()
+    }
+
     fn by_pid(&self) -> BTreeMap<u32, ProcessNumber> {
-        lock(&self.0).iter().map(|(process, pid)| (*pid, *process)).collect()
+        lock(&self.0).iter().map(|(process, (pid, _))| (*pid, *process)).collect()
     }
 }
 

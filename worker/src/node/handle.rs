@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
+use fanfold_shared::message::Doing;
+
 use super::Node;
 
 /// What a node was told to do.
@@ -47,6 +49,11 @@ impl NodeHandle {
         if let Some(member) = &self.node.member {
             member.ring();
         }
+    }
+
+    /// What its processes do now.
+    pub fn doing(&self) -> Vec<Doing> {
+        self.node.doing()
     }
 
     /// What the node was told last.

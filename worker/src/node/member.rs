@@ -223,7 +223,7 @@ impl Node {
             let safe = member.beat_safe.clone();
             let (worker, host) = (member.membership.worker.clone(), self.host_name.clone());
             let by = Some(Identity { worker, host, processes: self.plan.processes });
-            let body = NodeMessage::Event(NodeEvent::Beat { by, held: member.open_runs() });
+            let body = NodeMessage::Event(NodeEvent::Beat { by, held: member.open_runs(), doing: self.doing() });
             self.publish(body, Box::new(move || safe.store(true, Ordering::SeqCst)));
         }
     }

@@ -3,7 +3,7 @@
 //! It is a file mapped by both sides, so it tells the truth even when one of them, or both, are gone.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fanfold_shared::clock;
+use fanfold_shared::message::Activity;
 use fanfold_shared::report::{During, IoError};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -50,6 +51,24 @@ impl Phase {
             6 => Phase::Shutdown,
             7 => Phase::NoRoom,
             _ => Phase::Starting,
+        }
+    }
+
+    fn names_mini_batch(self) -> bool {
+        matches!(self, Phase::Overhead | Phase::Run | Phase::NoRoom)
+    }
+
+    /// The same for those who look at a job.
+    pub fn activity(self) -> Activity {
+        match self {
+            Phase::Starting => Activity::Starting,
+            Phase::Importing => Activity::Importing,
+            Phase::Init => Activity::Init,
+            Phase::Waiting => Activity::Idle,
+            Phase::Overhead => Activity::Loading,
+            Phase::Run => Activity::Running,
+            Phase::Shutdown => Activity::Ending,
+            Phase::NoRoom => Activity::Blocked,
         }
     }
 
@@ -120,7 +139,7 @@ impl Page {
         let began_ns = self.word(3).load(Ordering::Acquire);
         let age = Duration::from_nanos(clock::monotonic_ns().saturating_sub(began_ns));
         let phase = Phase::from_word(state);
-        let mini_batch = matches!(phase, Phase::Overhead | Phase::Run | Phase::NoRoom).then_some(state >> 8);
+        let mini_batch = phase.names_mini_batch().then_some(state >> 8);
         let now = Instant::now();
         Look { phase, began: now.checked_sub(age).unwrap_or(now), mini_batch }
     }
@@ -174,14 +193,43 @@ fn map(file: &File) -> io::Result<Page> {
     Ok(Page { words: words.cast() })
 }
 
+/// The words of the page at `path`, read in their order, so that an old phase may look new and never the other way round. None: it is
+/// none.
+fn words(path: &Path) -> Option<[u64; 8]> {
+    let mut bytes = [0; 64];
+    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).ok()?;
+    let word = |i: usize| u64::from_ne_bytes(bytes[i * 8..i * 8 + 8].try_into().expect("eight bytes"));
+    let words = std::array::from_fn(word);
+    (words[0] == MAGIC).then_some(words)
+}
+
 /// What a page left by a former run shows as running, if anything. A page that is not one shows nothing.
 pub fn left_running(path: &Path) -> Option<LeftRunning> {
-    let bytes = std::fs::read(path).ok()?;
-    let word = |i: usize| Some(u64::from_ne_bytes(bytes.get(i * 8..i * 8 + 8)?.try_into().ok()?));
-    let state = word(2)?;
-    let running = word(0)? == MAGIC && matches!(Phase::from_word(state), Phase::Overhead | Phase::Run);
-    let (attempt, alone) = (word(4)? as u32, word(7)? != 0);
-    running.then_some(LeftRunning { mini_batch: state >> 8, attempt, alone })
+    let words = words(path)?;
+    let running = matches!(Phase::from_word(words[2]), Phase::Overhead | Phase::Run);
+    running.then_some(LeftRunning { mini_batch: words[2] >> 8, attempt: words[4] as u32, alone: words[7] != 0 })
+}
+
+/// A page as somebody else than its slot sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// The process whose page it is; 0: it has not said so yet.
+    pub pid: u32,
+    /// What it does.
+    pub phase: Phase,
+    /// For so long, microseconds.
+    pub for_us: u64,
+    /// The mini-batch that it concerns.
+    pub mini_batch: Option<u64>,
+}
+
+/// Reads the page at `path` without its slot knowing. None: it is none.
+pub fn glance(path: &Path) -> Option<Glance> {
+    let words = words(path)?;
+    let phase = Phase::from_word(words[2]);
+    let mini_batch = phase.names_mini_batch().then_some(words[2] >> 8);
+    let for_us = clock::monotonic_ns().saturating_sub(words[3]) / 1000;
+    Some(Glance { pid: words[1] as u32, phase, for_us, mini_batch })
 }
 
 #[cfg(test)]
@@ -200,6 +248,8 @@ mod tests {
         page.word(2).store(77 << 8 | 5, Ordering::Release);
         assert_eq!((page.look().phase, page.look().mini_batch), (Phase::Run, Some(77)));
         page.set_alone(true);
+        let seen = glance(&path).unwrap();
+        assert_eq!((seen.pid, seen.phase, seen.mini_batch), (0, Phase::Run, Some(77)));
         drop(page);
         assert_eq!(left_running(&path), Some(LeftRunning { mini_batch: 77, attempt: 2, alone: true }));
         let page = Page::create(&path).unwrap();

@@ -2,7 +2,7 @@
 
 use fanfold_shared::clock;
 use fanfold_shared::ids::{NodeId, ProcessNumber};
-use fanfold_shared::message::{AttemptError, NodeEvent};
+use fanfold_shared::message::{Activity, AttemptError, NodeEvent};
 use fanfold_shared::text::counted;
 use fanfold_worker::logs::Level;
 
@@ -22,20 +22,19 @@ impl Observer {
                 self.master.milestone(&format!("Node {node} ({host}) joined: {processes} processes, {devices}"));
             }
             NodeEvent::ProcessStarted { process, pid, device } => {
-                let state = ProcessState {
-                    node: node.clone(),
-                    process: *process,
-                    pid: *pid,
-                    device: device.clone(),
-                    started_us: clock::wall_us(),
-                    ready: false,
-                };
+                let now_us = clock::wall_us();
+                let state = ProcessState::started(node.clone(), *process, *pid, device.clone(), now_us);
+                self.adopted.remove(&key(process));
                 self.processes.insert(key(process), state);
             }
             NodeEvent::InitDone { process, elapsed_us } => {
                 if let Some(state) = self.processes.get_mut(&key(process)) {
                     state.ready = true;
+                    (state.activity, state.since_us) = (Activity::Idle, clock::wall_us());
                 }
+                self.first_ready_us.get_or_insert_with(clock::wall_us);
+                self.work.total.inits += 1;
+                self.work.total.init_us = self.work.total.init_us.saturating_add(*elapsed_us);
                 let seconds = *elapsed_us as f64 / 1e6;
                 self.master.log(Level::Info, &format!("{node}: {process} is ready after {seconds:.3} s"));
             }
@@ -47,7 +46,7 @@ impl Observer {
                 self.last_init_error = Some((**error).clone());
             }
             NodeEvent::ProcessEnded { process, how } => {
-                self.processes.remove(&key(process));
+                self.process_ended(&key(process), how);
                 self.master.log(Level::Info, &format!("{node}: {process} {how}"));
             }
             NodeEvent::GaveUp { error } => {
@@ -70,7 +69,11 @@ impl Observer {
             NodeEvent::RunsAlone { task } => {
                 self.master.log(Level::Info, &format!("{node}: mini-batches {:?} run alone", task.mini_batches));
             }
-            NodeEvent::Beat { .. } | NodeEvent::Leased { .. } | NodeEvent::Downloading { .. } => (),
+            NodeEvent::Beat { doing, .. } => self.doing(node, doing),
+            NodeEvent::Downloading { bytes } => {
+                self.work.total.downloaded = self.work.total.downloaded.saturating_add(*bytes);
+            }
+            NodeEvent::Leased { .. } => (),
             NodeEvent::Broken { message } => self.master.log(Level::Error, &format!("{node}: {message}")),
             NodeEvent::HeldUp { slot, why } => {
                 let text = why.as_deref().unwrap_or("goes on");
@@ -85,6 +88,7 @@ impl Observer {
     /// Nothing was heard of a node for too long.
     pub fn lost(&mut self, node: &NodeId) {
         self.processes.retain(|(of, _), _| of != node);
+        self.adopted.retain(|(of, _)| of != node);
         let text = format!("Node {node} is lost: nothing was heard of it for 30 s");
         self.master.milestone(&text);
         self.tell(&text);

@@ -206,7 +206,10 @@ fn shortened(mut event: NodeEvent) -> NodeEvent {
         | NodeEvent::Broken { message: text }
         | NodeEvent::ProcessEnded { how: text, .. }
         | NodeEvent::HeldUp { why: Some(text), .. } => text.truncate(cut(text, MOST_TEXT).len()),
-        NodeEvent::Beat { held, .. } => held.truncate(MOST_BYTES / 64),
+        NodeEvent::Beat { held, doing, .. } => {
+            held.truncate(MOST_BYTES / 64);
+            doing.clear();
+        }
         NodeEvent::Leased { tasks } => tasks.truncate(MOST_BYTES / 128),
         NodeEvent::Joined { devices, .. } => devices.truncate(1024),
         NodeEvent::Joining { .. }

@@ -109,7 +109,7 @@ fn a_silent_node_is_lost_replaced_and_one_again_when_it_speaks() {
     let (actions, changes) = world.until(31);
     assert_eq!(changes, [Change::Lost(node("a"))]);
     assert!(actions.contains(&Action::Ticket(2)) && world.members.slots() == 0);
-    world.hear("a", NodeEvent::Beat { by: None, held: vec![] });
+    world.hear("a", NodeEvent::Beat { by: None, held: vec![], doing: vec![] });
     assert_eq!(world.members.slots(), 2);
 }
 
@@ -191,7 +191,7 @@ fn a_node_that_nobody_knows_says_who_it_is() {
     world.hear("a", NodeEvent::Left);
     let by = |name: &str, processes| {
         let by = Some(Identity { worker: name.into(), host: "h-b".into(), processes });
-        NodeEvent::Beat { by, held: vec![] }
+        NodeEvent::Beat { by, held: vec![], doing: vec![] }
     };
     world.hear("b", by("", 2));
     world.hear("b", by(&"w".repeat(300), 2));

@@ -173,7 +173,7 @@ fn events_that_do_not_fit_lose_text() {
     for event in [
         NodeEvent::GaveUp { error: Box::new(error) },
         NodeEvent::Broken { message: text() },
-        NodeEvent::Beat { by: None, held },
+        NodeEvent::Beat { by: None, held, doing: Vec::new() },
         NodeEvent::HeldUp { slot: 1, why: Some(text()) },
     ] {
         let sent = FromNode { node: NodeId("node".into()), body: NodeMessage::Event(event) };
