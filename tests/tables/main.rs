@@ -22,6 +22,7 @@ mod jobs;
 mod keys;
 mod memory;
 mod mltable;
+mod ordered;
 mod parquet_output;
 mod partitions;
 mod random;

@@ -10,7 +10,7 @@ use fanfold_shared::failpoint;
 use fanfold_shared::report::{During, IoError};
 use fanfold_shared::state::JobState;
 
-use super::ordered;
+use super::ordered::{self, Kept};
 use super::output::{OutputFile, sync_dir};
 use super::recovery::{NEXT_RESULT, RESULT, file_result, recorded_output};
 use super::rewrite::{Pass, Step, Written, new_path};
@@ -140,12 +140,14 @@ impl Aggregate {
         let old = file_result(reader, RESULT).map_err(CommitError::Ledger)?;
         let (partial, committed) = (file.path(), self.totals.committed_len);
         let old = target.as_deref().zip(old).filter(|_| file.base() > 0);
+        let index = self.job.internal().join("order");
+        let kept = Kept { index: &index, split: &self.split };
         let Some(columns) = &self.table else {
-            let index = self.job.internal().join("order");
-            let opened = ordered::Opened { partial, committed, old, index: &index, split: &self.split };
+            let opened = ordered::Opened { partial, committed, old, kept };
             return Ok(Some(Pass::Order(Box::new(ordered::open(&opened)?))));
         };
-        let opened = table::Opened { partial, committed, old, schema: columns.schema.as_ref() };
+        let (schema, ordered) = (columns.schema.as_ref(), self.ordered.then_some(kept));
+        let opened = table::Opened { partial, committed, old, schema, ordered };
         Ok(Some(Pass::Table(Box::new(table::open(&opened)?))))
     }
 

@@ -23,6 +23,7 @@ mod table;
 mod timing;
 mod uploads;
 mod verify;
+mod window;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Outputs that are not what was committed, byte for byte, but a file made of it while the job is Finalizing: Parquet (`table/pass.rs`), and rows in the
-//! order of the input (`ordered.rs`). What both have in common: the file beside the output that grows, and what the ledger says of it when it is whole.
+//! order of the input (`ordered`). What both have in common: the file beside the output that grows, and what the ledger says of it when it is whole.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ const CHUNK: usize = 1 << 20;
 pub enum Pass {
     /// One Parquet file.
     Table(Box<TablePass>),
-    /// Rows in the order of the input.
+    /// Text in the order of the input.
     Order(Box<OrderPass>),
 }
 
@@ -98,8 +98,24 @@ pub(super) fn new_path(partial: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Begins that file, if there is room for as much as it may take: `what`, for messages.
+///
+/// # Errors
+/// [`CommitError::DiskFull`], and whatever keeps a file from being made.
+pub(super) fn begin_file(partial: &Path, what: &str, needed: u64) -> Result<(PathBuf, Hashed), CommitError> {
+    let path = new_path(partial);
+    // Of a start that died in the middle of it.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &path, error)),
+        _ => {}
+    }
+    there_is_room(&path, what, needed)?;
+    let file = File::create(&path).map_err(|error| failed("create", &path, error))?;
+    Ok((path, Hashed::new(file)))
+}
+
 /// Refuses to begin what would not fit: it takes minutes to find out otherwise.
-pub(super) fn there_is_room(path: &Path, what: &str, needed: u64) -> Result<(), CommitError> {
+fn there_is_room(path: &Path, what: &str, needed: u64) -> Result<(), CommitError> {
     failpoint_error!("table_room").map_err(|error| failed("write to", path, error))?;
     let dir = path.parent().unwrap_or(Path::new("."));
     let Ok(found) = nix::sys::statvfs::statvfs(dir) else { return Ok(()) };

@@ -2,12 +2,14 @@
 //!
 //! While the job runs, the rows of a mini-batch are a whole Arrow IPC stream, committed as text would be: the growing file is a
 //! row of such streams. What their columns are is decided when they are committed, never later, so that a mini-batch that does not
-//! fit is a failed attempt ([`schema`]); and when everything is settled they are turned into Parquet ([`pass`]).
+//! fit is a failed attempt ([`schema`]); and when everything is settled they are turned into Parquet ([`pass`],
+//! [`source`]).
 
 mod frame;
 mod pandas;
 mod pass;
 mod schema;
+mod source;
 #[cfg(test)]
 mod tests;
 mod types;

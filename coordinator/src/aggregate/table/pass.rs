@@ -1,76 +1,67 @@
 //! The pass that turns what is committed into one Parquet file, while the job is Finalizing.
 //!
-//! It reads the streams in the order of their commits, and writes row groups to a file of its own, beside the output, which is given
-//! its name only when it is whole and on disk (`finish.rs`). Whatever dies meanwhile, what is committed is where it was, and the next
+//! It reads the streams in the order of their commits, or of the input (`source.rs`), and writes row groups to a file of its own, beside the output, which is
+//! given its name only when it is whole and on disk (`finish.rs`). Whatever dies meanwhile, what is committed is where it was, and the next
 //! start makes the pass again. It holds one record batch, and one row group as Parquet has it.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_cast::{CastOptions, cast_with_options};
-use arrow_ipc::reader::StreamReader;
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use fanfold_shared::failpoint;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
-use super::super::CommitError;
-use super::super::output::crc_of;
-use super::super::rewrite::{FileResult, Hashed, Progress, Step, failed, new_path, there_is_room};
 use super::TableSchema;
-use crate::ledger::{GroupRow, LedgerReader};
+use super::source::{Rows, Source};
+use crate::aggregate::CommitError;
+use crate::aggregate::ordered::Kept;
+use crate::aggregate::rewrite::{FileResult, Hashed, Step, begin_file, failed};
+use crate::ledger::LedgerReader;
 
 /// A row group ends when it has so many rows, or was made of so many bytes.
 const GROUP_ROWS: usize = 1 << 20;
 const GROUP_BYTES: u64 = 128 << 20;
-/// Rows that are read at once of a Parquet file.
-const OLD_ROWS: usize = 1 << 16;
 /// After so many bytes whoever drives the pass is asked.
 const STEP_BYTES: u64 = 32 << 20;
-/// Commits that are asked for at once.
-const GROUPS: u32 = 256;
-/// Bytes of one read or write.
-const CHUNK: usize = 1 << 20;
 
 /// What the pass reads and writes.
 pub struct Opened<'a> {
     /// `<name>.partial`.
     pub partial: &'a Path,
-    /// The committed length, and the part of it that is in the old output and not in `.partial`.
+    /// The committed length.
     pub committed: u64,
-    /// The output as it was when mini-batches were opened again: its rows come first.
+    /// The output as it was when mini-batches were opened again: what was committed by then is in it, and not in `.partial`.
     pub old: Option<(&'a Path, FileResult)>,
     /// The columns; None: no row was ever committed.
     pub schema: Option<&'a TableSchema>,
+    /// The rows come in the order of the input; None: as they were committed.
+    pub ordered: Option<Kept<'a>>,
+}
+
+impl Opened<'_> {
+    /// The committed length that is in the old output.
+    pub fn base(&self) -> u64 {
+        self.old.as_ref().map_or(0, |(_, old)| old.frames)
+    }
 }
 
 /// See the module documentation.
 pub struct TablePass {
+    source: Source,
     partial: PathBuf,
-    frames: Frames,
-    /// The stream that is being read.
-    stream: Option<StreamReader<Frames>>,
-    old: Option<(PathBuf, FileResult, ParquetRecordBatchReader)>,
-    old_rows: u64,
+    committed: u64,
     schema: SchemaRef,
     path: PathBuf,
+    /// None: the pass is over.
     writer: Option<ArrowWriter<Hashed>>,
-    base: u64,
-    committed: u64,
-    /// Commits that are next to be compared with their checksums; the last one that was; and up to where that goes.
-    groups_read: VecDeque<GroupRow>,
-    last_group: i64,
-    proven: u64,
     /// Row groups that are written, and the bytes that the next one was made of.
     groups: usize,
     group_bytes: u64,
@@ -82,16 +73,9 @@ pub struct TablePass {
 /// # Errors
 /// [`CommitError::DiskFull`], and whatever keeps a file from being opened.
 pub fn open(opened: &Opened<'_>) -> Result<TablePass, CommitError> {
-    let path = new_path(opened.partial);
-    // Of a start that died in the middle of it.
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &path, error)),
-        _ => {}
-    }
-    let base = opened.old.as_ref().map_or(0, |(_, old)| old.frames);
-    let needed = opened.committed - base + opened.old.as_ref().map_or(0, |(_, old)| old.len);
-    there_is_room(&path, "the Parquet file", needed)?;
-    let frames = File::open(opened.partial).map_err(|error| failed("open", opened.partial, error))?;
+    let source = Source::open(opened)?;
+    let needed = opened.committed - opened.base() + opened.old.as_ref().map_or(0, |(_, old)| old.len);
+    let (path, hashed) = begin_file(opened.partial, "the Parquet file", needed)?;
     let schema = Arc::new(opened.schema.map_or_else(Schema::empty, TableSchema::of_file));
     let mut options = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
@@ -100,33 +84,15 @@ pub fn open(opened: &Opened<'_>) -> Result<TablePass, CommitError> {
     if let Some(pandas) = opened.schema.and_then(TableSchema::pandas) {
         options = options.set_key_value_metadata(Some(vec![KeyValue::new("pandas".into(), pandas.clone())]));
     }
-    let file = File::create(&path).map_err(|error| failed("create", &path, error))?;
-    let hashed = Hashed::new(file);
     let writer = ArrowWriter::try_new(hashed, schema.clone(), Some(options.build()))
         .map_err(|error| failed("write", &path, io::Error::other(error)))?;
-    let old = match opened.old {
-        None => None,
-        Some((old, result)) => {
-            let batches = File::open(old)
-                .map_err(ParquetError::from)
-                .and_then(|file| ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(OLD_ROWS).build());
-            Some((old.to_path_buf(), result, batches.map_err(|error| failed("read", old, io::Error::other(error)))?))
-        }
-    };
     Ok(TablePass {
+        source,
         partial: opened.partial.to_path_buf(),
-        frames: Frames(Rc::new(RefCell::new((BufReader::with_capacity(CHUNK, frames), 0)))),
-        stream: None,
-        old,
-        old_rows: 0,
+        committed: opened.committed,
         schema,
         path,
         writer: Some(writer),
-        base,
-        committed: opened.committed,
-        groups_read: VecDeque::new(),
-        last_group: 0,
-        proven: 0,
         groups: 0,
         group_bytes: 0,
         rows: 0,
@@ -149,97 +115,19 @@ impl TablePass {
     }
 
     fn step_on(&mut self, ledger: &LedgerReader) -> Result<Step, CommitError> {
+        if self.source.prepare(ledger)? {
+            return Ok(Step::More(self.source.progress()));
+        }
         let mut stepped = 0;
         while stepped < STEP_BYTES {
-            let Some((batch, bytes)) = self.next(ledger)? else { return self.end() };
-            stepped += bytes;
-            self.put(&batch, bytes)?;
+            let Some(rows) = self.source.next(ledger)? else { return self.end() };
+            stepped += rows.bytes;
+            self.put(&rows)?;
         }
-        Ok(Step::More(self.progress()))
+        Ok(Step::More(self.source.progress()))
     }
 
-    /// How far it is.
-    pub fn progress(&self) -> Progress {
-        let (of_old, old_len) = match &self.old {
-            Some((_, old, _)) => (old.len * self.old_rows / old.rows.max(1), old.len),
-            None => (0, 0),
-        };
-        Progress { done: of_old + self.frames.read(), of: old_len + self.committed - self.base }
-    }
-
-    /// The next rows, and how many bytes they are.
-    fn next(&mut self, ledger: &LedgerReader) -> Result<Option<(RecordBatch, u64)>, CommitError> {
-        if let Some((path, old, batches)) = &mut self.old
-            && self.old_rows < old.rows
-        {
-            let batch = batches.next().transpose().map_err(|error| failed("read", path, io::Error::other(error)))?;
-            let rows = batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
-            if rows == 0 || self.old_rows + rows > old.rows {
-                let text = format!("it has not got the {} rows that the ledger says", old.rows);
-                return Err(failed("read", path, io::Error::new(io::ErrorKind::InvalidData, text)));
-            }
-            self.old_rows += rows;
-            return Ok(batch.map(|batch| (batch, old.len * rows / old.rows)));
-        }
-        loop {
-            let before = self.frames.read();
-            if self.stream.is_none() && before == self.committed - self.base {
-                return Ok(None);
-            }
-            self.prove(self.base + before, ledger)?;
-            let batch = self.of_stream().map_err(|error| {
-                let at = self.base + before;
-                let text = format!("what is committed at byte {at} is no record batch of Arrow ({error})");
-                failed("read", &self.partial, io::Error::new(io::ErrorKind::InvalidData, text))
-            })?;
-            if let Some(batch) = batch {
-                return Ok(Some((batch, self.frames.read() - before)));
-            }
-        }
-    }
-
-    /// Compares what is about to be read with the checksum of its commit: who decodes it may trust it, and damage on the disk becomes
-    /// nobody's result.
-    fn prove(&mut self, at: u64, ledger: &LedgerReader) -> Result<(), CommitError> {
-        while at >= self.proven {
-            if self.groups_read.is_empty() {
-                self.groups_read = ledger.groups_behind(self.last_group, GROUPS).map_err(CommitError::Ledger)?.into();
-            }
-            let group = self.groups_read.pop_front().ok_or_else(|| {
-                let text = format!("no commit covers byte {at}");
-                failed("read", &self.partial, io::Error::new(io::ErrorKind::InvalidData, text))
-            })?;
-            (self.last_group, self.proven) = (group.id, group.offset + group.length);
-            if group.offset < self.base {
-                continue;
-            }
-            let found = crc_of(self.frames.0.borrow().0.get_ref(), group.offset - self.base, group.length);
-            let found = found.map_err(|error| failed("read", &self.partial, error))?;
-            if found != group.crc32 {
-                let text = format!(
-                    "the {} bytes from byte {} on don't have the checksum of their commit",
-                    group.length, group.offset
-                );
-                return Err(failed("read", &self.partial, io::Error::new(io::ErrorKind::InvalidData, text)));
-            }
-        }
-        Ok(())
-    }
-
-    /// The next batch of the stream that is being read, or of a new one; None: that one is over.
-    fn of_stream(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
-            None => self.stream.insert(StreamReader::try_new(self.frames.clone(), None)?),
-        };
-        let batch = stream.next().transpose()?;
-        if batch.is_none() {
-            self.stream = None;
-        }
-        Ok(batch)
-    }
-
-    fn put(&mut self, batch: &RecordBatch, bytes: u64) -> Result<(), CommitError> {
+    fn put(&mut self, Rows { batch, bytes }: &Rows) -> Result<(), CommitError> {
         let batch = fitted(batch, &self.schema).map_err(|error| {
             let text = format!("rows behind row {} don't have the columns of the output ({error})", self.rows);
             failed("read", &self.partial, io::Error::new(io::ErrorKind::InvalidData, text))
@@ -307,23 +195,4 @@ pub(super) fn fitted(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBa
     let columns =
         schema.fields().iter().map(|field| column(field.name(), field.data_type())).collect::<Result<Vec<_>, _>>()?;
     RecordBatch::try_new(schema.clone(), columns)
-}
-
-/// `.partial`, read from its beginning by one stream after the other; and how many bytes were.
-#[derive(Clone)]
-struct Frames(Rc<RefCell<(BufReader<File>, u64)>>);
-
-impl Frames {
-    fn read(&self) -> u64 {
-        self.0.borrow().1
-    }
-}
-
-impl Read for Frames {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (file, read) = &mut *self.0.borrow_mut();
-        let bytes = file.read(buffer)?;
-        *read += bytes as u64;
-        Ok(bytes)
-    }
 }

@@ -8,6 +8,7 @@ mod crashes;
 mod faults;
 mod model;
 mod ordered;
+mod ordered_tables;
 mod reading;
 mod refusals;
 mod retries;

@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::*;
 use crate::aggregate::{CommitError, Retry, output_len};
 
-fn table_job() -> TestJob {
+pub(super) fn table_job() -> TestJob {
     let mut job = TestJob::new();
     job.table = true;
     job.output = Some(job.dir.default_output().join("out.parquet"));
@@ -18,18 +18,29 @@ fn table_job() -> TestJob {
 }
 
 /// A whole stream with these columns.
-fn frame<const N: usize>(columns: [(&str, ArrayRef); N]) -> Vec<u8> {
+pub(super) fn frame<const N: usize>(columns: [(&str, ArrayRef); N]) -> Vec<u8> {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
     writer.write(&batch).unwrap();
     writer.into_inner().unwrap()
 }
 
-fn numbers(values: impl IntoIterator<Item = u64>) -> ArrayRef {
+/// A whole stream with these `id`s and their `text`s, in two record batches.
+pub(super) fn frame_of(ids: &[u64]) -> Vec<u8> {
+    let columns = [("id", numbers(ids.iter().copied())), ("text", texts(ids.iter().copied()))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    let half = ids.len() / 2;
+    writer.write(&batch.slice(0, half)).unwrap();
+    writer.write(&batch.slice(half, ids.len() - half)).unwrap();
+    writer.into_inner().unwrap()
+}
+
+pub(super) fn numbers(values: impl IntoIterator<Item = u64>) -> ArrayRef {
     Arc::new(values.into_iter().map(|value| Some(value as i64)).collect::<Int64Array>())
 }
 
-fn texts(values: impl IntoIterator<Item = u64>) -> ArrayRef {
+pub(super) fn texts(values: impl IntoIterator<Item = u64>) -> ArrayRef {
     Arc::new(values.into_iter().map(|value| Some(format!("row {value}"))).collect::<StringArray>())
 }
 
@@ -52,6 +63,13 @@ fn usual(job: &TestJob, mini_batch: u64) -> (u64, u32, Vec<u8>) {
 
 /// The `id`s of the output, sorted.
 fn ids(job: &TestJob) -> Vec<i64> {
+    let mut ids = ids_in_the_file(job);
+    ids.sort();
+    ids
+}
+
+/// The `id`s of the output, in their order there. Each row has the `text` of its `id`.
+pub(super) fn ids_in_the_file(job: &TestJob) -> Vec<i64> {
     let reader =
         ParquetRecordBatchReaderBuilder::try_new(fs::File::open(job.target()).unwrap()).unwrap().build().unwrap();
     let mut ids = Vec::new();
@@ -62,7 +80,6 @@ fn ids(job: &TestJob) -> Vec<i64> {
         column.iter().zip(text).for_each(|(id, text)| assert_eq!(format!("row {}", id.unwrap()), text.unwrap()));
         ids.extend(column.iter().flatten());
     }
-    ids.sort();
     ids
 }
 
@@ -257,11 +274,12 @@ mod killed {
 
     use super::*;
 
-    const POINTS: [&str; 12] = [
+    const POINTS: [&str; 13] = [
         "commit_half_written",
         "commit_after_write",
         "commit_after_sync",
         "commit_after_transaction",
+        "order_indexed",
         "table_half_written",
         "table_written",
         "table_synced",
@@ -279,6 +297,7 @@ mod killed {
             return;
         };
         let mut job = table_job();
+        job.ordered = std::env::var_os("FANFOLD_TEST_ORDERED").is_some();
         job.dir = JobDir::new(PathBuf::from(root));
         job.output = Some(job.dir.default_output().join("out.parquet"));
         let mut aggregate = job.open();
@@ -286,7 +305,7 @@ mod killed {
             aggregate.retry_failed().unwrap();
         }
         let reopened = aggregate.ledger().meta::<i64>("replaces").unwrap() == Some(1);
-        for id in 0..9 {
+        for id in (0..9).rev() {
             let outcome = match id {
                 3 if !reopened => results((1..=TRIES).map(|attempt| job.failed(3, attempt))),
                 id => framed(&job, [usual(&job, id)]),
@@ -300,17 +319,21 @@ mod killed {
     fn killed_at_every_point_the_parquet_file_ends_as_if_nothing_had_been() {
         let this = std::env::current_exe().unwrap();
         for point in POINTS {
-            for retried in [false, true] {
-                let job = table_job();
+            for (ordered, retried) in [(false, false), (false, true), (true, false), (true, true)] {
+                if point.starts_with("order_") && !ordered {
+                    continue;
+                }
+                let job = TestJob { ordered, ..table_job() };
                 let run = |fault: Option<String>| {
                     let mut command = Command::new(&this);
                     command.args(["--exact", "aggregate::tests::tables::killed::a_whole_table"]);
                     command.env("FANFOLD_TEST_JOB", job.dir.root()).stdout(Stdio::null()).stderr(Stdio::null());
                     command.envs(fault.map(|fault| ("FANFOLD_FAILPOINT", fault)));
+                    command.envs(ordered.then_some(("FANFOLD_TEST_ORDERED", "1")));
                     command.status().unwrap()
                 };
                 let rows = |count: usize| {
-                    let all = ids(&job);
+                    let all = if ordered { ids_in_the_file(&job) } else { ids(&job) };
                     assert_eq!(all, (0..40).filter(|id| count == 40 || !(15..20).contains(id)).collect::<Vec<_>>());
                 };
                 if retried {

@@ -1,11 +1,11 @@
 //! Where results go.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::job::error::shown;
 use crate::job::paths;
 use crate::job::reader::Reader;
-use crate::job::spec::{OutputAction, is_parquet};
+use crate::job::spec::OutputAction;
 use crate::job::tree::Node;
 use crate::uri::{Place, Uri};
 
@@ -38,30 +38,25 @@ pub(super) fn read(reader: &mut Reader) -> Output {
         folder,
         uri,
         action,
-        ordered: ordered(reader, action, &file_name),
+        ordered: ordered(reader, action),
         key: key(reader, action),
         file_name,
         header: reader.boolean("append_row_dataframe_header").unwrap_or(false),
     }
 }
 
-fn ordered(reader: &mut Reader, action: OutputAction, file_name: &str) -> bool {
-    if reader.boolean("ordered") != Some(true) {
+fn ordered(reader: &mut Reader, action: OutputAction) -> bool {
+    const KEY: &str = "ordered";
+    if reader.boolean(KEY) != Some(true) {
         return false;
     }
-    let (message, hint) = match action {
-        OutputAction::SummaryOnly => (
-            "`ordered: true` is about the rows of the output file, and `output_action: summary_only` has none",
-            "remove one of the two",
-        ),
-        OutputAction::AppendRow if is_parquet(Path::new(file_name)) => (
-            "`ordered: true` is not available yet for a Parquet file: its rows come in the order of completion",
-            "write text (another `append_row_file_name`), or sort the file by a column when it is done",
-        ),
-        OutputAction::AppendRow => return true,
-    };
-    if let Some(node) = reader.given("ordered") {
-        reader.fault("ordered", node.span, message.into(), Some(hint.into()));
+    if action == OutputAction::AppendRow {
+        return true;
+    }
+    if let Some(node) = reader.given(KEY) {
+        let message =
+            "`ordered: true` is about the rows of the output file, and `output_action: summary_only` has none";
+        reader.fault(KEY, node.span, message.into(), Some("remove one of the two".into()));
     }
     false
 }
