@@ -199,7 +199,7 @@ impl Job {
         let tolerant = short && random.percent(50);
         self.exit = if short && !tolerant { 5 } else { 0 };
         self.ordered = what.contains("ordered: true");
-        let ordered = !self.ordered && !self.output.ends_with(".parquet") && random.percent(35);
+        let ordered = !self.ordered && random.percent(35);
         self.ordered |= ordered;
         let order = if ordered { "ordered: true\n" } else { "" };
         fs::create_dir(self.place.path("tries")).unwrap();
