@@ -55,7 +55,7 @@ fn rows_come_in_the_order_of_the_input_and_those_tried_again_in_their_place() {
             true => [17, 142].contains(id),
             false => [17, 142].map(mini_batch).contains(&mini_batch(*id)),
         };
-        let rows = |id: usize| std::iter::repeat_n(id, if id % 5 == 0 { 2 } else { 1 });
+        let rows = |id: usize| std::iter::repeat_n(id, if id.is_multiple_of(5) { 2 } else { 1 });
         assert_eq!(ids(&place), (0..200).filter(|id| !bad(id)).flat_map(rows).collect::<Vec<_>>());
         place.run(&["doctor", "--verify", "job"]).expect(0);
 
