@@ -1,5 +1,6 @@
 """What ``run()`` may return, what is written of it, and how the rest is refused."""
 
+import platform
 import subprocess
 import sys
 import unittest
@@ -200,6 +201,22 @@ class Iterating(unittest.TestCase):
 
 
 @unittest.skipUnless(HAS_PANDAS, "pandas is not installed")
+@unittest.skipIf("glibc" not in platform.libc_ver(), "other C libraries have ways of their own")
+class Memory(unittest.TestCase):
+    """What large rows take of it."""
+
+    def faults(self, env):
+        """Pages that a mini-batch touched for the first time, once the first ones are over."""
+        script = "import resource\ndef run(m): return [resource.getrusage(resource.RUSAGE_SELF).ru_minflt, *(['x' * 99] * 20000)]\n"
+        with ready(script, env=env) as host:
+            faults = [int(host.rows("x").split("\n")[0]) for _ in range(12)]
+        return (faults[11] - faults[5]) / 6
+
+    def test_it_is_kept_for_the_next_ones(self):
+        kept, given_back = self.faults({}), self.faults({"MALLOC_TRIM_THRESHOLD_": "131072"})
+        self.assertLess(kept * 4, given_back)
+
+
 class Pandas(Returns):
     check = Rows.check
 

@@ -9,6 +9,7 @@ mod room;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfold_shared::backend::{Backend, Delivery};
@@ -33,6 +34,9 @@ use room::disk_full;
 const GROUP_BYTES: usize = 16 << 20;
 /// Between two looks at everything else, when no results come.
 const LOOK: Duration = Duration::from_millis(50);
+/// From one small group to the next, at least; and mini-batches that make it no small one.
+const GATHER: Duration = Duration::from_millis(20);
+const FEW: u64 = 64;
 /// Between two tries while the disk is full.
 pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
 /// A mini-batch never takes longer, whatever somebody says.
@@ -106,6 +110,8 @@ struct Course {
     unsplit: Option<Unsplit>,
     /// When tasks that nobody holds were last looked for.
     looked: Instant,
+    /// When the next group may be received, as the last one was small.
+    gather_until: Instant,
 }
 
 impl Driver<'_> {
@@ -128,6 +134,7 @@ impl Driver<'_> {
             scheduled_noted: false,
             unsplit: None,
             looked: Instant::now(),
+            gather_until: Instant::now(),
         };
         loop {
             let (now, slots) = (Instant::now(), self.nodes.slots());
@@ -144,6 +151,7 @@ impl Driver<'_> {
             if self.nodes.all_gone(now) {
                 break;
             }
+            self.gather(&course);
             let Ok(deliveries) = self.backend.receive_results(GROUP_BYTES, LOOK) else { break };
             if !self.take(&mut course, deliveries)? || !self.look_for_the_unheld(&mut course)? {
                 return Ok(self.give_up_on_room(course));
@@ -162,6 +170,14 @@ impl Driver<'_> {
             // What ran was the last: there is nothing to go on with later.
             Some(Ending::Interrupted) if self.aggregate.all_settled() => Ok(Ending::Settled),
             ending => Ok(ending.unwrap_or(Ending::Interrupted)),
+        }
+    }
+
+    /// Lets results that trickle in come together: a commit costs two syncs, whatever is in it. Not before the last one, for which somebody waits.
+    fn gather(&self, course: &Course) {
+        let left = course.gather_until.saturating_duration_since(Instant::now());
+        if !left.is_zero() && !self.aggregate.all_settled() {
+            thread::sleep(left);
         }
     }
 
@@ -233,6 +249,7 @@ impl Driver<'_> {
         if deliveries.is_empty() {
             return Ok(true);
         }
+        let received = Instant::now();
         let parts: Vec<Part<'_>> = deliveries.iter().map(|delivery| Part::from(&**delivery)).collect();
         let Some(committed) = self.commit(course, &parts)? else { return Ok(false) };
         drop(parts);
@@ -258,6 +275,9 @@ impl Driver<'_> {
         }
         failpoint!("before_acknowledge");
         deliveries.into_iter().for_each(Delivery::ack);
+        if (1..FEW).contains(&outcomes) {
+            course.gather_until = received + GATHER;
+        }
         if outcomes > 0 {
             self.window.answered(elapsed_us as f64 / outcomes as f64);
         }

@@ -152,10 +152,10 @@ def _load(channel, page, host_dir, config, profile):
 
 def _tables(config):
     # They import pandas and ctypes, and most jobs have no tables.
-    from .memory import keep_freed
+    from .memory import FRAMES_BYTES, keep_freed
     from .tables import Tables
 
-    keep_freed()
+    keep_freed(FRAMES_BYTES)
     return Tables(config["table"])
 
 

@@ -99,6 +99,8 @@ class Serializer:
         self.keys = None
         # Whether a single element may become a row without ``rows`` being asked.
         self.text = self.append and not config["row_key"]
+        # Whether memory that large results take is kept for the next one: not before there is one, as that takes a moment. With tables it is anyway.
+        self._keeps_freed = bool(config["table"])
         self._want_header = self.append and bool(config["dataframe_header"])
         self._spool = Spool(config, waiting)
         self._kinds = {}
@@ -228,7 +230,14 @@ class Serializer:
         return header if header.endswith("\n") else header + "\n"
 
     def _sink(self):
-        return _Sink(self._spool.store())
+        return _Sink(self._spool.store(), self._keep_freed)
+
+    def _keep_freed(self):
+        if not self._keeps_freed:
+            from .memory import ROWS_BYTES, keep_freed  # ctypes
+
+            self._keeps_freed = True
+            keep_freed(ROWS_BYTES)
 
 
 def _plain(array):
@@ -262,8 +271,9 @@ def kind_of(cls):
 class _Sink(io.TextIOBase):
     """Takes text; holds it as str while small, as bytes in the store beyond."""
 
-    def __init__(self, store):
+    def __init__(self, store, when_large):
         self._store = store
+        self._when_large = when_large
         self._texts = []
         self._chars = 0
         self._last = "\n"
@@ -306,6 +316,7 @@ class _Sink(io.TextIOBase):
         self._store.discard()
 
     def _drain(self):
+        self._when_large()
         texts, self._texts, self._chars = self._texts, [], 0
         # A text far larger than a piece is cut instead of being copied whole once more.
         small = []
