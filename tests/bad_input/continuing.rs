@@ -16,24 +16,24 @@ fn a_job_goes_on_only_as_what_it_was() {
     };
     insta::assert_snapshot!(with(&[("mini_batch_size", "2")]), @r#"
     error: `job` holds another job, echo-<id>: mini_batch_size was 1, is 2
-    hint: leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue the old one
+    hint: leave `--job-dir` out or name a new directory to run this as a new job; say the same again (job file, `--set`) to continue the old one
     "#);
     insta::assert_snapshot!(with(&[("arguments", "[\"--scale\", \"2\"]")]), @r#"
     error: `job` holds another job, echo-<id>: arguments was [], is ["--scale", "2"]
-    hint: leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue the old one
+    hint: leave `--job-dir` out or name a new directory to run this as a new job; say the same again (job file, `--set`) to continue the old one
     "#);
     place.write("more.txt", "item-100\n");
     insta::assert_snapshot!(with(&[("inputs", "[items.txt, more.txt]")]), @r#"
     error: `job` holds another job, echo-<id>: inputs was {input0: "items.txt"}, is {input0: "items.txt", input1: "more.txt"}
-    hint: leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue the old one
+    hint: leave `--job-dir` out or name a new directory to run this as a new job; say the same again (job file, `--set`) to continue the old one
     "#);
     insta::assert_snapshot!(with(&[("append_row_file_name", "other.txt")]), @r#"
     error: `job` holds another job, echo-<id>: append_row_file_name was parallel_run_step.txt, is other.txt
-    hint: leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue the old one
+    hint: leave `--job-dir` out or name a new directory to run this as a new job; say the same again (job file, `--set`) to continue the old one
     "#);
     insta::assert_snapshot!(with(&[("output", "elsewhere")]), @r#"
     error: `job` holds another job, echo-<id>: output was <job directory>/output, is elsewhere
-    hint: leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue the old one
+    hint: leave `--job-dir` out or name a new directory to run this as a new job; say the same again (job file, `--set`) to continue the old one
     "#);
     place.write("job.yaml", job_file(&place, &[]));
     place.write("score.py", format!("{}\n# changed\n", super::SCRIPT));

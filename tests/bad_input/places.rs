@@ -33,7 +33,7 @@ fn the_directory_of_another_job_is_not_taken() {
     place.write("other.yaml", job_file(&place, &[("inputs", "[more.txt]"), ("mini_batch_size", "2")]));
     insta::assert_snapshot!(refused(&place, &["other.yaml", "--job-dir", "job"]), @r#"
     error: `job` holds another job, echo-<id>: inputs was {input0: "items.txt"}, is {input0: "more.txt"}; mini_batch_size was 1, is 2
-    hint: leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue the old one
+    hint: leave `--job-dir` out or name a new directory to run this as a new job; say the same again (job file, `--set`) to continue the old one
     "#);
 }
 

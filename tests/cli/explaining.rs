@@ -253,5 +253,7 @@ fn a_job_whose_program_is_gone() {
     running.dies(LIMIT);
     let text = explained(&place, "gone", |_| true);
     assert!(text.starts_with("nobody works on it: its coordinator has been gone for about "), "{text}");
-    assert!(text.ends_with("s, 0 of 8 mini-batches are settled"), "{text}");
+    assert!(text.contains("s, 0 of 8 mini-batches are settled; `fanfold resume attack-"), "{text}");
+    let said = reasons(&place).expect("it is told");
+    assert!(said.len() == 1, "what its processes did last is true no more: {said:?}");
 }

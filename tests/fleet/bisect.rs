@@ -24,7 +24,7 @@ def run(mini_batch):
 #[test]
 fn bad_items_stand_alone_whoever_dies() {
     let world = World::new();
-    let more = "on_failure: bisect\nrun_max_try: 2\nrun_invocation_timeout: 2\n";
+    let more = "on_failure: bisect\nrun_max_try: 2\nrun_invocation_timeout: 2\nordered: true\nappend_row_key: true\n";
     let items = world.job(400, SCRIPT, more);
     let start = || {
         world.coordinator_with(|command| {
@@ -46,8 +46,10 @@ fn bad_items_stand_alone_whoever_dies() {
     drop(coordinator);
     start().ends(LONG, 5);
     let bad = ["item-013", "item-257", "item-399"];
-    let good: Vec<String> = items.into_iter().filter(|item| !bad.contains(&item.as_str())).collect();
-    world.each_once_and_nothing_left(&good);
+    let good = items.iter().filter(|item| !bad.contains(&item.as_str()));
+    let rows: Vec<String> = good.map(|item| format!("{item}\t{item}")).collect();
+    world.each_once_and_nothing_left(&rows);
+    assert_eq!(world.place.rows(), rows, "in the order of the input");
     let mut told: Vec<String> = world
         .place
         .errors()

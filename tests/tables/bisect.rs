@@ -66,6 +66,32 @@ fn rows_of_csv_that_can_t_be_parsed_and_rows_that_the_script_can_t_bear() {
     }
 }
 
+/// One odd value makes text of the column of all rows that it is read with: the others must be read without it.
+#[test]
+fn a_value_of_another_type_costs_its_row_and_not_those_beside_it() {
+    if !crate::has_pandas() {
+        return;
+    }
+    for (name, kind) in [("t.csv", "csv"), ("t.jsonl", "jsonl")] {
+        let place = Place::new();
+        let amount = |row: usize| if row == 27 { "\"x\"".to_string() } else { format!("{}", row * 3) };
+        let text: String = match kind {
+            "csv" => (0..40).map(|row| format!("{row},{}\n", amount(row))).collect(),
+            _ => (0..40).map(|row| format!("{{\"id\": {row}, \"amount\": {}}}\n", amount(row))).collect(),
+        };
+        place.write(name, if kind == "csv" { format!("id,amount\n{text}") } else { text });
+        let script =
+            "def run(mini_batch):\n    return list((mini_batch.amount + 1).astype(int) - 1 - 2 * mini_batch.id)\n";
+        let more = format!("input_type: {kind}\nmini_batch_size: 20rows\non_failure: bisect\nrun_max_try: 1\n");
+        job(&place, script, &format!("[{name}]"), &more);
+        place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+        assert_each_once(&place.rows(), &expected(40, &[27]));
+        let items: Vec<String> =
+            place.errors().iter().map(|error| error["item"].as_str().unwrap().to_string()).collect();
+        assert!(items.len() == 1 && items[0].ends_with(", row 28"), "{items:?}");
+    }
+}
+
 #[test]
 fn packed_tables_and_those_without_a_header() {
     if !crate::has_pandas() {

@@ -67,6 +67,6 @@ fn rows_come_in_the_order_of_the_input_and_those_tried_again_in_their_place() {
         // It is the same job as long as the order is.
         place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(0);
         let other = place.run(&["run", "job.yaml", "--job-dir", "job", "--set", "ordered=false"]).expect(2);
-        assert!(other.stderr.contains("and ordered"), "{}", other.stderr);
+        assert!(other.stderr.contains("ordered was true, is false"), "{}", other.stderr);
     }
 }

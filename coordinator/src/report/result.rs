@@ -39,6 +39,11 @@ pub fn next_steps(facts: &JobFacts, snapshot: &Snapshot) -> Vec<(String, &'stati
     if snapshot.state == JobState::Failed || snapshot.state == JobState::Completed && snapshot.out_of_tries {
         steps.push((format!("fanfold retry --failed {id}"), "try again what is out of tries, and go on"));
         steps.push((format!("fanfold retry --failed --new-script {id}"), "the same with the script as it is by then"));
+        // Of one item each they stand alone already.
+        if !facts.bisects && snapshot.totals.items_failed > snapshot.totals.mini_batches_failed {
+            let command = format!("fanfold retry --failed --set on_failure=bisect {id}");
+            steps.push((command, "find the items that are to blame, and have the others"));
+        }
     }
     if snapshot.state == JobState::Failed {
         steps.push((format!("fanfold logs {id}"), "the logs and what is in them"));
@@ -261,6 +266,7 @@ mod tests {
           fanfold errors score-1a2b3c4d    # what failed, grouped; --full with tracebacks
           fanfold retry --failed score-1a2b3c4d    # try again what is out of tries, and go on
           fanfold retry --failed --new-script score-1a2b3c4d    # the same with the script as it is by then
+          fanfold retry --failed --set on_failure=bisect score-1a2b3c4d    # find the items that are to blame, and have the others
           fanfold logs score-1a2b3c4d    # the logs and what is in them
         "#);
     }

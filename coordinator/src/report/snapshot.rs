@@ -56,6 +56,8 @@ pub struct JobFacts {
     pub datasets: BTreeMap<String, String>,
     /// Whether the job set `error_threshold`, `allowed_failed_count` or `allowed_failed_percent`.
     pub thresholds_set: bool,
+    /// Whether a mini-batch out of tries is halved until its bad items stand alone.
+    pub bisects: bool,
     /// When the job was submitted, microseconds since the epoch.
     pub created_us: u64,
     /// When this coordinator took it up, microseconds since the epoch.
@@ -273,6 +275,7 @@ pub(crate) mod fixtures {
             output_uri: None,
             datasets: BTreeMap::new(),
             thresholds_set: false,
+            bisects: false,
             created_us: THEN,
             started_us: THEN,
             settled_before: 0,

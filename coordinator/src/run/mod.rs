@@ -29,7 +29,7 @@ use fanfold_shared::backend::Backend;
 use fanfold_shared::backend::embedded::Embedded;
 use fanfold_shared::failpoint;
 use fanfold_shared::items::Fingerprints;
-use fanfold_shared::job::JobSpec;
+use fanfold_shared::job::{JobSpec, OnFailure};
 use fanfold_shared::layout::JobDir;
 use fanfold_shared::message::{AttemptError, ErrorKind};
 use fanfold_shared::report::{ExitCode, Failure, Result};
@@ -434,6 +434,7 @@ fn facts(
         thresholds_set: spec.error_threshold >= 0
             || spec.allowed_failed_count.is_some()
             || spec.allowed_failed_percent.is_some(),
+        bisects: spec.on_failure == OnFailure::Bisect,
         created_us: submitted.created_us,
         started_us,
         settled_before,

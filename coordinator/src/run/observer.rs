@@ -156,11 +156,14 @@ impl Observer {
         self.audience.state(state, cause);
     }
 
-    /// The user interrupted the job.
-    pub fn interrupted(&mut self) {
+    /// The user interrupted the job: with a signal, or with `fanfold pause`.
+    pub fn interrupted(&mut self, by_signal: bool) {
         self.stopping_us = Some(clock::wall_us());
         self.reported = None;
-        let text = "interrupted: finishing what runs; once more to kill it (nothing committed is lost either way)";
+        let text = match by_signal {
+            true => "interrupted: finishing what runs; once more to kill it (nothing committed is lost either way)",
+            false => "told to pause: finishing what runs (Ctrl-C kills it; nothing committed is lost either way)",
+        };
         self.note(Level::Info, text);
     }
 

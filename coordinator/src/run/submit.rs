@@ -144,7 +144,7 @@ impl Report for SubmitError {
             SubmitError::NotADirectory { .. } => "give a directory that does not exist yet; `--job-dir` is where the job's files go".into(),
             SubmitError::NotAJob(_) => "give a directory that does not exist yet, or that of a job to continue it".into(),
             SubmitError::AnotherJob { .. } => {
-                "leave `--job-dir` out or name a new directory to run this as a new job; change the job file back to continue \
+                "leave `--job-dir` out or name a new directory to run this as a new job; say the same again (job file, `--set`) to continue \
                  the old one"
                     .into()
             }

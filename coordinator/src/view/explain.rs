@@ -62,7 +62,13 @@ pub fn explain(view: &StatusView, waiting: &Waiting) -> Explained {
     let active = !status.state.is_final() && status.state != JobState::Paused && status.state != JobState::Queued;
     if active && view.coordinator == Coordinator::Gone {
         let since = duration(view.age);
-        say("gone", format!("nobody works on it: its coordinator has been gone for about {since}, {done} are settled"));
+        let go_on = format!("`fanfold resume {}` goes on with it", status.job_id);
+        say(
+            "gone",
+            format!("nobody works on it: its coordinator has been gone for about {since}, {done} are settled; {go_on}"),
+        );
+        // What it said last of processes and pace is true no more.
+        return Explained { version: 1, job_id: status.job_id.clone(), state: status.state, reasons };
     }
     let broker = waiting.broker.as_ref().filter(|_| !status.state.is_final());
     // The service says the same of the broker, and for how long.

@@ -20,11 +20,16 @@ pub struct Difference {
 
 /// What in `new` makes it another job than `old`; empty if `old`'s job directory can go on with `new`.
 pub fn differences(old: &JobSpec, new: &JobSpec) -> Vec<Difference> {
-    identity(old)
-        .into_iter()
-        .zip(identity(new))
-        .filter(|((_, old), (_, new))| old != new)
-        .map(|((key, old), (_, new))| Difference { key, old, new })
+    let (old, new) = (identity(old), identity(new));
+    let of = |identity: &[(&str, String)], key| {
+        let found = identity.iter().find(|(name, _)| *name == key);
+        // Only those that are set where few jobs have them: see `identity`.
+        found.map_or("false".into(), |(_, value)| value.clone())
+    };
+    let added = new.iter().filter(|(key, _)| old.iter().all(|(name, _)| name != key));
+    let keys = old.iter().chain(added).map(|(key, _)| *key);
+    keys.map(|key| Difference { key, old: of(&old, key), new: of(&new, key) })
+        .filter(|one| one.old != one.new)
         .collect()
 }
 
@@ -42,7 +47,7 @@ pub fn fingerprint(spec: &JobSpec) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// The keys that count and their values, always the same keys in the same order.
+/// The keys that count and their values, in one order. Those that came later are there if they are set: the word of every other job stays what it is.
 fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
     // Another version of a dataset is another input, even if its path is the same.
     let input = |input: &Input| match &input.dataset {
@@ -57,11 +62,11 @@ fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
         pairs(paths.iter().map(|(name, path)| (*name, &**path)))
     };
     let path = |path: &Path| path.display().to_string();
-    vec![
+    let mut identity = vec![
         (
             "inputs",
             match spec.rank_mini_batch_count {
-                // Not a key of its own: the word of every other job stays what it is.
+                // Not a key of its own, as above.
                 Some(count) => format!("{inputs} and rank_mini_batch_count: {count}"),
                 None => inputs,
             },
@@ -101,17 +106,11 @@ fn identity(spec: &JobSpec) -> Vec<(&'static str, String)> {
         ),
         ("output_action", spec.output_action.name().into()),
         ("append_row_file_name", spec.append_row_file_name.clone()),
-        (
-            "append_row_dataframe_header",
-            // Not keys of their own, as above.
-            format!(
-                "{}{}{}",
-                spec.append_row_dataframe_header,
-                if spec.ordered { " and ordered" } else { "" },
-                if spec.append_row_key { " and with keys" } else { "" },
-            ),
-        ),
-    ]
+        ("append_row_dataframe_header", spec.append_row_dataframe_header.to_string()),
+    ];
+    let later = [("ordered", spec.ordered), ("append_row_key", spec.append_row_key)];
+    identity.extend(later.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| (key, "true".into())));
+    identity
 }
 
 /// `{"a": "x"}`: unambiguous, and readable in a message.

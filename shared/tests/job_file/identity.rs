@@ -24,7 +24,7 @@ fn what_determines_the_results_may_not_change() {
         ("output_action: summary_only\n", "output_action", "append_row", "summary_only"),
         ("append_row_file_name: p\n", "append_row_file_name", "parallel_run_step.txt", "p"),
         ("append_row_dataframe_header: true\n", "append_row_dataframe_header", "false", "true"),
-        ("append_row_key: true\n", "append_row_dataframe_header", "false", "false and with keys"),
+        ("append_row_key: true\n", "append_row_key", "false", "true"),
     ] {
         let new = folder.spec(more);
         let told = differences(&old, &new);

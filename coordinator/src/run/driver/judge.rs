@@ -43,7 +43,7 @@ impl Driver<'_> {
                 course.end(Ending::Interrupted);
                 self.drain(course);
                 // Said when it is so.
-                self.observer.interrupted();
+                self.observer.interrupted(self.orders.interruption().is_some());
             }
         }
         if self.orders.is_canceled() && matches!(course.ending, None | Some(Ending::Interrupted | Ending::Unsplit(_))) {

@@ -27,6 +27,16 @@ class Tables:
             return self._some(items[0], part, error)
         if part is None:
             return frame
+        if len(items) == 1:
+            # By themselves, where their types are not written down: one odd value makes text of a column for all rows that it is read with.
+            try:
+                return self._some(items[0], part, Unreadable(""))
+            except Unreadable:
+                pass
+        return self._rows_of(frame, part)
+
+    def _rows_of(self, frame, part):
+        """Some rows of a frame."""
         index = frame.index
         frame = frame.iloc[slice(*part)]
         if isinstance(index, self._pandas.RangeIndex) and index.name is None:
@@ -34,7 +44,7 @@ class Tables:
         return frame
 
     def _some(self, item, part, error):
-        """Some rows of a mini-batch that can't be read as a whole."""
+        """Some rows of a mini-batch, read without the others."""
         where = slices.parse(item, alone=True)
         if self._reader.kind == "parquet" or isinstance(where, slices.Gathered):
             raise error
