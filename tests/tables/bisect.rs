@@ -80,15 +80,11 @@ fn a_value_of_another_type_costs_its_row_and_not_those_beside_it() {
             _ => (0..40).map(|row| format!("{{\"id\": {row}, \"amount\": {}}}\n", amount(row))).collect(),
         };
         place.write(name, if kind == "csv" { format!("id,amount\n{text}") } else { text });
-        let script =
-            "def run(mini_batch):\n    return list((mini_batch.amount + 1).astype(int) - 1 - 2 * mini_batch.id)\n";
         let more = format!("input_type: {kind}\nmini_batch_size: 20rows\non_failure: bisect\nrun_max_try: 1\n");
-        job(&place, script, &format!("[{name}]"), &more);
+        job(&place, ADDS, &format!("[{name}]"), &more);
         place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
         assert_each_once(&place.rows(), &expected(40, &[27]));
-        let items: Vec<String> =
-            place.errors().iter().map(|error| error["item"].as_str().unwrap().to_string()).collect();
-        assert!(items.len() == 1 && items[0].ends_with(", row 28"), "{items:?}");
+        assert_eq!(places(&place), BTreeSet::from([(name.to_string(), 28)]));
     }
 }
 
@@ -158,15 +154,124 @@ pandas.DataFrame({'id': range(100), 'name': names}).to_parquet('t.parquet', row_
     assert_eq!(errors, told(&[(21, "exception"), (71, "exception")]));
 }
 
+/// A row of an id, a key of two values, and an amount; some amounts are texts.
+fn keyed(row: usize, odd: &[usize]) -> (usize, &'static str, String) {
+    (row, ["a", "b"][row % 2], if odd.contains(&row) { "\"x\"".into() } else { (row * 3).to_string() })
+}
+
+/// Can't bear texts as amounts: one among the rows that are read makes texts of all of them.
+const ADDS: &str = "def run(mini_batch):
+    assert list(mini_batch.index) == list(range(len(mini_batch)))
+    return list((mini_batch.amount + 1).astype(int) - 1 - 2 * mini_batch.id)
+";
+
+/// For each error the file that it is in and the row.
+fn places(place: &Place) -> BTreeSet<(String, u64)> {
+    let told = place.errors().into_iter().map(|error| {
+        assert_eq!(error["item_count"], 1, "{error}");
+        let (file, row) = error["item"].as_str().unwrap().rsplit_once(", row ").unwrap();
+        (file.rsplit('/').next().unwrap().to_string(), row.parse().unwrap())
+    });
+    told.collect()
+}
+
+/// Gathered of two files: with the same header, which are one segment, with columns in another order, which are two, and of JSON.
 #[test]
-fn rows_that_were_gathered_by_a_column() {
+fn rows_that_were_gathered_by_a_column_keep_types_of_their_own() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let csv = |rows: std::ops::Range<usize>, odd: &[usize], turned: bool| {
+        let line = |row| {
+            let (id, key, amount) = keyed(row, odd);
+            if turned { format!("{amount},{id},{key}\n") } else { format!("{id},{key},{amount}\n") }
+        };
+        let header = if turned { "amount,id,key\n" } else { "id,key,amount\n" };
+        format!("{header}{}", rows.map(line).collect::<String>())
+    };
+    let json = |rows: std::ops::Range<usize>, odd: &[usize]| {
+        let line = |row| {
+            let (id, key, amount) = keyed(row, odd);
+            format!("{{\"id\": {id}, \"key\": \"{key}\", \"amount\": {amount}}}\n")
+        };
+        rows.map(line).collect::<String>()
+    };
+    let odd = [0, 31, 50];
+    let tables = [
+        ("csv", csv(0..40, &odd, false), csv(40..60, &odd, false)),
+        ("csv", csv(0..40, &odd, false), csv(40..60, &odd, true)),
+        ("jsonl", json(0..40, &odd), json(40..60, &odd)),
+    ];
+    for (kind, first, second) in tables {
+        let place = Place::new();
+        place.write("in/1.t", first);
+        place.write("in/2.t", second);
+        let more = format!("input_type: {kind}\npartition_keys: [key]\non_failure: bisect\nrun_max_try: 1\n");
+        job(&place, ADDS, "[in]", &more);
+        place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+        assert_each_once(&place.rows(), &expected(60, &odd));
+        let bad = [("1.t", 1), ("1.t", 32), ("2.t", 11)].map(|(file, row)| (file.to_string(), row));
+        assert_eq!(places(&place), BTreeSet::from(bad));
+    }
+}
+
+/// A row that pandas can't read, among gathered ones: what is said of it, and the rows beside it.
+#[test]
+fn a_gathered_row_that_can_t_be_read() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let line = |row: usize| match row {
+        31 => b"31,b,caf\xe9\n".to_vec(),
+        _ => format!("{row},{},{}\n", ["a", "b"][row % 2], if row == 8 { "raise" } else { "x" }).into_bytes(),
+    };
+    for files in [1, 2] {
+        let place = Place::new();
+        for file in 0..files {
+            let rows = file * 60 / files..(file + 1) * 60 / files;
+            place.write(&format!("in/{file}.csv"), [b"id,key,name\n".to_vec(), rows.flat_map(line).collect()].concat());
+        }
+        let (rows, errors) = ran(&place, "in", "input_type: csv\npartition_keys: [key]\n");
+        assert_each_once(&rows, &expected(60, &[8, 31]));
+        assert_eq!(errors, told(&[(9, "exception"), (32 - 30 * (files as u64 - 1), "input")]));
+        let said = place.errors().iter().find(|error| error["kind"] == "input").unwrap()["message"].to_string();
+        let whose =
+            ["in/0.csv`, a row that `partition_keys` gathered there", "one of the rows that `partition_keys` gathered"];
+        assert!(said.contains(whose[files - 1]), "{said}");
+        assert!(said.contains(", byte 9 of it: 0xe9 is no utf-8"), "{said}");
+    }
+}
+
+/// Partitions by values of paths: their mini-batches are several whole files.
+#[test]
+fn rows_of_whole_files_that_are_one_mini_batch() {
     if !crate::has_pandas() {
         return;
     }
     let place = Place::new();
-    let line = |row: usize| format!("{row},{},{}\n", ["a", "b"][row % 2], if row == 31 { "raise" } else { "x" });
-    place.write("t.csv", format!("id,key,name\n{}", (0..60).map(line).collect::<String>()));
-    let (rows, errors) = ran(&place, "t.csv", "input_type: csv\npartition_keys: [key]\n");
-    assert_each_once(&rows, &expected(60, &[31]));
-    assert_eq!(errors, told(&[(32, "exception")]));
+    let line = |row: usize| match row {
+        27 => format!("{row},x\n"),
+        44 => format!("{row},9,9\n"),
+        _ => format!("{row},{}\n", row * 3),
+    };
+    let file = |rows: std::ops::Range<usize>| format!("id,amount\n{}", rows.map(line).collect::<String>());
+    // The second one has a blank line, and the third one no end of its last.
+    place.write("in/2024/1.csv", file(0..20));
+    place.write("in/2024/2.csv", file(20..40) + "\n");
+    place.write("in/2024/3.csv", file(40..50).trim_end());
+    let more = "input_type: csv\non_failure: bisect\nrun_max_try: 1\npartition_format: '{year}/*.csv'\npartition_keys: [year]\n";
+    job(&place, ADDS, "[in]", more);
+    place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+    assert_each_once(&place.rows(), &expected(50, &[27, 44]));
+    let told = |kind: &str, of: &str| -> String {
+        let errors = place.errors();
+        let mut found = errors.iter().filter(|error| error["kind"] == kind);
+        let error = found.next().unwrap_or_else(|| panic!("{errors:?}"));
+        assert!(found.next().is_none() && error["item_count"] == 1, "{errors:?}");
+        error[of].as_str().unwrap().to_string()
+    };
+    assert!(told("exception", "item").ends_with("1.csv and 2 files more, row 28 of all"));
+    assert!(told("input", "item").ends_with("1.csv and 2 files more, row 45 of all"));
+    let said = told("input", "message");
+    assert!(said.ends_with("in/2024/3.csv`, row 5: it has more fields than the file has columns"), "{said}");
 }

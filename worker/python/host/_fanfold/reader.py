@@ -129,6 +129,10 @@ class Reader:
             options["dtype"] = dtype
         return options
 
+    def has_header(self, where):
+        """Whether the first record of its file is the header of it."""
+        return self.kind != "jsonl" and self.options["header"] and not self._header_elsewhere(where)
+
     def _header_elsewhere(self, where):
         """The names of the columns and a header of them, where they stand in the first file only, and this is another one; else None."""
         header_of = self.mltable and self.mltable["header_of"]

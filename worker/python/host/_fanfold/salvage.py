@@ -1,38 +1,76 @@
-"""Reads some rows of a slice that can't be read as a whole: those that bisecting asks for (``docs/design/bisect.md``), found by their bytes."""
+"""Reads some rows of a mini-batch of text without the others: those that bisecting asks for (``docs/design/bisect.md``), found by their bytes."""
 
 import codecs
 import re
 
-from . import trouble
+from . import groups, slices, trouble
 from .script import Unreadable
 
 
-def rows(reader, where, part, error):
-    """The frame of the rows ``part[0]`` to ``part[1]`` of a slice; raises ``error``, why not all can be read, if it is no better for these."""
-    first, end = part
-    packed = where.compression
-    content = b"".join(where.pieces())
-    records, header = _records(reader, content), where.header()
-    if where.end is None and reader.kind != "jsonl" and reader.options["header"] and records:
-        header = content[: records.pop(0)[1]]
-    if len(records) != where.counted or end > where.counted:
-        raise error
-    begin, upto = records[first][0], records[end - 1][1]
-    content = content[begin:upto]
-    try:
+def frames(reader, wheres, first, end):
+    """Of each item the row of its file that it begins with and how many it has; and the frames of the rows ``first`` to ``end``, with their items.
+
+    Raises `Unreadable` if it is a single row that can't be read, and anything else if they can't be read for another reason.
+    """
+    pieces, wanted, before = [], [], 0
+    for where in wheres:
+        text = _Text(reader, where)
+        count = len(text.rows)
+        begin, upto = max(first - before, 0), min(end - before, count)
+        if begin < upto:
+            wanted.append((text, begin, upto))
+        pieces.append((where.first, count))
+        before += count
+    if before != slices.counted(wheres):
+        raise ValueError("rows are not where they were counted")
+    return pieces, [(text.where, text.frame(begin, upto, end - first == 1)) for text, begin, upto in wanted]
+
+
+class _Text:
+    """The text of one item of a mini-batch, and where its rows lie in it."""
+
+    def __init__(self, reader, where):
+        self._reader = reader
+        self.where = where
+        self._header = b""
+        gathered = isinstance(where, slices.Gathered)
+        self._content = groups.records(where) if gathered else b"".join(where.pieces())
+        #: Where each row begins and ends.
+        self.rows = _records(reader, self._content)
+        if not gathered:
+            self._header = where.header()
+            if where.end is None and self.rows and reader.has_header(where):
+                self._header = self._content[: self.rows.pop(0)[1]]
+
+    def frame(self, first, end, alone):
+        """The frame of some of its rows. `alone`: it is a single one, and why it can't be read is raised as `Unreadable`."""
+        begin, upto = self.rows[first][0], self.rows[end - 1][1]
+        content = self._content[begin:upto]
+        try:
+            frame = self._read(content, first)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if not alone:
+                raise
+            raise Unreadable(self.where.place_of(first) + self._why(content, begin, error)) from None
+        if len(frame) != end - first:
+            raise ValueError("{} rows are read where there are {}".format(len(frame), end - first))
+        return frame
+
+    def _read(self, content, skipped):
+        reader, where = self._reader, self.where
+        if isinstance(where, slices.Gathered):
+            return groups.of_records(reader, where, content)
         if reader.kind == "jsonl":
-            frame = reader.json_lines(content)
-        else:
-            frame = reader.rows(where, header, content, reader.csv_options(), skipped=first)
-    except MemoryError:
-        raise
-    except Exception as again:
-        if end - first > 1:
-            raise error
-        raise Unreadable(where.place_of(first) + trouble.of_row(reader, content, where.start + begin, packed, again)) from None
-    if len(frame) != end - first:
-        raise error
-    return frame
+            return reader.json_lines(content)
+        return reader.rows(where, self._header, content, reader.csv_options(), skipped)
+
+    def _why(self, content, begin, error):
+        where = self.where
+        if isinstance(where, slices.Gathered):
+            return trouble.of_row(self._reader, content, 0, " of it", error)
+        return trouble.of_row(self._reader, content, where.start + begin, trouble.unit(where.compression), error)
 
 
 def _records(reader, content):

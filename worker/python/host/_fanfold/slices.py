@@ -31,6 +31,11 @@ def parse(item, alone):
     return Slice(path, name, values, head, alone)
 
 
+def counted(wheres):
+    """How many rows a mini-batch has, as they were counted when the job was listed."""
+    return sum(where.rows for where in wheres) if isinstance(wheres[0], Gathered) else wheres[0].counted
+
+
 class _Rows:
     def __init__(self, path, name, values):
         self.path = path
@@ -107,6 +112,10 @@ class Gathered(_Rows):
         where = "there and in other files" if self.told["of_others"] else "there"
         count = "the row" if self.rows == 1 else "{} rows".format(self.rows)
         return "{}, {} that `partition_keys` gathered {}".format(self.file(), count, where)
+
+    def place_of(self, row):
+        """Where one of them lay, for the user: its number there is told by its ordinal, not here."""
+        return "one of the rows that `partition_keys` gathered" if self.told["of_others"] else "{}, a row that `partition_keys` gathered there".format(self.file())
 
 
 def part(path, start, end, name="it"):

@@ -18,22 +18,22 @@ class Tables:
 
     def load(self, items, part=None):
         """The frame of a mini-batch, or of the rows ``part[0]`` to ``part[1]`` of it."""
-        try:
-            frame = self._load(items)
-        except Unreadable as error:
-            if part is None or error.of_all or len(items) > 1:
-                raise
-            # Its rows are looked for one by one.
-            return self._some(items[0], part, error)
         if part is None:
-            return frame
-        if len(items) == 1:
-            # By themselves, where their types are not written down: one odd value makes text of a column for all rows that it is read with.
+            return self._load(items)
+        alone = None
+        if self._reader.kind != "parquet":
             try:
-                return self._some(items[0], part, Unreadable(""))
-            except Unreadable:
-                pass
-        return self._rows_of(frame, part)
+                frame = self._some(items, part)
+                if frame is not None:
+                    return frame
+            except Unreadable as error:
+                alone = error
+        try:
+            return self._rows_of(self._load(items), part)
+        except Unreadable:
+            if alone is None:
+                raise
+            raise alone from None
 
     def _rows_of(self, frame, part):
         """Some rows of a frame."""
@@ -43,28 +43,27 @@ class Tables:
             frame = frame.reset_index(drop=True)
         return frame
 
-    def _some(self, item, part, error):
-        """Some rows of a mini-batch, read without the others."""
-        where = slices.parse(item, alone=True)
-        if self._reader.kind == "parquet" or isinstance(where, slices.Gathered):
-            raise error
-        self.pieces = [(where.first, where.counted)]
+    def _some(self, items, part):
+        """The frame of some rows, read without the others, whose types would be theirs, too; None: that can't be done.
+
+        Raises `Unreadable` if it is a single row that can't be read.
+        """
+        wheres = [slices.parse(item, alone=len(items) == 1) for item in items]
         try:
-            frame = salvage.rows(self._reader, where, part, error)
-            return self._columns.of(frame, where.name, where.values)
+            self.pieces, found = salvage.frames(self._reader, wheres, *part)
+            frames = [self._columns.of(frame, where.name, where.values) for where, frame in found]
         except (MemoryError, Unreadable):
             raise
         except Exception:
-            # What they can't be looked for in can't be read either, as was said of all of it.
-            raise error from None
+            return None
+        return self._one(frames)
 
     def _load(self, items):
         """The frame of a mini-batch, of one file or of several whole ones, or of rows that were gathered of any number of files."""
-        frames, counted = [], 0
+        wheres = [slices.parse(item, alone=len(items) == 1) for item in items]
+        frames = []
         self.pieces = []
-        for item in items:
-            where = slices.parse(item, alone=len(items) == 1)
-            counted = counted + where.rows if isinstance(where, slices.Gathered) else where.counted
+        for where in wheres:
             frame = self._frame(where)
             self.pieces.append((where.first, 0 if frame is None else len(frame)))
             if frame is None:
@@ -73,13 +72,15 @@ class Tables:
                 frames.append(self._columns.of(frame, where.name, where.values))
             except Unfit as error:
                 raise Unreadable("{}: {}".format(where.file(), error)) from None
-        if len(frames) == 1:
-            return frames[0]
-        frame = self._pandas.concat(frames, ignore_index=True) if frames else ()
-        if len(frame) != counted:
+        frame = self._one(frames) if frames else ()
+        if len(frame) != slices.counted(wheres):
             text = "{} and {} files more have {} rows, where {} were counted when the job was listed"
-            raise Unreadable(text.format(where.file(), len(items) - 1, len(frame), counted))
+            raise Unreadable(text.format(wheres[0].file(), len(items) - 1, len(frame), slices.counted(wheres)))
         return frame
+
+    def _one(self, frames):
+        """Frames, one behind the other."""
+        return frames[0] if len(frames) == 1 else self._pandas.concat(frames, ignore_index=True)
 
     def _frame(self, where):
         """The frame of one item; None: it is one of several files, with nothing in it."""

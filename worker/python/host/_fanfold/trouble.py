@@ -22,16 +22,21 @@ def explain(reader, where, error):
     return "{}: {}".format(where.place(), reason_of(error))
 
 
-def of_row(reader, content, at, packed, error):
-    """What is wrong with one row, these bytes, which begin at this one of its file: goes behind its place."""
+def unit(packed):
+    """What the bytes are of that are counted in a file which is packed so: goes behind their number."""
+    return " once it is unpacked" if packed else ""
+
+
+def of_row(reader, content, at, unit, error):
+    """What is wrong with one row, these bytes, of which the first is the one behind so many of this unit: goes behind its place."""
     undecodable = culprit.undecodable([content], reader.encoding) if isinstance(error, UnicodeError) else None
     if undecodable:
-        return _no_text(reader, at, packed, undecodable)
+        return _no_text(reader, at, unit, undecodable)
     if isinstance(error, reader.pandas.errors.ParserWarning):
         return ": it has more fields than the file has columns"
     found = culprit.json_line([content]) if reader.kind == "jsonl" else None
     if found:
-        return ", byte {}: {}".format(at + found[1] + 1, found[2])
+        return ", byte {}{}: {}".format(at + found[1] + 1, unit, found[2])
     return ": " + culprit.without_line(reason_of(error))
 
 
@@ -47,11 +52,11 @@ def _undecodable(reader, where, error):
     packed = where.compression
     row = _rows_before(reader, where, begin + found[0]) if begin == where.start and not packed else None
     place = where.file() if row is None else where.place_of(row)
-    return place + _no_text(reader, begin, packed, found)
+    return place + _no_text(reader, begin, unit(packed), found)
 
 
-def _no_text(reader, begin, packed, found):
-    """That bytes which were found behind this place of a file are no text."""
+def _no_text(reader, begin, unit, found):
+    """That bytes are no text which were found behind so many of this unit."""
     offset, wrong, why = found
     if reader.kind == "jsonl":
         fix = "lines of JSON are read as UTF-8: if the file has another encoding, convert it (`iconv -f latin1 -t utf-8`)"
@@ -59,7 +64,7 @@ def _no_text(reader, begin, packed, found):
         fix = "if the file has another encoding, say which: `read_csv: {encoding: latin1}`"
     text = ", byte {}{}: {} is no {} ({}); {}"
     wrong = " ".join(map("0x{:02x}".format, wrong))
-    return text.format(begin + offset + 1, " once it is unpacked" if packed else "", wrong, reader.encoding, why, fix)
+    return text.format(begin + offset + 1, unit, wrong, reader.encoding, why, fix)
 
 
 def _rows_before(reader, where, at):
