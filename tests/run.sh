@@ -76,11 +76,11 @@ for folder in $(for file in tests/*/test*.py; do dirname "$file"; done | sort -u
     "$python" -m unittest discover -s "$folder"
 done
 
-# With the named points at which the crash tests kill the program.
+# With the named points at which the crash tests kill the program. Tests interrupt jobs: a shell in the background ignores that, and so would they.
 echo "== Rust tests"
 failed=0
-cargo test --workspace --all-features --locked --no-fail-fast || failed=1
+env --default-signal=INT cargo test --workspace --all-features --locked --no-fail-fast || failed=1
 # These mostly wait: for servers to start and to stop, for what is silent to be missed.
-cargo test --workspace --all-features --locked --no-fail-fast --test fleet --test service -- --test-threads 6 || failed=1
+env --default-signal=INT cargo test --workspace --all-features --locked --no-fail-fast --test fleet --test service -- --test-threads 6 || failed=1
 [ "$failed" = 0 ]
 echo "== every test passed"

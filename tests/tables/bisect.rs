@@ -229,7 +229,7 @@ fn a_gathered_row_that_can_t_be_read() {
         let place = Place::new();
         for file in 0..files {
             let rows = file * 60 / files..(file + 1) * 60 / files;
-            place.write(&format!("in/{file}.csv"), [b"id,key,name\n".to_vec(), rows.flat_map(line).collect()].concat());
+            place.write(format!("in/{file}.csv"), [b"id,key,name\n".to_vec(), rows.flat_map(line).collect()].concat());
         }
         let (rows, errors) = ran(&place, "in", "input_type: csv\npartition_keys: [key]\n");
         assert_each_once(&rows, &expected(60, &[8, 31]));

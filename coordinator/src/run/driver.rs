@@ -34,8 +34,8 @@ use room::disk_full;
 const GROUP_BYTES: usize = 16 << 20;
 /// Between two looks at everything else, when no results come.
 const LOOK: Duration = Duration::from_millis(50);
-/// From one small group to the next, at least; and mini-batches that make it no small one.
-const GATHER: Duration = Duration::from_millis(20);
+/// From one small group to the next, at least, while nobody waits for it; and mini-batches that make it no small one.
+const GATHER: Duration = Duration::from_millis(50);
 const FEW: u64 = 64;
 /// Between two tries while the disk is full.
 pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
@@ -173,10 +173,11 @@ impl Driver<'_> {
         }
     }
 
-    /// Lets results that trickle in come together: a commit costs two syncs, whatever is in it. Not before the last one, for which somebody waits.
+    /// Lets results that trickle in come together: a commit costs two syncs, whatever is in it. Not where somebody may wait for one:
+    /// at the end of the job, and where so little is out that processes could run dry.
     fn gather(&self, course: &Course) {
         let left = course.gather_until.saturating_duration_since(Instant::now());
-        if !left.is_zero() && !self.aggregate.all_settled() {
+        if !left.is_zero() && !self.window.all_scheduled() && !self.window.is_narrow() {
             thread::sleep(left);
         }
     }
@@ -275,7 +276,8 @@ impl Driver<'_> {
         }
         failpoint!("before_acknowledge");
         deliveries.into_iter().for_each(Delivery::ack);
-        if (1..FEW).contains(&outcomes) {
+        // What is tried again, or in parts, waits for its answer.
+        if (1..FEW).contains(&outcomes) && committed.again.is_empty() {
             course.gather_until = received + GATHER;
         }
         if outcomes > 0 {

@@ -151,6 +151,11 @@ impl Window {
         self.complete && self.next >= self.mini_batches && self.suspects.is_empty()
     }
 
+    /// Whether no less may be out: mini-batches are long, or not one has been answered yet.
+    pub fn is_narrow(&self) -> bool {
+        self.room() <= WINDOW_LEAST * self.slots
+    }
+
     /// Whether everything that there is now was published and answered.
     pub fn all_answered(&self) -> bool {
         self.next >= self.mini_batches && self.again.is_empty() && self.suspects.is_empty() && self.outstanding == 0
