@@ -51,7 +51,8 @@ fn every_verb_has_a_manual_page() {
     let ran = place.run(&["man", "new/man1"]).expect(0);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""));
     let pages: Vec<String> = VERBS.iter().map(|verb| format!("fanfold-{verb}.1")).collect();
-    for page in pages.iter().map(String::as_str).chain(["fanfold.1", "fanfold-dataset-register.1"]) {
+    for page in pages.iter().map(String::as_str).chain(["fanfold.1", "fanfold-dataset-register.1", "fanfold-worker.1"])
+    {
         let path = place.path("new/man1").join(page);
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"));
         assert!(text.lines().any(|line| line.starts_with(".TH fanfold")), "{page}:\n{text}");
@@ -63,7 +64,9 @@ fn every_verb_has_a_manual_page() {
     // Printed alone it is the same overview; and what is there is replaced.
     let overview = place.path("new/man1/fanfold.1");
     assert_eq!(place.run(&["man"]).expect(0).stdout, fs::read_to_string(&overview).unwrap());
-    assert!(fs::read_to_string(&overview).unwrap().contains("EXIT STATUS"));
+    for page in ["fanfold.1", "fanfold-worker.1"] {
+        assert!(fs::read_to_string(place.path("new/man1").join(page)).unwrap().contains("EXIT STATUS"), "{page}");
+    }
     fs::write(&overview, "old").unwrap();
     place.run(&["man", "new/man1"]).expect(0);
     assert_ne!(fs::read_to_string(&overview).unwrap(), "old");

@@ -48,7 +48,8 @@ fn a_job_of_another_terminal_is_canceled_within_seconds() {
         "{said} after {:?}",
         began.elapsed()
     );
-    job.ends(LIMIT, 3);
+    let told = job.ends(LIMIT, 3);
+    assert!(told.contains("\nTold to cancel: what runs is killed, what is committed stays\n"), "{told}");
     place.run(&["watch", "./job"]).expect(3);
     place.nothing_left().unwrap();
 }

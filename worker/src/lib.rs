@@ -4,6 +4,7 @@
 //! them. Always true: a task is acknowledged only after its results are safe; only a mini-batch that was running is charged
 //! with a death; no process outlives its node. Start reading at [`node`], then [`slot`].
 
+pub mod cli;
 pub mod cloud;
 pub mod descriptors;
 pub mod devices;

@@ -370,13 +370,17 @@ impl Work {
         let end = front.mini_batches.end.min(front.mini_batches.start + most);
         let taken = Piece { hold: front.hold.clone(), mini_batches: front.mini_batches.start..end };
         front.mini_batches.start = end;
-        if front.mini_batches.is_empty() {
+        let all_of_it = front.mini_batches.is_empty();
+        if all_of_it {
             state.pieces.pop_front();
         }
         state.waiting -= taken.mini_batches.end - taken.mini_batches.start;
         state.holding[slot] = true;
         state.idle_since[slot] = None;
-        self.changed.notify_all();
+        // There is room for a piece, or for files of a mini-batch; else nobody has waited for this.
+        if all_of_it || state.ahead.is_some() {
+            self.changed.notify_all();
+        }
         Some(taken)
     }
 
@@ -385,7 +389,9 @@ impl Work {
         let mut state = lock(&self.state);
         if state.holding[slot] != holds {
             state.holding[slot] = holds;
-            self.changed.notify_all();
+            if !holds {
+                self.changed.notify_all();
+            }
         }
         let idle = ready && !holds;
         match (idle, state.idle_since[slot]) {

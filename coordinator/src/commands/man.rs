@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use clap::CommandFactory;
 use clap_mangen::Man;
 use fanfold_shared::report::{During, ExitCode, Result};
 
@@ -38,7 +39,27 @@ a bug of fanfold
 interrupted (Ctrl\\-C, SIGTERM); the same command goes on
 ";
 
-/// Write the manual pages, one for each verb.
+/// What the page of the worker says.
+const EXIT_STATUS_OF_WORKER: &str = "\
+.SH \"EXIT STATUS\"
+.TP
+0
+told to end once, or idle for as long as it was told to wait; `--health`: a worker is well
+.TP
+1
+it can't go on, for the cause that is stated
+.TP
+2
+bad usage, or what it was told is not there; nothing was run
+.TP
+4
+`--health`: no worker of this host is connected
+.TP
+130, 143
+told to end twice (Ctrl\\-C, SIGTERM)
+";
+
+/// Write the manual pages, one for each verb and one for fanfold-worker.
 ///
 /// Without DIR the overview is printed: `fanfold man | man -l -`. `fanfold man ~/.local/share/man/man1` puts all of them where `man
 /// fanfold-run` finds them, if ~/.local/bin is on PATH.
@@ -60,6 +81,9 @@ pub fn run(args: &Args, command: clap::Command, out: &mut dyn Write) -> Result<E
     let Some(dir) = &args.dir else { return Ok(written(page(&command, out))?) };
     fs::create_dir_all(dir).during("create", dir)?;
     let mut commands = vec![&command];
+    let mut worker = fanfold_worker::cli::Cli::command();
+    worker.build();
+    commands.push(&worker);
     while let Some(command) = commands.pop() {
         let path = dir.join(Man::new(command.clone()).get_filename());
         let mut text = Vec::new();
@@ -73,8 +97,10 @@ pub fn run(args: &Args, command: clap::Command, out: &mut dyn Write) -> Result<E
 fn page(command: &clap::Command, out: &mut dyn Write) -> io::Result<()> {
     let mut text = Vec::new();
     Man::new(command.clone()).render(&mut text)?;
-    if command.get_name() == "fanfold" {
-        text.extend(EXIT_STATUS.bytes());
+    match command.get_name() {
+        "fanfold" => text.extend(EXIT_STATUS.bytes()),
+        "fanfold-worker" => text.extend(EXIT_STATUS_OF_WORKER.bytes()),
+        _ => (),
     }
     out.write_all(&text)
 }

@@ -35,7 +35,7 @@ const GROUP_BYTES: usize = 16 << 20;
 /// Between two looks at everything else, when no results come.
 const LOOK: Duration = Duration::from_millis(50);
 /// From one small group to the next, at least, while nobody waits for it; and mini-batches that make it no small one.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(100);
 const FEW: u64 = 64;
 /// Between two tries while the disk is full.
 pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);

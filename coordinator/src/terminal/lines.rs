@@ -43,7 +43,12 @@ impl<W: Write + Send> Progress for Lines<W> {
         if self.state != Some(snapshot.state) {
             self.state = Some(snapshot.state);
             if !is_for_the_summary(snapshot.state) {
-                self.say(&snapshot.state.to_string());
+                self.say(&match snapshot.state {
+                    JobState::CancelRequested => {
+                        "Told to cancel: what runs is killed, what is committed stays".to_string()
+                    }
+                    state => state.to_string(),
+                });
             }
         }
         if self.blocked != snapshot.blocked {
