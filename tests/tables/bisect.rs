@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::jobs::job;
-use crate::support::{Place, assert_each_once};
+use crate::support::{Place, assert_each_once, wait_for};
 
 /// Says which rows it got; one that is called `raise` it can't bear.
 const SCRIPT: &str = "def run(mini_batch):
@@ -212,6 +215,50 @@ fn rows_that_were_gathered_by_a_column_keep_types_of_their_own() {
         assert_each_once(&place.rows(), &expected(60, &odd));
         let bad = [("1.t", 1), ("1.t", 32), ("2.t", 11)].map(|(file, row)| (file.to_string(), row));
         assert_eq!(places(&place), BTreeSet::from(bad));
+    }
+}
+
+/// Killed again and again while rows of a file, and gathered ones, are bisected: each is in the output once, or named by an error.
+#[test]
+fn parts_of_tables_survive_kills() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let odd = [20, 63, 64, 199];
+    for more in ["mini_batch_size: 50rows\n", "partition_keys: [key]\n"] {
+        let place = Place::new();
+        let line = |row| {
+            let (id, key, amount) = keyed(row, &odd);
+            format!("{id},{key},{amount}\n")
+        };
+        place.write("t.csv", format!("id,key,amount\n{}", (0..200).map(line).collect::<String>()));
+        let calls = place.path("calls");
+        let counts = format!("    print(len(mini_batch), file=open({calls:?}, 'a'))\n    return list");
+        let common = "input_type: csv\non_failure: bisect\nrun_max_try: 3\n";
+        job(&place, &ADDS.replace("    return list", &counts), "[t.csv]", &format!("{common}{more}"));
+        let begun = || std::fs::read_to_string(&calls).map_or(0, |text| text.lines().count());
+        let mut kills = 0;
+        // Far enough apart that no row runs alone at three of them.
+        while kills < 6 {
+            let before = begun();
+            let mut child = place.fanfold().args(["run", "job.yaml", "--job-dir", "job"]).spawn().unwrap();
+            let over = wait_for("it to go on", || match child.try_wait().unwrap() {
+                Some(_) => Some(true),
+                None => (begun() >= before + 7 + kills).then_some(false),
+            });
+            if over {
+                break;
+            }
+            kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).unwrap();
+            child.wait().unwrap();
+            kills += 1;
+        }
+        assert!(kills > 2, "it was over after {kills} kills");
+        place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+        assert_each_once(&place.rows(), &expected(200, &odd));
+        assert_eq!(places(&place), odd.iter().map(|row| ("t.csv".to_string(), *row as u64 + 1)).collect());
+        place.run(&["doctor", "--verify", "job"]).expect(0);
+        place.nothing_left().unwrap();
     }
 }
 

@@ -59,7 +59,7 @@ use say::Unsafe;
 /// Between two looks at whether the node was told to end.
 const LOOK: Duration = Duration::from_millis(20);
 /// Results are sent when the first has waited so long, nanoseconds.
-const FLUSH_NS: u64 = 2_000_000;
+const FLUSH_NS: u64 = 4_000_000;
 /// Bytes of rows that are sent at once.
 const FLUSH_BYTES: u64 = 1 << 20;
 /// Rows of one mini-batch beyond this go to a file, bytes.

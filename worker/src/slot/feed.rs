@@ -1,7 +1,7 @@
 //! Hands work to a process: enough that a short `run()` never waits, little enough that a long one makes nothing wait
 //! behind it.
 //!
-//! What lies in a process unstarted is about 5 ms of work, or one mini-batch where they take longer. So while runs are
+//! What lies in a process unstarted is about 10 ms of work, or one mini-batch where they take longer. So while runs are
 //! short a system call carries hundreds of them, and when they are long nothing is queued that another slot could run.
 
 use std::ffi::OsStr;
@@ -22,7 +22,7 @@ use crate::node::Node;
 use crate::work::Piece;
 
 /// The work that may wait in a process.
-const QUEUED_NS: f64 = 5e6;
+const QUEUED_NS: f64 = 10e6;
 /// The most mini-batches in a frame.
 const MOST: u64 = 1024;
 /// The most bytes of item names in a frame, roughly.
