@@ -34,9 +34,10 @@ use room::disk_full;
 const GROUP_BYTES: usize = 16 << 20;
 /// Between two looks at everything else, when no results come.
 const LOOK: Duration = Duration::from_millis(50);
-/// From one small group to the next, at least, while nobody waits for it; and mini-batches that make it no small one.
+/// From one small group to the next, at least, while nobody waits for it; and mini-batches, and bytes of rows, that make it no small one.
 const GATHER: Duration = Duration::from_millis(100);
 const FEW: u64 = 64;
+const LITTLE: u64 = 256 << 10;
 /// Between two tries while the disk is full.
 pub const DISK_FULL_RETRY: Duration = Duration::from_secs(1);
 /// A mini-batch never takes longer, whatever somebody says.
@@ -276,8 +277,8 @@ impl Driver<'_> {
         }
         failpoint!("before_acknowledge");
         deliveries.into_iter().for_each(Delivery::ack);
-        // What is tried again, or in parts, waits for its answer.
-        if (1..FEW).contains(&outcomes) && committed.again.is_empty() {
+        // What is tried again, or in parts, waits for its answer; and processes soon wait where their rows pile up.
+        if (1..FEW).contains(&outcomes) && committed.bytes < LITTLE && committed.again.is_empty() {
             course.gather_until = received + GATHER;
         }
         if outcomes > 0 {
