@@ -218,6 +218,49 @@ fn rows_that_were_gathered_by_a_column_keep_types_of_their_own() {
     }
 }
 
+/// A column that only other rows have, of this file or of another one: a part has it as well, with nothing in it.
+#[test]
+fn a_part_has_all_columns_of_its_mini_batch() {
+    if !crate::has_pandas() {
+        return;
+    }
+    let script = "def run(mini_batch):
+    assert [name for name in mini_batch.columns if name != 'year'] == ['id', 'key', 'name', 'more'], list(mini_batch.columns)
+    if (mini_batch.name == 'raise').any():
+        raise ValueError('bad row')
+    return [str(row.id) for row in mini_batch.itertuples() if row.more != row.more or row.id > 15]
+";
+    let name = |row: usize| if row == 13 { "raise" } else { "x" };
+    let csv = |rows: std::ops::Range<usize>, more: bool| {
+        let more = |text: &str| if more { format!(",{text}") } else { String::new() };
+        let lines = rows.map(|row| format!("{row},a,{}{}\n", name(row), more("y"))).collect::<String>();
+        format!("id,key,name{}\n{lines}", more("more"))
+    };
+    let json = |row: usize| {
+        let more = if row == 19 { ", \"more\": 1" } else { "" };
+        format!("{{\"id\": {row}, \"key\": \"a\", \"name\": \"{}\"{more}}}\n", name(row))
+    };
+    let jobs = [
+        ("jsonl", (0..20).map(json).collect::<String>(), None, ""),
+        ("jsonl", (0..20).map(json).collect::<String>(), None, "partition_keys: [key]\n"),
+        ("csv", csv(0..16, false), Some(csv(16..20, true)), "partition_keys: [key]\n"),
+        ("csv", csv(0..16, false), Some(csv(16..20, true)), "partition_format: '{year}/*.t'\npartition_keys: [year]\n"),
+    ];
+    for (kind, first, second, more) in jobs {
+        let place = Place::new();
+        place.write("in/2024/1.t", first);
+        if let Some(second) = second {
+            place.write("in/2024/2.t", second);
+        }
+        let common = "on_failure: bisect\nrun_max_try: 1\n";
+        job(&place, script, "[in]", &format!("input_type: {kind}\n{common}{more}"));
+        place.run(&["run", "job.yaml", "--job-dir", "job"]).expect(5);
+        let errors = place.errors();
+        assert!(errors.len() == 1 && errors[0]["item"].as_str().unwrap().contains("row 14"), "{errors:?}");
+        assert_each_once(&place.rows(), &expected(20, &[13]));
+    }
+}
+
 /// Killed again and again while rows of a file, and gathered ones, are bisected: each is in the output once, or named by an error.
 #[test]
 fn parts_of_tables_survive_kills() {

@@ -1,29 +1,45 @@
 """Reads some rows of a mini-batch of text without the others: those that bisecting asks for (``docs/design/bisect.md``), found by their bytes."""
 
 import codecs
+import json
 import re
 
 from . import groups, slices, trouble
 from .script import Unreadable
 
 
-def frames(reader, wheres, first, end):
-    """Of each item the row of its file that it begins with and how many it has; and the frames of the rows ``first`` to ``end``, with their items.
+class Found:
+    """Some rows of a mini-batch."""
+
+    def __init__(self):
+        #: Of each item the row of its file that it begins with, and how many it has.
+        self.pieces = []
+        #: Of each item that has any a frame without rows: the columns that all of it has.
+        self.shapes = []
+        #: The frames of the rows.
+        self.frames = []
+
+
+def find(reader, wheres, first, end, finish):
+    """The rows ``first`` to ``end`` of a mini-batch. ``finish(frame, where)`` makes of each frame what becomes of its columns.
 
     Raises `Unreadable` if it is a single row that can't be read, and anything else if they can't be read for another reason.
     """
-    pieces, wanted, before = [], [], 0
+    found, wanted, before = Found(), [], 0
     for where in wheres:
         text = _Text(reader, where)
         count = len(text.rows)
         begin, upto = max(first - before, 0), min(end - before, count)
         if begin < upto:
             wanted.append((text, begin, upto))
-        pieces.append((where.first, count))
+        found.pieces.append((where.first, count))
+        if not text.is_blank:
+            found.shapes.append(finish(text.shape(), where))
         before += count
     if before != slices.counted(wheres):
         raise ValueError("rows are not where they were counted")
-    return pieces, [(text.where, text.frame(begin, upto, end - first == 1)) for text, begin, upto in wanted]
+    found.frames = [finish(text.frame(begin, upto, end - first == 1), text.where) for text, begin, upto in wanted]
+    return found
 
 
 class _Text:
@@ -37,10 +53,25 @@ class _Text:
         self._content = groups.records(where) if gathered else b"".join(where.pieces())
         #: Where each row begins and ends.
         self.rows = _records(reader, self._content)
+        #: Whether there is nothing in it, not even a header.
+        self.is_blank = not self.rows
         if not gathered:
             self._header = where.header()
             if where.end is None and self.rows and reader.has_header(where):
                 self._header = self._content[: self.rows.pop(0)[1]]
+
+    def shape(self):
+        """A frame of none of its rows, with the columns that all of them have together."""
+        if self._reader.kind != "jsonl":
+            return self._read(b"\n", 0)
+        names = {}
+        for begin, end in self.rows:
+            try:
+                names.update(dict.fromkeys(json.loads(self._content[begin:end])))
+            except (ValueError, TypeError):
+                # Whatever it is, it has no names.
+                continue
+        return self._reader.pandas.DataFrame(columns=list(names))
 
     def frame(self, first, end, alone):
         """The frame of some of its rows. `alone`: it is a single one, and why it can't be read is raised as `Unreadable`."""

@@ -50,13 +50,20 @@ class Tables:
         """
         wheres = [slices.parse(item, alone=len(items) == 1) for item in items]
         try:
-            self.pieces, found = salvage.frames(self._reader, wheres, *part)
-            frames = [self._columns.of(frame, where.name, where.values) for where, frame in found]
+            found = salvage.find(self._reader, wheres, *part, finish=self._finished)
         except (MemoryError, Unreadable):
             raise
         except Exception:
             return None
-        return self._one(frames)
+        self.pieces = found.pieces
+        frame = self._one(found.frames)
+        # The script may ask for any column that the mini-batch has.
+        names = list(dict.fromkeys(name for shape in found.shapes for name in shape.columns))
+        return frame if list(frame.columns) == names else frame.reindex(columns=names)
+
+    def _finished(self, frame, where):
+        """What becomes of the frame of one item."""
+        return self._columns.of(frame, where.name, where.values)
 
     def _load(self, items):
         """The frame of a mini-batch, of one file or of several whole ones, or of rows that were gathered of any number of files."""
@@ -69,7 +76,7 @@ class Tables:
             if frame is None:
                 continue
             try:
-                frames.append(self._columns.of(frame, where.name, where.values))
+                frames.append(self._finished(frame, where))
             except Unfit as error:
                 raise Unreadable("{}: {}".format(where.file(), error)) from None
         frame = self._one(frames) if frames else ()
