@@ -67,10 +67,11 @@ class _Text:
         names = {}
         for begin, end in self.rows:
             try:
-                names.update(dict.fromkeys(json.loads(self._content[begin:end])))
-            except (ValueError, TypeError):
-                # Whatever it is, it has no names.
+                line = json.loads(self._content[begin:end])
+            except ValueError:
                 continue
+            if type(line) is dict:
+                names.update(line)
         return self._reader.pandas.DataFrame(columns=list(names))
 
     def frame(self, first, end, alone):
