@@ -359,6 +359,21 @@ fn a_start_that_finds_everything_settled_only_finishes() {
     life.finish();
 }
 
+/// Between its record and its job file; the next start dies as well, and what it left is a job to every verb.
+#[test]
+fn a_job_that_died_before_its_job_file_was_there_gets_one_from_the_next_start() {
+    let seed = seed::asked().unwrap_or(7_400_000);
+    let mut life = Life::new(Job::new(Shape::Few, &mut Random::new(seed), ""), seed);
+    assert_eq!(life.run(Some("submit_after_record:1")), End::Killed);
+    let job_yaml = life.job.place.job().join("job.yaml");
+    assert!(!job_yaml.exists());
+    life.check();
+    assert_eq!(life.run(Some("snapshot_copied:1")), End::Killed);
+    assert!(job_yaml.exists());
+    life.check();
+    life.finish();
+}
+
 #[test]
 fn a_mini_batch_that_kills_its_host_is_charged_alone_and_the_others_are_not() {
     let seed = seed::asked().unwrap_or(7_000_000);

@@ -269,6 +269,7 @@ fn settle(
     let (id, created_us, script, before, job_file) = match known {
         Some(record) => {
             same_job(&dir, &record, &spec)?;
+            complete(&record, &dir)?;
             (record.id, record.created_us, script_of(&dir)?, Some(record.spec), given.or(record.job_file))
         }
         None => (fresh, clock::wall_us(), ScriptNumber::FIRST, None, given),
@@ -303,6 +304,7 @@ pub fn reopen(dir: &JobDir, overrides: &[String], shared: Option<&SharedRoot>) -
     }
     let lock = JobLock::acquire(dir)?;
     let Some(record) = JobRecord::read(dir)? else { return Err(SubmitError::NotAJob(dir.root().to_path_buf()).into()) };
+    complete(&record, dir)?;
     let spec = match overrides {
         [] => record.spec.clone(),
         // Its inputs are paths, and stay what they are.
@@ -357,6 +359,15 @@ pub fn keep(record: &JobRecord, dir: &JobDir) -> Result<()> {
     failpoint!("submit_before_record");
     durable::replace(&dir.job_json(), &bytes)?;
     failpoint!("submit_after_record");
+    write_job_yaml(record, dir)
+}
+
+/// Who wrote the record down may have died before the job file, without which no verb takes the directory for a job's.
+fn complete(record: &JobRecord, dir: &JobDir) -> Result<()> {
+    if dir.job_yaml().is_file() { Ok(()) } else { write_job_yaml(record, dir) }
+}
+
+fn write_job_yaml(record: &JobRecord, dir: &JobDir) -> Result<()> {
     Ok(durable::replace(&dir.job_yaml(), record.spec.to_yaml().as_bytes())?)
 }
 

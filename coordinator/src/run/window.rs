@@ -364,12 +364,16 @@ mod tests {
             let mut window = Window::new(shape, &split, 2, Left::default());
             let first = window.tasks(&settled, &split, now);
             assert_eq!(first.len(), 8, "nothing is known: single mini-batches, four for each slot");
+            assert!(window.is_narrow());
             window.settled(&(0..8), &split);
             window.answered(5.0);
+            assert!(!window.is_narrow());
             let next = window.tasks(&settled, &split, now);
             assert!(next.iter().all(|task| task.mini_batches.end - task.mini_batches.start <= shape.task_most));
             assert_eq!(window.outstanding(), shape.window_most, "and never more than that");
             assert!(window.tasks(&settled, &split, now).is_empty());
+            (0..20).for_each(|_| window.answered(shape.window_us / 4.0));
+            assert!(window.is_narrow(), "four for each slot are as much work as there may be");
         }
     }
 
