@@ -39,10 +39,10 @@ impl Driver<'_> {
                 course.end(Ending::Unsplit(unsplit));
                 self.drain(course);
             } else if self.orders.count() > 0 && !self.orders.is_canceled() {
-                self.observer.log(Level::Info, "interrupted: nothing more is handed out, what runs is finished");
                 course.end(Ending::Interrupted);
                 self.drain(course);
                 // Said when it is so.
+                self.observer.log(Level::Info, "interrupted: nothing more is handed out, what runs is finished");
                 self.observer.interrupted(self.orders.interruption().is_some());
             }
         }
