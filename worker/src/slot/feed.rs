@@ -292,7 +292,7 @@ mod tests {
     fn short_runs_travel_together_and_long_ones_alone() {
         assert_eq!(wanted(None), 1, "nothing is known yet");
         assert_eq!(wanted(Some(50e6)), 1);
-        assert_eq!(wanted(Some(1e6)), 5);
+        assert_eq!(wanted(Some(1e6)), 10);
         assert_eq!(wanted(Some(100.0)), MOST);
     }
 }
