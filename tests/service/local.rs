@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{ECHO, job_of};
 use crate::running::{GATED, Running, open_gate, wait_until_begun};
-use crate::support::{LIMIT, Place, assert_each_once};
+use crate::support::{LIMIT, Place, assert_each_once, wait_for};
 
 #[test]
 fn a_job_of_another_terminal_is_paused_resumed_and_canceled() {
@@ -13,8 +13,11 @@ fn a_job_of_another_terminal_is_paused_resumed_and_canceled() {
     let items = place.write_items(6);
     let job = Running::job(&place);
     wait_until_begun(&place, 2);
-    let explained = place.run(&["explain", "./job"]).expect(0).stdout;
-    assert!(explained.contains(" Running\n  it works: 0 of 6 mini-batches"), "{explained}");
+    // The status that it goes by is up to a second old: processes may still be in init() there.
+    wait_for("the word that it works", || {
+        let explained = place.run(&["explain", "./job"]).expect(0).stdout;
+        explained.contains(" Running\n  it works: 0 of 6 mini-batches").then_some(())
+    });
     open_gate(&place);
     place.run(&["pause", "./job"]).expect(0);
     job.ends(LIMIT, 0);
